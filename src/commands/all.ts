@@ -1,0 +1,4 @@
+import type { CommandSpec } from "../lib/terminal/command.ts";
+
+/** Every command, in the order the help lists them. */
+export const COMMANDS: readonly CommandSpec[] = [];

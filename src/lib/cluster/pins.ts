@@ -1,0 +1,78 @@
+/**
+ * One pin with everything that it carries, in the field names and value forms of IPFS Cluster's REST API
+ * (`GET /allocations`), so that a snapshot of an embedded master and one of a cluster are the same format.
+ */
+export interface Pin {
+  /** CIDv0 or CIDv1 text, as the pin was made. */
+  readonly cid: string;
+  readonly type: "pin" | "meta-pin" | "clusterdag-pin" | "shard-pin";
+  readonly mode: "recursive" | "direct";
+  readonly name: string;
+  /** −1 = on every peer. */
+  readonly replication_factor_min: number;
+  readonly replication_factor_max: number;
+  readonly shard_size: number;
+  readonly user_allocations: readonly string[];
+  /** Peer ids that hold it; empty where every peer does. */
+  readonly allocations: readonly string[];
+  /** RFC 3339 UTC, or null = never. */
+  readonly expire_at: string | null;
+  readonly metadata: Readonly<Record<string, string>>;
+  /** Multiaddresses that the content may be fetched from. */
+  readonly origins: readonly string[];
+  /** −1 recursive, 0 direct. */
+  readonly max_depth: number;
+  readonly reference: string | null;
+  /** When it was pinned; RFC 3339 UTC. */
+  readonly timestamp: string;
+}
+
+/** Status names of IPFS Cluster's pin tracker. */
+export type PeerPinStatus =
+  | "undefined"
+  | "cluster_error"
+  | "pin_error"
+  | "unpin_error"
+  | "pinned"
+  | "pinning"
+  | "unpinning"
+  | "unpinned"
+  | "remote"
+  | "pin_queued"
+  | "unpin_queued"
+  | "sharded"
+  | "unexpectedly_unpinned";
+
+/** Where one pin really stands, peer by peer. */
+export interface PinStatus {
+  readonly cid: string;
+  readonly name: string;
+  readonly peers: readonly {
+    readonly peer: string;
+    readonly status: PeerPinStatus;
+    /** What the peer says went wrong; empty where nothing did. */
+    readonly error: string;
+  }[];
+}
+
+/**
+ * A pinset and the peers that hold it: on an embedded master this box alone (`cluster/local`), elsewhere an IPFS
+ * Cluster. Every listing streams; none holds the pinset in memory.
+ */
+export interface PinCluster {
+  /** Names the pinset for ever: a snapshot of one must not be taken for a snapshot of another. */
+  readonly clusterId: string;
+  /** True when `pins()` comes in ascending order of the CID text, compared by UTF-8 bytes. */
+  readonly sorted: boolean;
+  pins(signal?: AbortSignal): AsyncIterable<Pin>;
+  pin(cid: string): Promise<Pin | null>;
+  /** Writes the whole record, replacing an older one of the same CID. */
+  put(pin: Pin): Promise<void>;
+  /** False where it was not pinned. */
+  remove(cid: string): Promise<boolean>;
+  /** Where every pin really stands. @throws FulaError FULA_CLUSTER_UNREADABLE when the source cannot be read in full */
+  statuses(signal?: AbortSignal): AsyncIterable<PinStatus>;
+  status(cid: string): Promise<PinStatus | null>;
+  /** Asks the peers to try again what failed. */
+  recover(cid: string): Promise<void>;
+}

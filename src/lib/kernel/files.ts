@@ -1,0 +1,91 @@
+import { chmod, mkdir, open, readFile, rename, rm } from "node:fs/promises";
+import { dirname } from "node:path";
+import { FulaError, systemErrorCode } from "./errors.ts";
+import type { ErrorCode } from "./error-codes.ts";
+
+/** Mode of every directory that we create: nobody but the owner sees what is in it. */
+export const PRIVATE_DIR_MODE = 0o700;
+/** Mode of every secret, set before the first byte is written. */
+export const SECRET_FILE_MODE = 0o600;
+
+const CODE_BY_ERRNO: Readonly<Record<string, ErrorCode>> = {
+  ENOSPC: "FULA_DISK_FULL",
+  EDQUOT: "FULA_DISK_FULL",
+  EACCES: "FULA_PATH_NOT_WRITABLE",
+  EPERM: "FULA_PATH_NOT_WRITABLE",
+  EROFS: "FULA_PATH_NOT_WRITABLE",
+};
+
+/** Turns a system error of a write into the `FulaError` an operator understands; gives anything else back as it is. */
+export function explainWriteError(error: unknown, path: string): unknown {
+  const errno = systemErrorCode(error);
+  const code = errno === undefined ? undefined : CODE_BY_ERRNO[errno];
+  if (errno === undefined || code === undefined) return error;
+  return new FulaError(code, `Cannot write ${path}: ${errno}.`, {
+    cause: error,
+    hint:
+      code === "FULA_DISK_FULL"
+        ? `free space on the file system that holds ${dirname(path)} (df -h shows it), then run the command again.`
+        : `make ${dirname(path)} writable for this user, or choose another place with --base-dir.`,
+    details: { path, errno },
+  });
+}
+
+/** Creates a directory and its missing parents, private by default. @throws FulaError FULA_PATH_NOT_WRITABLE */
+export async function ensureDir(path: string, mode: number = PRIVATE_DIR_MODE): Promise<void> {
+  try {
+    const created = await mkdir(path, { recursive: true, mode });
+    // The umask may have taken bits away from a new directory; an existing one keeps what its owner chose.
+    if (created !== undefined) await chmod(path, mode);
+  } catch (error) {
+    throw explainWriteError(error, path);
+  }
+}
+
+/** Makes a rename in `dir` survive a power loss. */
+export async function fsyncDir(dir: string): Promise<void> {
+  const handle = await open(dir, "r");
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/**
+ * Replaces a file in one step: temp file with its final mode before any content, fsync, rename, fsync of the directory.
+ * A reader sees the old content or the new, never a part.
+ * @throws FulaError FULA_DISK_FULL, FULA_PATH_NOT_WRITABLE
+ */
+export async function writeFileAtomic(
+  path: string,
+  content: string | Uint8Array,
+  options: { readonly mode: number },
+): Promise<void> {
+  const temp = `${path}.${process.pid}.tmp`;
+  try {
+    const handle = await open(temp, "w", options.mode);
+    try {
+      await handle.chmod(options.mode);
+      await handle.writeFile(content);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await rename(temp, path);
+    await fsyncDir(dirname(path));
+  } catch (error) {
+    await rm(temp, { force: true }).catch(() => {});
+    throw explainWriteError(error, path);
+  }
+}
+
+/** The file's text, or null where there is no such file. */
+export async function readTextIfExists(path: string): Promise<string | null> {
+  try {
+    return await readFile(path, "utf8");
+  } catch (error) {
+    if (systemErrorCode(error) === "ENOENT") return null;
+    throw error;
+  }
+}
