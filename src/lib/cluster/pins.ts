@@ -8,7 +8,7 @@ export interface Pin {
   readonly type: "pin" | "meta-pin" | "clusterdag-pin" | "shard-pin";
   readonly mode: "recursive" | "direct";
   readonly name: string;
-  /** −1 = on every peer. */
+  /** −1 = on every peer; 0 = what the sweep's setting asks for. */
   readonly replication_factor_min: number;
   readonly replication_factor_max: number;
   readonly shard_size: number;
@@ -26,6 +26,9 @@ export interface Pin {
   /** When it was pinned; RFC 3339 UTC. */
   readonly timestamp: string;
 }
+
+/** A field of a pin other than its CID. */
+export type PinField = Exclude<keyof Pin, "cid">;
 
 /** Status names of IPFS Cluster's pin tracker. */
 export type PeerPinStatus =
@@ -55,6 +58,13 @@ export interface PinStatus {
   }[];
 }
 
+/** How a status is found out. */
+export interface StatusOptions {
+  /** True reads and re-hashes every block instead of only looking whether it is there. */
+  readonly deep?: boolean;
+  readonly signal?: AbortSignal | undefined;
+}
+
 /**
  * A pinset and the peers that hold it: on an embedded master this box alone (`cluster/local`), elsewhere an IPFS
  * Cluster. Every listing streams; none holds the pinset in memory.
@@ -62,17 +72,51 @@ export interface PinStatus {
 export interface PinCluster {
   /** Names the pinset for ever: a snapshot of one must not be taken for a snapshot of another. */
   readonly clusterId: string;
-  /** True when `pins()` comes in ascending order of the CID text, compared by UTF-8 bytes. */
+  /** True when `pins()` and `statuses()` come in ascending order of the CID text, compared by UTF-8 bytes. */
   readonly sorted: boolean;
+  /** Fields that the cluster sets by itself and that `put` cannot force; a restore does not compare them. */
+  readonly assignedFields: readonly PinField[];
+  /** @throws FulaError FULA_CLUSTER_UNREADABLE when the source cannot be read in full */
   pins(signal?: AbortSignal): AsyncIterable<Pin>;
+  /** How many pins there are, found out another way than by listing them; null where the source cannot tell. */
+  count(signal?: AbortSignal): Promise<number | null>;
   pin(cid: string): Promise<Pin | null>;
   /** Writes the whole record, replacing an older one of the same CID. */
   put(pin: Pin): Promise<void>;
   /** False where it was not pinned. */
   remove(cid: string): Promise<boolean>;
-  /** Where every pin really stands. @throws FulaError FULA_CLUSTER_UNREADABLE when the source cannot be read in full */
-  statuses(signal?: AbortSignal): AsyncIterable<PinStatus>;
-  status(cid: string): Promise<PinStatus | null>;
+  /**
+   * Where every pin really stands. A pin that was there before the listing began and still is when it ends is in it.
+   * @throws FulaError FULA_CLUSTER_UNREADABLE when the source cannot be read in full
+   */
+  statuses(options?: StatusOptions): AsyncIterable<PinStatus>;
+  status(cid: string, options?: StatusOptions): Promise<PinStatus | null>;
   /** Asks the peers to try again what failed. */
   recover(cid: string): Promise<void>;
+}
+
+/** What may be chosen when a pin is made; the rest has the defaults of IPFS Cluster. */
+export type PinOptions = Partial<Omit<Pin, "cid" | "timestamp" | "max_depth">>;
+
+/** A new recursive pin on every peer, unless the options say otherwise. @param timestamp when it is made, RFC 3339 UTC */
+export function makePin(cid: string, timestamp: string, options: PinOptions = {}): Pin {
+  const mode = options.mode ?? "recursive";
+  return {
+    type: "pin",
+    name: "",
+    replication_factor_min: -1,
+    replication_factor_max: -1,
+    shard_size: 0,
+    user_allocations: [],
+    allocations: [],
+    expire_at: null,
+    metadata: {},
+    origins: [],
+    reference: null,
+    ...options,
+    cid,
+    mode,
+    max_depth: mode === "direct" ? 0 : -1,
+    timestamp,
+  };
 }
