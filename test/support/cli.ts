@@ -1,0 +1,56 @@
+import { Readable, Writable } from "node:stream";
+import { runCli } from "../../src/cli.ts";
+
+/** What one run of the CLI printed and how it ended. */
+export interface CliRun {
+  readonly exitCode: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** What a test hands to one run; nothing is taken from the test process. */
+export interface CliTestOptions {
+  /** The whole environment of the run; default `{ HOME, PATH }` of the test process alone. */
+  readonly env?: Readonly<Record<string, string | undefined>>;
+  /** What stands on stdin; default nothing. */
+  readonly stdin?: string;
+  /** Passed as `--base-dir`, after the other arguments. */
+  readonly baseDir?: string;
+  readonly cwd?: string;
+  readonly signal?: AbortSignal;
+  /** Makes all three streams look like terminals of this width. */
+  readonly terminalColumns?: number;
+}
+
+class Capture extends Writable {
+  text = "";
+  readonly isTTY: boolean;
+  readonly columns?: number;
+
+  constructor(terminalColumns: number | undefined) {
+    super({ decodeStrings: false });
+    this.isTTY = terminalColumns !== undefined;
+    if (terminalColumns !== undefined) this.columns = terminalColumns;
+  }
+
+  override _write(chunk: string | Uint8Array, _encoding: string, done: () => void): void {
+    this.text += typeof chunk === "string" ? chunk : Buffer.from(chunk).toString("utf8");
+    done();
+  }
+}
+
+/** Runs one command line in this process, as `bin/fula-master.js` would, on streams of its own. */
+export async function runCliForTest(argv: readonly string[], options: CliTestOptions = {}): Promise<CliRun> {
+  const stdout = new Capture(options.terminalColumns);
+  const stderr = new Capture(options.terminalColumns);
+  const stdin = Object.assign(Readable.from([options.stdin ?? ""]), { isTTY: options.terminalColumns !== undefined });
+  const exitCode = await runCli(options.baseDir === undefined ? argv : [...argv, "--base-dir", options.baseDir], {
+    stdin,
+    stdout,
+    stderr,
+    env: options.env ?? { HOME: process.env["HOME"], PATH: process.env["PATH"] },
+    cwd: options.cwd ?? process.cwd(),
+    signal: options.signal ?? new AbortController().signal,
+  });
+  return { exitCode, stdout: stdout.text, stderr: stderr.text };
+}
