@@ -97,6 +97,75 @@ export const ERROR_CODES = {
     kind: "refused",
     when: "A sweep found an empty pinset where an earlier one found pins.",
   },
+
+  // Blocks
+  FULA_CID_INVALID: {
+    kind: "usage",
+    when: "A text is not a CID in canonical form: CIDv0, or CIDv1 in base32, base36 or base58btc.",
+  },
+  FULA_CID_UNSUPPORTED: {
+    kind: "refused",
+    when: "The CID is well formed, but its hash function is none that this program can check (sha2-256, blake3, identity).",
+  },
+  FULA_BLOCK_MISMATCH: {
+    kind: "refused",
+    when: "The bytes of a block do not hash to the CID that they were sent under; nothing was stored.",
+  },
+  FULA_BLOCK_TOO_LARGE: { kind: "refused", when: "A block is larger than 2 MiB, the most that IPFS peers exchange." },
+  FULA_BLOCK_MISSING: { kind: "failed", when: "No block of this CID is in the block store." },
+  FULA_BLOCK_CORRUPT: {
+    kind: "failed",
+    when: "A stored block no longer hashes to its CID; the file was moved to .corrupt/ inside the block directory.",
+  },
+  FULA_BLOCK_STORE_FORMAT: {
+    kind: "refused",
+    when: "The block directory is laid out in a way that this program does not write; it was left alone.",
+  },
+
+  // Runtime: embedded PostgreSQL, processes, Docker
+  FULA_PORT_IN_USE: { kind: "refused", when: "A port that the configuration asks for is taken by another process." },
+  FULA_POSTGRES_VERSION: {
+    kind: "refused",
+    when: "The data directory was written by another major version of PostgreSQL than the binaries that are to open it.",
+  },
+  FULA_POSTGRES_BINARIES: {
+    kind: "usage",
+    when: "The PostgreSQL server binaries are missing, do not run on this machine, or cannot be reached by the user who must run them.",
+  },
+  FULA_POSTGRES_USER: {
+    kind: "usage",
+    when: "The system user that embedded PostgreSQL must run as does not exist and cannot be made, or we may not switch to it.",
+  },
+  FULA_POSTGRES_ACCESS: {
+    kind: "refused",
+    when: "The user that embedded PostgreSQL runs as cannot reach the base directory, because a directory above it is closed to it.",
+  },
+  FULA_POSTGRES_DATA: {
+    kind: "refused",
+    when: "The embedded data directory is not what we left there: not a PostgreSQL directory, in use by a server that we cannot talk to, or a database that belongs to another role.",
+  },
+  FULA_POSTGRES_START: {
+    kind: "unavailable",
+    when: "The embedded PostgreSQL server could not be initialised, or did not become ready; the message ends with its own last log lines.",
+  },
+  FULA_POSTGRES_STOP: {
+    kind: "unavailable",
+    when: "The embedded PostgreSQL server still runs after a fast and an immediate shutdown were asked for.",
+  },
+
+  // Ledger and daemon
+  FULA_DATABASE_UNREACHABLE: {
+    kind: "unavailable",
+    when: "The PostgreSQL server of the configuration does not answer, or refuses the connection.",
+  },
+  FULA_DAEMON_START: {
+    kind: "unavailable",
+    when: "The background process of serve ended, or was not ready in time; the message ends with its last log lines.",
+  },
+  FULA_DAEMON_STOP: {
+    kind: "unavailable",
+    when: "The background process of serve still runs after it was asked to end; its in-flight work may take longer than the shutdown timeout.",
+  },
 } as const satisfies Record<string, ErrorCodeEntry>;
 
 /** A code of `ERROR_CODES`. */
