@@ -166,6 +166,34 @@ export const ERROR_CODES = {
     kind: "unavailable",
     when: "The background process of serve still runs after it was asked to end; its in-flight work may take longer than the shutdown timeout.",
   },
+
+  // Join
+  FULA_PREFLIGHT_FAILED: {
+    kind: "refused",
+    when: "Several preflight checks of join failed, or one could not be made; nothing was changed.",
+  },
+  FULA_RUNTIME_UNSUPPORTED: {
+    kind: "refused",
+    when: "join was asked for a runtime that this version cannot set up.",
+  },
+  FULA_BASE_DIR_FOREIGN: {
+    kind: "refused",
+    when: "The base directory holds data that fula-master did not write, or that it can no longer tell apart.",
+  },
+  FULA_STATE_NEWER: {
+    kind: "refused",
+    when: "The base directory was last changed by a newer fula-master than this one.",
+  },
+  FULA_NODE_TOO_OLD: { kind: "usage", when: "The Node.js that runs fula-master is older than it needs." },
+  FULA_CLOCK_WRONG: {
+    kind: "refused",
+    when: "The machine's clock cannot be right: it is before this build's date or before files that it wrote itself.",
+  },
+  FULA_JOIN_CONFLICT: {
+    kind: "refused",
+    when: "join was asked to change what a joined master cannot change in place, such as where its ledger lives.",
+  },
+  FULA_NOT_JOINED: { kind: "failed", when: "The command needs a joined master and this base directory has none." },
 } as const satisfies Record<string, ErrorCodeEntry>;
 
 /** A code of `ERROR_CODES`. */

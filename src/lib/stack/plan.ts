@@ -1,0 +1,54 @@
+/** The steps of `join`, in the order they are taken. */
+export const STEP_IDS = [
+  "directories",
+  "settings",
+  "secrets",
+  "signing-key",
+  "postgres",
+  "migrations",
+  "stores",
+  "serve",
+  "schedules",
+  "snapshot",
+] as const;
+
+/** Names one step of `join` in the plan, in the journal and in messages. */
+export type StepId = (typeof STEP_IDS)[number];
+
+/** What one step found when it looked at the box: what is to do, or that it is so already. */
+export interface Assessment {
+  readonly state: "todo" | "already";
+  /** What will be written or started; empty where nothing is. */
+  readonly changes: readonly string[];
+  readonly why: string;
+}
+
+/** One line of the plan; `--json` prints it as it is. */
+export interface PlannedStep extends Assessment {
+  readonly id: StepId;
+  readonly title: string;
+}
+
+/** What `join` would do to this box, and why. */
+export interface JoinPlan {
+  readonly baseDir: string;
+  readonly runtime: "embedded" | "external";
+  /** Why this runtime was taken. */
+  readonly runtimeReason: string;
+  readonly steps: readonly PlannedStep[];
+}
+
+/** An answer of a step that has nothing to do. */
+export function already(why: string): Assessment {
+  return { state: "already", changes: [], why };
+}
+
+/** An answer of a step that has something to do. */
+export function todo(why: string, changes: readonly string[]): Assessment {
+  return { state: "todo", changes, why };
+}
+
+/** True where no step has anything to do. */
+export function isDone(plan: JoinPlan): boolean {
+  return plan.steps.every((step) => step.state === "already");
+}
