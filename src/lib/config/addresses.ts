@@ -1,0 +1,69 @@
+import { isIP, isIPv4, isIPv6 } from "node:net";
+
+const DNS_NAME = /^(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9])?(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9])?)*\.?$/i;
+
+/** True for an IPv4 or IPv6 address without brackets. */
+export function isIpAddress(text: string): boolean {
+  return isIP(text) !== 0;
+}
+
+function isPort(text: string | undefined): boolean {
+  return text !== undefined && /^[1-9]\d{0,4}$/.test(text) && Number(text) <= 65_535;
+}
+
+const HOST_CHECKS: Readonly<Record<string, (host: string) => boolean>> = {
+  ip4: isIPv4,
+  ip6: isIPv6,
+  dns: (host) => DNS_NAME.test(host),
+  dns4: (host) => DNS_NAME.test(host),
+  dns6: (host) => DNS_NAME.test(host),
+};
+
+/** A service's address, taken apart. */
+export interface ServiceAddress {
+  readonly host: string;
+  readonly port: number;
+  readonly secure: boolean;
+}
+
+function fromMultiaddr(text: string): ServiceAddress | null {
+  const [empty, family = "", host = "", transport, port, scheme, ...rest] = text.split("/");
+  if (empty !== "" || rest.length > 0 || transport !== "tcp" || !isPort(port)) return null;
+  if (HOST_CHECKS[family]?.(host) !== true) return null;
+  if (scheme !== undefined && scheme !== "http" && scheme !== "https") return null;
+  return { host, port: Number(port), secure: scheme === "https" };
+}
+
+function fromUrl(text: string): ServiceAddress | null {
+  if (!URL.canParse(text)) return null;
+  const { protocol, hostname, port, pathname, search, hash, username, password } = new URL(text);
+  if (protocol !== "http:" && protocol !== "https:") return null;
+  // A path or credentials would be dropped on the way to the client; better refused than lost.
+  if (hostname === "" || pathname !== "/" || `${search}${hash}${username}${password}` !== "") return null;
+  const secure = protocol === "https:";
+  return { host: hostname.replace(/^\[(.*)\]$/, "$1"), port: port === "" ? (secure ? 443 : 80) : Number(port), secure };
+}
+
+/**
+ * Takes apart a multiaddr (`/ip4/127.0.0.1/tcp/5001`, also ip6, dns, dns4, dns6, and an optional `/http` or `/https` at
+ * the end) or an `http(s)://host:port` URL without a path. Null where the text is neither.
+ */
+export function parseServiceAddress(text: string): ServiceAddress | null {
+  return text.startsWith("/") ? fromMultiaddr(text) : fromUrl(text);
+}
+
+/** True where `parseServiceAddress` can read the text. */
+export function isServiceAddress(text: string): boolean {
+  return parseServiceAddress(text) !== null;
+}
+
+/** The base URL of a service address, without a slash at the end: `http://127.0.0.1:5001`. */
+export function serviceUrl(address: ServiceAddress): string {
+  const host = isIPv6(address.host) ? `[${address.host}]` : address.host;
+  return `${address.secure ? "https" : "http"}://${host}:${address.port}`;
+}
+
+/** True for an address that only this machine can reach. */
+export function isLoopback(host: string): boolean {
+  return host === "localhost" || host === "::1" || (isIPv4(host) && host.startsWith("127."));
+}

@@ -1,0 +1,358 @@
+import {
+  bytes,
+  decimal,
+  duration,
+  flag,
+  integer,
+  list,
+  listenHost,
+  oneOf,
+  optionalText,
+  schedule,
+  serviceAddress,
+  type DefaultFacts,
+  type Setting,
+  type SettingDefault,
+  text,
+} from "./setting.ts";
+
+const RUNTIMES = ["auto", "embedded", "docker", "external"] as const;
+
+/** The default mode of a service: its own process on this box, unless its address was given or the runtime says otherwise. */
+function modeDefault<Own extends string, Remote extends string>(
+  own: Own,
+  remote: Remote,
+  addressKey: string,
+): SettingDefault<Own | Remote> {
+  return {
+    resolve: (facts: DefaultFacts) => {
+      const runtime = facts.value("runtime");
+      if (runtime === "embedded") return own;
+      return runtime === "auto" && !facts.isGiven(addressKey) ? own : remote;
+    },
+    text: `${own}; ${remote} where ${addressKey} is set or runtime is docker or external`,
+  };
+}
+
+/**
+ * Every setting, once: the type of the configuration, the names in YAML and in the environment, the checks, the
+ * defaults and docs/configuration.md all come from this table.
+ */
+export const SETTINGS_TREE = {
+  runtime: oneOf({ description: "How this master's services run.", default: "auto" }, RUNTIMES),
+  node: {
+    name: text(
+      {
+        description: "Name of this box in snapshots, logs and leases.",
+        default: { resolve: ({ hostname }) => hostname, text: "the host name" },
+      },
+      /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/,
+      "letters, digits, dots, dashes and underscores, at most 63",
+    ),
+    clusterId: optionalText(
+      { description: "UUID that names the pinset of this federation; `join` writes it.", default: null },
+      /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/,
+      "a UUID in lower case",
+    ),
+  },
+  postgres: {
+    mode: oneOf(
+      {
+        description: "`embedded` starts a PostgreSQL server as a child process; `external` connects to one that runs.",
+        default: modeDefault("embedded", "external", "postgres.host"),
+      },
+      ["embedded", "external"] as const,
+    ),
+    host: text({
+      description: "Host name, address or socket directory of the external server.",
+      default: "127.0.0.1",
+      env: ["POSTGRES_HOST"],
+    }),
+    port: integer(
+      {
+        description: "TCP port of the server; 0 lets the embedded one choose a free port and remember it.",
+        default: {
+          resolve: (facts) => (facts.value("postgres.mode") === "embedded" ? 0 : 5432),
+          text: "0 when embedded, else 5432",
+        },
+        env: ["POSTGRES_PORT"],
+      },
+      0,
+      65_535,
+    ),
+    database: text({ description: "Name of the ledger's database.", default: "pinning_service", env: ["POSTGRES_DB"] }),
+    user: text({ description: "Role that owns the ledger.", default: "pinning_user", env: ["POSTGRES_USER"] }),
+    binDir: optionalText({
+      description:
+        "Directory of the server binaries that the embedded server shall use, such as /usr/lib/postgresql/15/bin.",
+      default: null,
+    }),
+    runAs: optionalText(
+      { description: "User that runs the embedded server when fula-master runs as root.", default: null },
+      /^[a-z_][a-z0-9_-]{0,31}\$?$/,
+      "a user name",
+    ),
+    poolMax: integer(
+      { description: "Most connections that one process opens.", default: 10, env: ["POSTGRES_MAX_CONNECTIONS"] },
+      1,
+      1_000,
+    ),
+  },
+  blocks: {
+    mode: oneOf(
+      {
+        description: "`local` keeps blocks in a directory of this box; `kubo` uses the API of a Kubo node.",
+        default: modeDefault("local", "kubo", "blocks.kuboApi"),
+      },
+      ["local", "kubo"] as const,
+    ),
+    kuboApi: serviceAddress({
+      description: "API of the Kubo node.",
+      default: "/ip4/127.0.0.1/tcp/5001",
+      env: ["IPFS_API_ADDR", "IPFS_API_URL"],
+    }),
+  },
+  cluster: {
+    mode: oneOf(
+      {
+        description: "`local` keeps the pinset on this box; `rest` uses the REST API of an IPFS Cluster peer.",
+        default: modeDefault("local", "rest", "cluster.api"),
+      },
+      ["local", "rest"] as const,
+    ),
+    api: serviceAddress({
+      description: "REST API of the IPFS Cluster peer.",
+      default: "/ip4/127.0.0.1/tcp/9094",
+      env: ["IPFS_CLUSTER_API_ADDR", "CLUSTER_API_URL"],
+    }),
+  },
+  server: {
+    host: listenHost({ description: "Address that /healthz, /readyz and /metrics listen on.", default: "127.0.0.1" }),
+    port: integer({ description: "Port of /healthz, /readyz and /metrics.", default: 9010 }, 1, 65_535),
+    logLevel: oneOf({ description: "Least important log lines that are written.", default: "info" }, [
+      "debug",
+      "info",
+      "warn",
+      "error",
+    ] as const),
+    shutdownTimeout: duration({ description: "How long a stop waits for work in flight.", default: "30s" }),
+  },
+  gateway: {
+    host: listenHost({
+      description: "Address that the S3 gateway listens on.",
+      default: "127.0.0.1",
+      env: ["FULA_HOST"],
+    }),
+    port: integer({ description: "Port of the S3 gateway.", default: 9000, env: ["FULA_PORT"] }, 1, 65_535),
+    maxObjectBytes: bytes(
+      { description: "Largest object that a PUT may carry.", default: { resolve: () => 5 * 1024 ** 3, text: "5GiB" } },
+      1,
+    ),
+    region: text(
+      { description: "Region that S3 clients sign for.", default: "us-east-1" },
+      /^[a-z0-9-]{1,63}$/,
+      "lower-case letters, digits and dashes",
+    ),
+  },
+  snapshot: {
+    schedule: schedule({
+      description: "When the pinset is snapshotted, in the box's time zone.",
+      default: "0 */6 * * *",
+    }),
+    maxShrinkPercent: integer(
+      {
+        description: "A snapshot with this share fewer pins than the last one is refused without --accept-shrink.",
+        default: 10,
+      },
+      0,
+      100,
+    ),
+    maxAge: duration({ description: "A last good snapshot older than this is reported as stale.", default: "26h" }),
+    keep: {
+      last: integer({ description: "Newest snapshots that are kept.", default: 28 }, 1, 100_000),
+      daily: integer({ description: "Days of which one snapshot each is kept.", default: 14 }, 0, 100_000),
+      weekly: integer({ description: "Weeks of which one snapshot each is kept.", default: 8 }, 0, 100_000),
+      monthly: integer({ description: "Months of which one snapshot each is kept.", default: 12 }, 0, 100_000),
+    },
+    trustedKeys: list(
+      {
+        description:
+          "Public keys whose snapshots `verify` and `restore` accept, beside this box's own; `key trust` adds one.",
+        default: { resolve: () => [], text: "(none)" },
+      },
+      /^ed25519:[0-9a-f]{64}$/,
+      "ed25519:<64 lower-case hex digits of the raw public key>",
+    ),
+  },
+  sweep: {
+    replMin: integer(
+      {
+        description: "Fewest peers that must hold a pin that names no minimum of its own.",
+        default: 2,
+        env: ["REPL_MIN"],
+      },
+      1,
+      1_000,
+    ),
+    schedule: schedule({
+      description: "When pins are checked and repaired, in the box's time zone.",
+      default: "*/30 * * * *",
+    }),
+    alertLog: text({
+      description: "File that gets one line an under-replicated pin; a relative path starts at the base directory.",
+      default: {
+        resolve: ({ baseDir }) => `${baseDir}/replication-alerts.log`,
+        text: "<base-dir>/replication-alerts.log",
+      },
+      env: ["ALERT_LOG"],
+    }),
+  },
+  billing: {
+    idempotency: flag({
+      description: "Each hour is charged once, whoever charges it; off only beside an old fleet that has it off.",
+      default: true,
+      env: [{ name: "BILLING_IDEMPOTENCY", rule: "exactly-true" }],
+    }),
+    freeTierBytes: bytes(
+      { description: "Bytes that cost nothing.", default: 524_288_000, env: ["FREE_TIER_BYTES"] },
+      0,
+    ),
+    fulaPerGbMonth: decimal({
+      description: "Price in FULA of 2^30 bytes for 720 hours.",
+      default: "3",
+      env: ["FULA_PER_GB_MONTH"],
+    }),
+    deductionIntervalMs: integer(
+      {
+        description: "Milliseconds between two looks for unbilled hours.",
+        default: 3_600_000,
+        env: ["DEDUCTION_INTERVAL_MS"],
+      },
+      1_000,
+      2_147_483_647,
+    ),
+    scannerIntervalMs: integer(
+      { description: "Milliseconds between two scans for deposits.", default: 600_000, env: ["SCANNER_INTERVAL_MS"] },
+      1_000,
+      2_147_483_647,
+    ),
+    vaultAddress: optionalText(
+      {
+        description: "Address that deposits are sent to. Without it, or with the zero address, billing is off.",
+        default: null,
+        env: ["VAULT_ADDRESS"],
+      },
+      /^0x[0-9a-fA-F]{40}$/,
+      "0x and 40 hex digits",
+    ),
+    cronLeaderLease: flag({
+      description: "Only the master that holds the lease bills and scans; off only where there is a single master.",
+      default: true,
+      env: [{ name: "CRON_LEADER_LEASE", rule: "exactly-true" }],
+    }),
+  },
+  features: {
+    bucketRootCas: flag({
+      description: "Bucket roots move by compare-and-swap in the ledger.",
+      default: true,
+      env: [{ name: "FULA_BUCKET_ROOT_CAS", rule: "exactly-true" }],
+    }),
+    eip712Auth: flag({
+      description: "Bearer tokens signed by a wallet are accepted.",
+      default: false,
+      env: [{ name: "FULA_EIP712_AUTH", rule: "exactly-true" }],
+    }),
+    remoteCidPut: flag({
+      description: "A PUT may map a block that a storage node took in.",
+      default: false,
+      env: [{ name: "FULA_REMOTE_CID_PUT", rule: "exactly-true" }],
+    }),
+  },
+} as const;
+
+type ValueOf<Node> = Node extends Setting<infer T> ? T : { readonly [Key in keyof Node]: ValueOf<Node[Key]> };
+type KeysOf<Node, Prefix extends string = ""> = {
+  [Key in keyof Node & string]: Node[Key] extends Setting<infer _>
+    ? `${Prefix}${Key}`
+    : KeysOf<Node[Key], `${Prefix}${Key}.`>;
+}[keyof Node & string];
+
+/** The effective configuration. Durations are milliseconds, sizes bytes; the table above says what each setting is. */
+export type Config = ValueOf<typeof SETTINGS_TREE>;
+
+/** The dotted name of a setting: `server.port`. */
+export type SettingKey = KeysOf<typeof SETTINGS_TREE>;
+
+/** A setting of the table with its names. */
+export interface SettingEntry {
+  readonly key: SettingKey;
+  readonly path: readonly string[];
+  readonly setting: Setting<unknown>;
+  /** Names in the environment, strongest first: `FULA_MASTER_…`, then those of the existing fleet. */
+  readonly envNames: readonly string[];
+}
+
+/** A secret, which lives in `.env` or in the environment and nowhere else. */
+export interface SecretEntry {
+  readonly key: keyof typeof SECRET_NAMES;
+  readonly envName: string;
+  readonly description: string;
+  /** Shorter ones are reported by `config check`. */
+  readonly minLength: number;
+}
+
+const SECRET_NAMES = {
+  postgresPassword: ["POSTGRES_PASSWORD", "Password of the ledger's role.", 8],
+  systemKey: ["SYSTEM_KEY", "Key that the services of one federation show one another.", 12],
+  jwtSecret: ["JWT_SECRET", "Signs bearer tokens; all masters of a federation share it.", 32],
+  sessionSecret: ["SESSION_SECRET", "Signs web sessions; all masters of a federation share it.", 32],
+  encryptionKey: ["ENCRYPTION_KEY", "Encrypts wallet addresses at rest; losing it loses them.", 32],
+} as const;
+
+/** Every secret. `join` generates each once: 32 random bytes in hex. */
+export const SECRETS: readonly SecretEntry[] = Object.entries(SECRET_NAMES).map(
+  ([key, [envName, description, minLength]]) => ({
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- Object.entries forgets the keys' type
+    key: key as keyof typeof SECRET_NAMES,
+    envName,
+    description,
+    minLength,
+  }),
+);
+
+/** The name of a secret in the program. */
+export type SecretKey = keyof typeof SECRET_NAMES;
+
+/** What begins every environment name of ours. */
+export const ENV_PREFIX = "FULA_MASTER_";
+
+/** Names with our prefix that are no settings: they say where the settings are, or belong to the launcher. */
+export const OTHER_ENV_NAMES: readonly string[] = ["FULA_MASTER_BASE_DIR", "FULA_MASTER_CONFIG", "FULA_MASTER_NODE"];
+
+/** The environment name of any setting: `snapshot.maxAge` → `FULA_MASTER_SNAPSHOT_MAX_AGE`. */
+export function envNameOf(key: string): string {
+  return `${ENV_PREFIX}${key
+    .replaceAll(/([a-z0-9])([A-Z])/g, "$1_$2")
+    .replaceAll(".", "_")
+    .toUpperCase()}`;
+}
+
+function isSetting(node: object): node is Setting<unknown> {
+  return "schema" in node && "expected" in node;
+}
+
+function entriesOf(node: object, path: readonly string[]): SettingEntry[] {
+  if (!isSetting(node))
+    return Object.entries(node).flatMap(([name, child]: [string, object]) => entriesOf(child, [...path, name]));
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- joined from the tree whose paths SettingKey lists
+  const key = path.join(".") as SettingKey;
+  return [{ key, path, setting: node, envNames: [envNameOf(key), ...node.seeds.map(({ name }) => name)] }];
+}
+
+/** Every setting, in the order of the table. */
+export const SETTINGS: readonly SettingEntry[] = entriesOf(SETTINGS_TREE, []);
+
+/** The setting with this dotted name, or undefined. */
+export function settingOf(key: string): SettingEntry | undefined {
+  return SETTINGS.find((entry) => entry.key === key);
+}

@@ -1,0 +1,241 @@
+import { z } from "zod";
+import { parseDurationMs } from "../kernel/units.ts";
+import { explainCron } from "./cron-expression.ts";
+import { isIpAddress, isServiceAddress } from "./addresses.ts";
+
+/** What a default may depend on. Settings are resolved in the order of the table, so `value` sees the earlier ones. */
+export interface DefaultFacts {
+  readonly hostname: string;
+  readonly baseDir: string;
+  /** True where a flag, the environment or a file gives this setting. */
+  isGiven(key: string): boolean;
+  /** The effective value of a setting that stands earlier in the table. */
+  value(key: string): unknown;
+}
+
+/** A default, and how the reference prints it. */
+export interface SettingDefault<T> {
+  readonly resolve: (facts: DefaultFacts) => T;
+  readonly text: string;
+}
+
+/** A name of the environment that sets a setting, and a rule of the fleet where its text is not read as everywhere. */
+export interface SeedName {
+  readonly name: string;
+  /** `exactly-true`: only the text `true` is true; the fleet reads anything else as false. */
+  readonly rule?: "exactly-true";
+}
+
+/** One setting as data: the loader, `config show`, `config check` and the reference are all made from it. */
+export interface Setting<T> {
+  readonly description: string;
+  /** What a good value looks like, as it stands in error messages: "a whole number from 1 to 65535". */
+  readonly expected: string;
+  /** Checks a value as YAML gives it and turns it into what the program uses. */
+  readonly schema: z.ZodType<T>;
+  /** Turns the text of an environment variable or flag into what `schema` takes. */
+  readonly fromText: (text: string) => unknown;
+  /** True where a YAML number must be read as it is written (`3.10`), not as a float. */
+  readonly readsSource: boolean;
+  readonly default: SettingDefault<T>;
+  readonly seeds: readonly SeedName[];
+  /** Renders the effective value for people. */
+  readonly render: (value: T) => string;
+}
+
+/** What the builders below take. */
+export interface SettingOptions<T> {
+  readonly description: string;
+  readonly default: T | SettingDefault<T>;
+  readonly env?: readonly (string | SeedName)[];
+}
+
+function isDefaultRule<T>(value: T | SettingDefault<T>): value is SettingDefault<T> {
+  return typeof value === "object" && value !== null && "resolve" in value;
+}
+
+function renderPlain(value: unknown): string {
+  if (value === null) return "(none)";
+  if (Array.isArray(value)) return value.length === 0 ? "(none)" : value.join(", ");
+  return String(value);
+}
+
+function build<T>(
+  options: SettingOptions<T>,
+  kind: {
+    readonly expected: string;
+    readonly schema: z.ZodType<T>;
+    readonly fromText?: (text: string) => unknown;
+    readonly readsSource?: boolean;
+    readonly render?: (value: T) => string;
+  },
+): Setting<T> {
+  const render = kind.render ?? renderPlain;
+  const fallback = options.default;
+  return {
+    description: options.description,
+    expected: kind.expected,
+    schema: kind.schema,
+    fromText: kind.fromText ?? ((text) => text),
+    readsSource: kind.readsSource ?? false,
+    render,
+    default: isDefaultRule(fallback) ? fallback : { resolve: () => fallback, text: render(fallback) },
+    seeds: (options.env ?? []).map((seed) => (typeof seed === "string" ? { name: seed } : seed)),
+  };
+}
+
+const SINGLE_LINE = /^[^\u0000\r\n]+$/;
+
+function integerFromText(text: string): unknown {
+  return /^-?\d{1,16}$/.test(text.trim()) ? Number(text) : text;
+}
+
+/** Text on one line, not empty. */
+export function text(
+  options: SettingOptions<string>,
+  pattern: RegExp = SINGLE_LINE,
+  expected = "text on one line",
+): Setting<string> {
+  return build(options, { expected, schema: z.string().regex(pattern) });
+}
+
+/** Text, or nothing: `null` in YAML. */
+export function optionalText(
+  options: SettingOptions<string | null>,
+  pattern: RegExp = SINGLE_LINE,
+  expected = "text on one line",
+): Setting<string | null> {
+  return build(options, { expected: `${expected}, or null`, schema: z.string().regex(pattern).nullable() });
+}
+
+/** A whole number. */
+export function integer(
+  options: SettingOptions<number>,
+  min: number,
+  max: number = Number.MAX_SAFE_INTEGER,
+): Setting<number> {
+  const expected =
+    max === Number.MAX_SAFE_INTEGER ? `a whole number, ${min} or more` : `a whole number from ${min} to ${max}`;
+  return build(options, { expected, schema: z.int().min(min).max(max), fromText: integerFromText });
+}
+
+/** True or false. */
+export function flag(options: SettingOptions<boolean>): Setting<boolean> {
+  return build(options, {
+    expected: "true or false",
+    schema: z.boolean(),
+    fromText: (text) => (text === "true" ? true : text === "false" ? false : text),
+  });
+}
+
+/** One of a few words. */
+export function oneOf<const T extends string>(options: SettingOptions<T>, words: readonly T[]): Setting<T> {
+  return build(options, { expected: `one of ${words.join(", ")}`, schema: z.enum(words) });
+}
+
+/** A non-negative decimal number, kept as text so that no digit is lost. */
+export function decimal(options: SettingOptions<string>): Setting<string> {
+  return build(options, {
+    expected: "a decimal number such as 3 or 2.75, with at most 18 digits after the point",
+    schema: z.string().regex(/^\d{1,20}(\.\d{1,18})?$/),
+    readsSource: true,
+  });
+}
+
+/** A duration such as `26h`; milliseconds in the program. */
+export function duration(options: { readonly description: string; readonly default: string }): Setting<number> {
+  const toMs = (text: string): number => {
+    const ms = parseDurationMs(text);
+    if (ms === null) throw new Error(`Default ${text} is not a duration`);
+    return ms;
+  };
+  const schema = z
+    .string()
+    .refine((text) => (parseDurationMs(text) ?? 0) > 0)
+    .transform((text) => parseDurationMs(text) ?? 0);
+  return build<number>(
+    { description: options.description, default: { resolve: () => toMs(options.default), text: options.default } },
+    { expected: "a duration above zero with its unit, such as 30s, 26h or 7d", schema, render: renderDuration },
+  );
+}
+
+/** Renders milliseconds in the largest unit that loses nothing: `93600000` → `26h`. */
+export function renderDuration(ms: number): string {
+  for (const [factor, unit] of [
+    [86_400_000, "d"],
+    [3_600_000, "h"],
+    [60_000, "m"],
+    [1_000, "s"],
+  ] as const) {
+    // 24 h and 48 h are thought of as hours by whoever wrote 26h next to them; days start at three.
+    if (ms % factor === 0 && ms >= factor * (unit === "d" ? 3 : 1)) return `${ms / factor}${unit}`;
+  }
+  return `${ms}ms`;
+}
+
+const BYTE_FACTORS: Readonly<Record<string, number>> = {
+  "": 1,
+  B: 1,
+  KiB: 1024,
+  MiB: 1024 ** 2,
+  GiB: 1024 ** 3,
+  TiB: 1024 ** 4,
+};
+
+/** Reads `5GiB`, `64 MiB`, `1024` as bytes; anything else is given back as it is. */
+function bytesFromText(text: string): unknown {
+  const match = /^(\d{1,16})\s*(B|KiB|MiB|GiB|TiB)?$/.exec(text.trim());
+  const factor = BYTE_FACTORS[match?.[2] ?? ""];
+  return match === null || factor === undefined ? text : Number(match[1]) * factor;
+}
+
+/** A count of bytes: a whole number, or one with a binary unit. */
+export function bytes(options: SettingOptions<number>, min: number): Setting<number> {
+  const schema = z.preprocess((value) => (typeof value === "string" ? bytesFromText(value) : value), z.int().min(min));
+  return build(options, {
+    expected: `a number of bytes, ${min} or more, such as 524288000 or 5GiB`,
+    schema,
+    fromText: bytesFromText,
+  });
+}
+
+/** A list of texts; commas separate them in the environment. */
+export function list(
+  options: SettingOptions<readonly string[]>,
+  pattern: RegExp,
+  expected: string,
+): Setting<readonly string[]> {
+  return build(options, {
+    expected: `a list of ${expected}`,
+    schema: z.array(z.string().regex(pattern)).readonly(),
+    fromText: (text) =>
+      text
+        .split(",")
+        .map((item) => item.trim())
+        .filter((item) => item !== ""),
+  });
+}
+
+/** When something runs, as a crontab line says it. */
+export function schedule(options: SettingOptions<string>): Setting<string> {
+  return build(options, {
+    expected: 'five crontab fields such as "0 */6 * * *"',
+    schema: z.string().refine((text) => explainCron(text) === null),
+  });
+}
+
+/** The HTTP API of another service. */
+export function serviceAddress(options: SettingOptions<string>): Setting<string> {
+  return build(options, {
+    expected: "an address such as /ip4/127.0.0.1/tcp/5001 or http://127.0.0.1:5001",
+    schema: z.string().refine(isServiceAddress),
+  });
+}
+
+/** The address that a server listens on. */
+export function listenHost(options: SettingOptions<string>): Setting<string> {
+  return build(options, {
+    expected: "an IP address, or localhost",
+    schema: z.string().refine((host) => host === "localhost" || isIpAddress(host)),
+  });
+}
