@@ -1,6 +1,7 @@
 import { readdir, readFile, readlink } from "node:fs/promises";
 import { createServer } from "node:net";
 import { systemErrorCode } from "../kernel/errors.ts";
+import { argumentsOf, listPids } from "./processes.ts";
 
 /** The process that listens on a port. */
 export interface PortOwner {
@@ -51,17 +52,13 @@ function listeningInodes(table: string, port: number): string[] {
     .filter((inode) => inode !== "" && inode !== "0");
 }
 
-/** Shortens a `/proc/<pid>/cmdline` and takes passwords out of URLs that stand in it. */
-export function renderCommandLine(cmdline: string): string {
-  const text = cmdline
-    .split("\0")
-    .filter((part) => part !== "")
-    .join(" ")
-    .replaceAll(/:\/\/[^\s@/]*@/g, "://****@");
+/** Renders a command line, shortened, and without the passwords of URLs that stand in it. */
+export function renderCommandLine(args: readonly string[]): string {
+  const text = args.join(" ").replaceAll(/:\/\/[^\s@/]*@/g, "://****@");
   return text.length > COMMAND_LENGTH_MAX ? `${text.slice(0, COMMAND_LENGTH_MAX - 1)}…` : text;
 }
 
-async function holdsSocket(pid: string, sockets: ReadonlySet<string>): Promise<boolean> {
+async function holdsSocket(pid: number, sockets: ReadonlySet<string>): Promise<boolean> {
   let descriptors: string[];
   try {
     descriptors = await readdir(`/proc/${pid}/fd`);
@@ -86,11 +83,8 @@ export async function findPortOwner(port: number): Promise<PortOwner | null> {
   );
   const sockets = new Set(tables.flatMap((table) => listeningInodes(table, port)).map((inode) => `socket:[${inode}]`));
   if (sockets.size === 0) return null;
-  const pids = (await readdir("/proc").catch(() => [])).filter((name) => /^\d+$/.test(name));
-  for (const pid of pids) {
-    if (!(await holdsSocket(pid, sockets))) continue;
-    const cmdline = await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "");
-    return { pid: Number(pid), command: renderCommandLine(cmdline) };
+  for (const pid of listPids()) {
+    if (await holdsSocket(pid, sockets)) return { pid, command: renderCommandLine(argumentsOf(pid)) };
   }
   return null;
 }

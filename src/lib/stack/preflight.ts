@@ -1,11 +1,10 @@
-import { distance } from "fastest-levenshtein";
 import type { ErrorCode } from "../kernel/error-codes.ts";
 import { FulaError, isFulaError, messageOf } from "../kernel/errors.ts";
+import { nearest } from "../kernel/nearest.ts";
 
 /** Names of the checks that `join` makes before it plans, in the order they are shown; `--skip-preflight` takes them. */
 export const CHECK_NAMES = [
   "node",
-  "runtime",
   "base-dir",
   "contents",
   "permissions",
@@ -53,9 +52,9 @@ export function parseSkips(names: readonly string[]): ReadonlySet<CheckName> {
     names.map((name) => {
       const known = CHECK_NAMES.find((candidate) => candidate === name);
       if (known !== undefined) return known;
-      const nearest = CHECK_NAMES.toSorted((a, b) => distance(name, a) - distance(name, b))[0];
+      const meant = nearest(name, CHECK_NAMES);
       throw new FulaError("FULA_USAGE", `There is no preflight check named "${name}".`, {
-        hint: `--skip-preflight ${nearest ?? ""}; the checks are: ${CHECK_NAMES.join(", ")}.`,
+        hint: `${meant === null ? "" : `--skip-preflight ${meant}; `}the checks are: ${CHECK_NAMES.join(", ")}.`,
       });
     }),
   );
@@ -85,7 +84,7 @@ export async function runPreflight(
       try {
         const found = await run();
         const findings: readonly Finding[] = "state" in found ? [found] : found;
-        return findings.map((finding) => ({ name, ...finding }));
+        return findings.map((finding) => Object.assign({ name }, finding));
       } catch (error) {
         return [{ name, ...findingOfError(error, name) }];
       }
