@@ -1,5 +1,5 @@
 import { spawn } from "node:child_process";
-import { mkdtemp, open, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, open as openFile, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { stripVTControlCharacters } from "node:util";
@@ -187,7 +187,7 @@ async function runInShell(command: string, stateDir: string, run: ConsoleRun): P
   const outputFile = join(stateDir, "output");
   await writeFile(join(stateDir, "command"), `${command}\n`);
   // A file and no pipe: a daemon that the command leaves behind would hold a pipe open for ever.
-  const output = await open(outputFile, "w");
+  const output = await openFile(outputFile, "w");
   try {
     const exitCode = await new Promise<number>((resolve, reject) => {
       const child = spawn("bash", ["--noprofile", "--norc", "-c", WRAPPER], {
