@@ -53,14 +53,6 @@ function failTooOld(what) {
   );
 }
 
-function isFile(file) {
-  try {
-    return fs.statSync(file).isFile();
-  } catch (error) {
-    return false;
-  }
-}
-
 /* The nodes that npm may have put beside this package: in its own node_modules, or hoisted into one further up. */
 function bundledNodes() {
   var found = [];
@@ -94,7 +86,7 @@ function findNewerNode() {
   var seen = {};
   for (var i = 0; i < candidates.length; i += 1) {
     var node = candidates[i];
-    if (seen[node] || node === process.execPath || !isFile(node)) continue;
+    if (seen[node] || node === process.execPath || !fs.existsSync(node)) continue;
     seen[node] = true;
     if (majorOf(probe(node)) >= REQUIRED_MAJOR) return node;
   }
@@ -168,7 +160,7 @@ function enableCompileCache() {
 
 function start() {
   delete process.env[LAUNCHER_PID_VARIABLE];
-  if (!isFile(MAIN)) {
+  if (!fs.existsSync(MAIN)) {
     fail(
       "FULA_NOT_BUILT",
       MAIN + " is missing: fula-master has not been built.",

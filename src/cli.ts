@@ -1,12 +1,20 @@
-import { Command, CommanderError } from "commander";
+import { Command } from "commander";
 import { COMMANDS } from "./commands/all.ts";
 import { systemClock } from "./lib/kernel/clock.ts";
 import { FulaError } from "./lib/kernel/errors.ts";
 import { toolVersion } from "./lib/kernel/project.ts";
 import { systemRandom } from "./lib/kernel/random.ts";
-import { addCommand, type CommandRunner, type GlobalOptions } from "./lib/terminal/command.ts";
+import type { CommandSpec, GlobalOptions } from "./lib/terminal/command.ts";
 import { EXIT, reportError } from "./lib/terminal/errors.ts";
-import { Output, type TerminalStreams } from "./lib/terminal/output.ts";
+import { Output, StdoutClosedError, type TerminalStreams } from "./lib/terminal/output.ts";
+import {
+  addCommand,
+  addGlobalOptions,
+  type CommandRunner,
+  explainUsageErrors,
+  isHelpOrVersion,
+  renderExamples,
+} from "./lib/terminal/program.ts";
 
 /** What one run of the CLI is given; the launcher hands in the process's own, tests theirs. */
 export interface CliEnvironment extends TerminalStreams {
@@ -15,7 +23,20 @@ export interface CliEnvironment extends TerminalStreams {
   readonly signal: AbortSignal;
 }
 
-function globalsOf(options: Record<string, unknown>): GlobalOptions {
+/** How wide help is where no terminal tells its size. */
+const HELP_COLUMNS = 100;
+
+const FIRST_STEPS = [
+  { command: "fula-master join --dry-run", explains: "Shows what would be set up on this box." },
+  { command: "fula-master status", explains: "Tells how this master is." },
+  { command: "fula-master help snapshot", explains: "Explains one command, with examples." },
+];
+
+const EXIT_CODES = `
+Exit codes: 0 done, 1 a check came out bad, 2 usage or configuration, 3 refused by a guard, 4 a dependency did not
+answer (retry later), 70 a bug, 130 interrupted.`;
+
+function globalsOf(options: Readonly<Record<string, unknown>>): GlobalOptions {
   const { config, baseDir } = options;
   return {
     json: options["json"] === true,
@@ -26,51 +47,86 @@ function globalsOf(options: Record<string, unknown>): GlobalOptions {
   };
 }
 
-function buildProgram(environment: CliEnvironment, runner: CommandRunner): Command {
+/** The global switches of a command line that cannot be parsed, so that its error still comes out as it was asked for. */
+function switchesIn(argv: readonly string[]): GlobalOptions {
+  const end = argv.indexOf("--");
+  const words = end === -1 ? argv : argv.slice(0, end);
+  return {
+    json: words.includes("--json"),
+    quiet: words.includes("--quiet") || words.includes("-q"),
+    verbose: words.includes("--verbose") || words.includes("-v"),
+  };
+}
+
+function buildProgram(
+  commands: readonly CommandSpec[],
+  environment: CliEnvironment,
+  run: CommandRunner,
+  out: Output,
+): Command {
+  const parts = { run, styleTitle: (text: string) => out.style.bold(text) };
   const program = new Command("fula-master")
     .description("Turns a plain Linux box into a federated IPFS storage master or storage node.")
-    .version(toolVersion(), "-V, --version", "print the version")
+    .version(
+      out.json ? JSON.stringify({ version: toolVersion() }) : toolVersion(),
+      "-V, --version",
+      "print the version",
+    )
     .helpOption("-h, --help", "show help; also: fula-master help <command>")
-    .showSuggestionAfterError(true)
+    .helpCommand("help [command]", "show help")
+    .enablePositionalOptions()
+    .configureHelp({ styleTitle: parts.styleTitle })
     .configureOutput({
       writeOut: (text) => environment.stdout.write(text),
-      writeErr: (text) => environment.stderr.write(text),
-    })
-    .exitOverride();
-  for (const spec of COMMANDS) addCommand(program, spec, runner);
-  return program;
+      // With --json stderr carries one document, which reportError prints.
+      writeErr: (text) => out.json || environment.stderr.write(text),
+      outputError: () => {},
+      getOutHelpWidth: () => environment.stdout.columns || HELP_COLUMNS,
+      getErrHelpWidth: () => environment.stderr.columns || HELP_COLUMNS,
+      getOutHasColors: () => out.style.level > 0,
+      getErrHasColors: () => out.errorStyle.level > 0,
+    });
+  explainUsageErrors(program);
+  addGlobalOptions(program);
+  for (const spec of commands) addCommand(program, spec, parts);
+  program.addHelpText("after", renderExamples(FIRST_STEPS, parts.styleTitle));
+  return program.addHelpText("after", EXIT_CODES);
 }
 
 /** Runs the CLI once. @returns the exit code; never throws for what an operator can cause. */
-export async function runCli(argv: readonly string[], environment: CliEnvironment): Promise<number> {
+export async function runCli(
+  argv: readonly string[],
+  environment: CliEnvironment,
+  commands: readonly CommandSpec[] = COMMANDS,
+): Promise<number> {
+  const { signal, env, cwd } = environment;
   let exitCode: number = EXIT.done;
-  const output = (globals: GlobalOptions): Output => new Output(environment, { ...globals, env: environment.env });
-  const runner: CommandRunner = async (spec, options, args) => {
+  const run: CommandRunner = async (spec, options, args) => {
     const globals = globalsOf(options);
-    const out = output(globals);
+    const out = new Output(environment, { ...globals, env });
     try {
-      const context = {
-        globals,
-        out,
-        env: environment.env,
-        cwd: environment.cwd,
-        clock: systemClock,
-        random: systemRandom,
-        signal: environment.signal,
-      };
+      const context = { globals, out, env, cwd, clock: systemClock, random: systemRandom, signal, commands };
       // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- each command declares the options that Commander parses for it
       exitCode = (await spec.run?.(context, options as never, args)) ?? EXIT.done;
     } catch (error) {
-      exitCode = reportError(environment.signal.aborted ? interrupted(error) : error, out);
+      // A reader such as `head` that has seen enough is no failure of ours.
+      if (error instanceof StdoutClosedError) return;
+      exitCode = reportError(signal.aborted ? interrupted(error) : error, out);
     }
   };
+  const out = new Output(environment, { ...switchesIn(argv), env });
   try {
-    await buildProgram(environment, runner).parseAsync([...argv], { from: "user" });
+    await buildProgram(commands, environment, run, out).parseAsync([...argv], { from: "user" });
   } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.done : EXIT.usage;
-    return reportError(error, output({ json: argv.includes("--json"), quiet: false, verbose: false }));
+    if (!isHelpOrVersion(error)) return reportError(error, out);
+    if (error.exitCode === 0) return EXIT.done;
+    return out.json ? reportError(noCommand(), out) : EXIT.usage;
   }
   return exitCode;
+}
+
+function noCommand(): FulaError {
+  return new FulaError("FULA_USAGE", "No command was given.", { hint: "fula-master --help" });
 }
 
 function interrupted(error: unknown): unknown {

@@ -1,4 +1,5 @@
+import { completionCommand } from "./completion.ts";
 import type { CommandSpec } from "../lib/terminal/command.ts";
 
 /** Every command, in the order the help lists them. */
-export const COMMANDS: readonly CommandSpec[] = [];
+export const COMMANDS: readonly CommandSpec[] = [completionCommand];

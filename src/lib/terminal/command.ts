@@ -1,4 +1,3 @@
-import { Argument, Command, Option } from "commander";
 import type { Clock } from "../kernel/clock.ts";
 import type { Random } from "../kernel/random.ts";
 import type { Output } from "./output.ts";
@@ -23,6 +22,8 @@ export interface CommandContext {
   readonly random: Random;
   /** Aborts on SIGINT and SIGTERM. */
   readonly signal: AbortSignal;
+  /** All commands of this CLI, for those that speak about the others. */
+  readonly commands: readonly CommandSpec[];
 }
 
 /** One option in Commander's notation: `--keep <count>`. */
@@ -36,6 +37,16 @@ export interface OptionSpec {
   readonly parse?: (value: string) => unknown;
 }
 
+/** One argument that stands by its position. Names `file` and `dir` are completed as paths. */
+export interface ArgumentSpec {
+  readonly name: string;
+  readonly description: string;
+  readonly required?: boolean;
+  /** Takes all that follow; only the last argument may. */
+  readonly variadic?: boolean;
+  readonly choices?: readonly string[];
+}
+
 /** A command or a group of commands, as data: help, completion and docs/commands.md are rendered from it. */
 export interface CommandSpec {
   readonly name: string;
@@ -45,13 +56,7 @@ export interface CommandSpec {
   /** Says what it does, and whether it writes. */
   readonly description: string;
   readonly examples: readonly { readonly command: string; readonly explains: string }[];
-  readonly arguments?: readonly {
-    readonly name: string;
-    readonly description: string;
-    readonly required?: boolean;
-    readonly variadic?: boolean;
-    readonly choices?: readonly string[];
-  }[];
+  readonly arguments?: readonly ArgumentSpec[];
   readonly options?: readonly OptionSpec[];
   /** True adds `--dry-run`: prints the plan and writes nothing. */
   readonly changes?: boolean;
@@ -71,64 +76,30 @@ export function defineCommand<Options = object>(
   return spec;
 }
 
-const GLOBAL_OPTIONS: readonly OptionSpec[] = [
-  { flags: "--json", description: "print the result as JSON on stdout; progress stays on stderr" },
+/** Options of every command; they may also stand before the command's name. */
+export const GLOBAL_OPTIONS: readonly OptionSpec[] = [
+  { flags: "--json", description: "print the result as JSON on stdout; everything else stays on stderr" },
   { flags: "--config <file>", description: "settings file (default: <base-dir>/fula-master.yaml)" },
-  { flags: "--base-dir <dir>", description: "where everything of this box lives" },
+  {
+    flags: "--base-dir <dir>",
+    description:
+      "where everything of this box lives (default: /opt/fula-master for root, else ~/.local/share/fula-master)",
+  },
   { flags: "-q, --quiet", description: "no progress and no remarks" },
   { flags: "-v, --verbose", description: "more detail, and the stack trace of an error" },
 ];
 
-/** Runs one command's action; `cli.ts` hands in the one that builds the context and maps errors to exit codes. */
-export type CommandRunner = (
-  spec: CommandSpec,
-  options: Record<string, unknown>,
-  args: readonly string[],
-) => Promise<void>;
-
-function toOption(spec: OptionSpec): Option {
-  const option = new Option(spec.flags, spec.description);
-  if (spec.default !== undefined) option.default(spec.default);
-  if (spec.choices !== undefined) option.choices(spec.choices);
-  if (spec.parse !== undefined) option.argParser<unknown>(spec.parse);
-  return option;
-}
-
-function helpTail(spec: CommandSpec): string {
-  const lines = spec.examples.map(({ command, explains }) => `  $ ${command}\n      ${explains}`);
-  return `\nExamples:\n${lines.join("\n")}`;
-}
-
-/** All options of a command in the order the help shows them: its own, then those that its nature adds, then the global ones. */
-export function optionsOf(spec: CommandSpec): readonly OptionSpec[] {
+/** The options of a command alone, in the order the help shows them: its own, then those that its nature adds. */
+export function ownOptionsOf(spec: CommandSpec): readonly OptionSpec[] {
   return [
     ...(spec.options ?? []),
     ...(spec.changes === true ? [{ flags: "--dry-run", description: "print the plan and write nothing" }] : []),
     ...(spec.asks === true ? [{ flags: "-y, --yes", description: "do not ask" }] : []),
-    ...GLOBAL_OPTIONS,
   ];
 }
 
-/** Adds a command and its subcommands to a Commander program. */
-export function addCommand(parent: Command, spec: CommandSpec, runner: CommandRunner): void {
-  const command = new Command(spec.name)
-    .summary(spec.summary)
-    .description(spec.description)
-    .copyInheritedSettings(parent);
-  for (const alias of spec.aliases ?? []) command.alias(alias);
-  for (const { name, description, required, variadic, choices } of spec.arguments ?? []) {
-    const shape = `${name}${variadic === true ? "..." : ""}`;
-    const argument = new Argument(required === true ? `<${shape}>` : `[${shape}]`, description);
-    if (choices !== undefined) argument.choices(choices);
-    command.addArgument(argument);
-  }
-  command.addHelpText("after", helpTail(spec));
-  for (const sub of spec.subcommands ?? []) addCommand(command, sub, runner);
-  if (spec.run !== undefined) {
-    for (const option of optionsOf(spec)) command.addOption(toOption(option));
-    command.action(async () => {
-      await runner(spec, command.opts(), command.args);
-    });
-  }
-  parent.addCommand(command);
+/** One argument in the notation of the help: `<file>`, `[cid...]`. */
+export function argumentShape({ name, required, variadic }: ArgumentSpec): string {
+  const shape = `${name}${variadic === true ? "..." : ""}`;
+  return required === true ? `<${shape}>` : `[${shape}]`;
 }

@@ -1,6 +1,7 @@
 import { ERROR_CODES, type ErrorKind } from "../kernel/error-codes.ts";
 import { FulaError } from "../kernel/errors.ts";
 import type { Output } from "./output.ts";
+import { printable } from "./printable.ts";
 
 /** Exit codes of every command; docs/commands.md tells operators what each means. */
 export const EXIT = { done: 0, failed: 1, usage: 2, refused: 3, unavailable: 4, bug: 70, interrupted: 130 } as const;
@@ -17,14 +18,6 @@ export function exitCodeOf(error: unknown): number {
   if (!(error instanceof FulaError)) return EXIT.bug;
   if (error.code === "FULA_INTERRUPTED") return EXIT.interrupted;
   return EXIT_BY_KIND[ERROR_CODES[error.code].kind];
-}
-
-// Error text echoes file names and server answers; a terminal must not obey what stands in them.
-// oxlint-disable-next-line no-control-regex -- control characters are what it is for
-const CONTROL_CHARACTERS = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g;
-
-function printable(text: string): string {
-  return text.replaceAll(CONTROL_CHARACTERS, "\u{fffd}");
 }
 
 function causeChain(error: Error): string[] {

@@ -2,6 +2,9 @@ import { createInterface } from "node:readline/promises";
 import type { Readable, Writable } from "node:stream";
 import { Chalk, type ChalkInstance } from "chalk";
 import { FulaError } from "../kernel/errors.ts";
+import { colorLevel } from "./color.ts";
+import { type Progress, silentProgress, startProgress } from "./progress.ts";
+import { renderTable, type TableCell, type TableColumn } from "./table.ts";
 
 /** The streams of one run; tests hand in their own. */
 export interface TerminalStreams {
@@ -18,15 +21,10 @@ export interface OutputOptions {
   readonly env: Readonly<Record<string, string | undefined>>;
 }
 
-/** Running display of a long piece of work, on stderr: one updated line on a terminal, plain lines on a pipe. */
-export interface Progress {
-  /** `total` null = unknown. `unit` such as "pins". */
-  update(done: number, total: number | null): void;
-  end(): void;
+/** Thrown when whoever reads our stdout has closed it, as `head` does; ends the run quietly. */
+export class StdoutClosedError extends Error {
+  override readonly name = "StdoutClosedError";
 }
-
-const PROGRESS_TTY_INTERVAL_MS = 100;
-const PROGRESS_PIPE_INTERVAL_MS = 5_000;
 
 /**
  * The only way a command prints. The result goes to stdout (text, or JSON with `--json`); everything about the way
@@ -71,9 +69,14 @@ export class Output {
     if (body !== "") this.#streams.stdout.write(body.endsWith("\n") ? body : `${body}\n`);
   }
 
-  /** Prints one record of a streaming result: one NDJSON line with `--json`, else the text. */
+  /**
+   * Prints one record of a streaming result: one NDJSON line with `--json`, else the text.
+   * @throws StdoutClosedError when nobody reads any more
+   */
   record(value: unknown, text: () => string): void {
-    this.#streams.stdout.write(`${this.json ? JSON.stringify(value) : text()}\n`);
+    const { stdout } = this.#streams;
+    if (stdout.destroyed || stdout.errored !== null) throw new StdoutClosedError("stdout has been closed");
+    stdout.write(`${this.json ? JSON.stringify(value) : text()}\n`);
   }
 
   /** A remark on the way, on stderr; silent with `--quiet`. */
@@ -91,28 +94,19 @@ export class Output {
     this.#streams.stderr.write(`${this.errorStyle.yellow("warning:")} ${text}\n`);
   }
 
-  /** Starts a progress display labelled `label`, counting `unit`s. */
+  /** Renders a table for stdout, as wide as the terminal at most; rows are as many cells as there are columns. */
+  table(columns: readonly TableColumn[], rows: readonly (readonly TableCell[])[]): string {
+    const { isTTY, columns: width } = this.#streams.stdout;
+    return renderTable(columns, rows, {
+      width: isTTY === true && width !== undefined && width > 0 ? width : null,
+      styleTitle: (text) => this.style.bold(text),
+    });
+  }
+
+  /** Starts a progress display labelled `label`, counting `unit`s; the caller ends it, also when the work fails. */
   progress(label: string, unit: string, monotonicMs: () => number = () => performance.now()): Progress {
-    if (this.quiet) return { update: () => {}, end: () => {} };
-    const stderr = this.#streams.stderr;
-    const live = stderr.isTTY === true;
-    const intervalMs = live ? PROGRESS_TTY_INTERVAL_MS : PROGRESS_PIPE_INTERVAL_MS;
-    const startedMs = monotonicMs();
-    let shownMs = live ? Number.NEGATIVE_INFINITY : startedMs;
-    let drawn = false;
-    return {
-      update: (done, total) => {
-        const nowMs = monotonicMs();
-        if (nowMs - shownMs < intervalMs) return;
-        shownMs = nowMs;
-        const text = `${label}: ${total === null ? done : `${done} of ${total}`} ${unit}`;
-        stderr.write(live ? `\r\u001b[2K${text}` : `${text}\n`);
-        drawn = true;
-      },
-      end: () => {
-        if (live && drawn) stderr.write("\r\u001b[2K");
-      },
-    };
+    if (this.quiet) return silentProgress;
+    return startProgress({ stderr: this.#streams.stderr, label, unit, monotonicMs });
   }
 
   /**
@@ -135,11 +129,4 @@ export class Output {
     }
     throw new FulaError("FULA_CONFIRMATION_REQUIRED", `${question} The answer was not yes; nothing was changed.`);
   }
-}
-
-function colorLevel(stream: { readonly isTTY?: boolean }, env: OutputOptions["env"]): 0 | 1 {
-  // https://no-color.org: set to anything but the empty string means no colour, whatever else is set.
-  if ((env["NO_COLOR"] ?? "") !== "") return 0;
-  if ((env["FORCE_COLOR"] ?? "") !== "" && env["FORCE_COLOR"] !== "0") return 1;
-  return stream.isTTY === true && env["TERM"] !== "dumb" ? 1 : 0;
 }

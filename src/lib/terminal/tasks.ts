@@ -1,4 +1,6 @@
+import type { ListrDefaultRendererLogLevels as LogLevels } from "listr2";
 import type { Output } from "./output.ts";
+import { printableLine } from "./printable.ts";
 
 /** One step of a longer piece of work that the operator watches. */
 export interface Task {
@@ -10,13 +12,16 @@ export interface Task {
 }
 
 const REPORT_INTERVAL_MS = 5_000;
+// Below this the live list would break every title; a terminal that does not know its size says 0.
+const LIVE_COLUMNS_MIN = 30;
 
 /**
  * Runs the tasks one after the other and shows them on stderr: live on a terminal, plain lines on a pipe, nothing with
  * `--quiet`. The first error ends the run and is thrown as it is.
  */
 export async function runTasks(out: Output, tasks: readonly Task[]): Promise<void> {
-  if (!out.quiet && out.stderr.isTTY === true) await runLive(out, tasks);
+  const { isTTY, columns } = out.stderr;
+  if (!out.quiet && isTTY === true && (columns ?? 0) >= LIVE_COLUMNS_MIN) await runLive(out, tasks);
   else await runPlain(out, tasks);
 }
 
@@ -24,7 +29,7 @@ async function runPlain(out: Output, tasks: readonly Task[], monotonicMs = () =>
   for (const { title, run, skip } of tasks) {
     const reason = (await skip?.()) ?? null;
     if (reason !== null) {
-      out.note(`- ${title}: ${reason}`);
+      out.note(`- ${title}: ${printableLine(reason)}`);
       continue;
     }
     out.note(`> ${title}`);
@@ -33,9 +38,9 @@ async function runPlain(out: Output, tasks: readonly Task[], monotonicMs = () =>
       const result = await run((text) => {
         if (!out.verbose && monotonicMs() - shownMs < REPORT_INTERVAL_MS) return;
         shownMs = monotonicMs();
-        out.note(`  ${title}: ${text}`);
+        out.note(`  ${title}: ${printableLine(text)}`);
       });
-      out.note(`+ ${title}${typeof result === "string" ? `: ${result}` : ""}`);
+      out.note(`+ ${title}${typeof result === "string" ? `: ${printableLine(result)}` : ""}`);
     } catch (error) {
       out.note(`! ${title}: failed`);
       throw error;
@@ -44,26 +49,22 @@ async function runPlain(out: Output, tasks: readonly Task[], monotonicMs = () =>
 }
 
 async function runLive(out: Output, tasks: readonly Task[]): Promise<void> {
-  const { Listr, ListrLogger, ProcessOutput } = await import("listr2");
+  const { Listr, ListrDefaultRendererLogLevels: Level, ListrLogger, ProcessOutput } = await import("listr2");
   const { stderr, errorStyle } = out;
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- listr2 asks for a TTY stream's type and uses only `write` and `columns`
   const stream = stderr as NodeJS.WriteStream;
   const list = new Listr(
     tasks.map(({ title, run, skip }) => ({
       title,
-      ...(skip === undefined
-        ? {}
-        : {
-            skip: async () => {
-              const reason = await skip();
-              return reason === null ? false : `${title}: ${reason}`;
-            },
-          }),
-      task: async (_context: unknown, task: { output: string; title: string }) => {
+      skip: async () => {
+        const reason = (await skip?.()) ?? null;
+        return reason === null ? false : `${title}: ${printableLine(reason)}`;
+      },
+      task: async (_context: unknown, shown: { output: string; title: string }) => {
         const result = await run((text) => {
-          task.output = text;
+          shown.output = printableLine(text);
         });
-        if (typeof result === "string") task.title = `${title}: ${errorStyle.dim(result)}`;
+        if (typeof result === "string") shown.title = `${title}: ${printableLine(result)}`;
       },
     })),
     {
@@ -72,9 +73,18 @@ async function runLive(out: Output, tasks: readonly Task[]): Promise<void> {
       // Ctrl-C aborts the run's signal; listr2 would end the process in the middle of a step.
       registerSignalListeners: false,
       rendererOptions: {
-        logger: new ListrLogger({ processOutput: new ProcessOutput(stream, stream, { leaveEmptyLine: false }) }),
+        logger: new ListrLogger<LogLevels>({
+          processOutput: new ProcessOutput(stream, stream, { leaveEmptyLine: false }),
+        }),
+        // The error is printed once, by reportError.
         showErrorMessage: false,
-        collapseSkips: true,
+        color: {
+          [Level.PENDING]: errorStyle.yellow,
+          [Level.COMPLETED]: errorStyle.green,
+          [Level.FAILED]: errorStyle.red,
+          [Level.SKIPPED_WITH_COLLAPSE]: errorStyle.dim,
+          [Level.WAITING]: errorStyle.dim,
+        },
       },
     },
   );
