@@ -98,7 +98,7 @@ function parse(text: string): CronExpression {
   const fields = (MACROS[trimmed] ?? trimmed).split(/[ \t]+/);
   if (fields.length !== FIELDS.length)
     throw new CronProblem(`it has ${fields.length} fields instead of ${FIELDS.length}`);
-  const [minute, hour, day, month, weekday] = fields as [string, string, string, string, string];
+  const [minute = "", hour = "", day = "", month = "", weekday = ""] = fields;
   const cron: CronExpression = {
     text: fields.join(" "),
     minute: parseField(minute, FIELDS[0], false),

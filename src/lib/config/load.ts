@@ -1,6 +1,24 @@
-import type { Secret } from "../kernel/secret.ts";
-import type { Paths, PathsContext } from "./paths.ts";
-import type { Config, SecretKey, SettingKey } from "./schema.ts";
+import { readFile } from "node:fs/promises";
+import { hostname } from "node:os";
+import { isFulaError, messageOf, systemErrorCode } from "../kernel/errors.ts";
+import { nearest } from "../kernel/nearest.ts";
+import { Secret } from "../kernel/secret.ts";
+import { envFileValues, parseEnvFile, type EnvAssignment, type EnvFile } from "./env-syntax.ts";
+import { envValue, locateConfigFile, type Paths, type PathsContext, resolvePaths } from "./paths.ts";
+import { type ConfigProblem, describeValue, doubt, errorOf, problem } from "./problems.ts";
+import {
+  type Config,
+  ENV_PREFIX,
+  OTHER_ENV_NAMES,
+  SECRETS,
+  type SecretKey,
+  SETTINGS,
+  type SettingEntry,
+  type SettingKey,
+} from "./schema.ts";
+import { type FileEntry, parseSettingsFile } from "./yaml-file.ts";
+
+export type { ConfigProblem } from "./problems.ts";
 
 /** Where an effective value came from. */
 export type ValueSource =
@@ -10,8 +28,9 @@ export type ValueSource =
   | { readonly kind: "file"; readonly path: string; readonly line: number }
   | { readonly kind: "default" };
 
-/** A setting that the command line gives; undefined or missing means that the flag was not used. */
+/** A setting that the command line gives; an undefined value means that the flag was not used. */
 export interface Override {
+  /** As it is typed: `--port`. */
   readonly flag: string;
   /** Text is read as in the environment; anything else must already have the setting's type. */
   readonly value: unknown;
@@ -23,36 +42,358 @@ export type Overrides = Readonly<Partial<Record<SettingKey, Override>>>;
 /** Each secret that is set; null where it is not. */
 export type Secrets = Readonly<Record<SecretKey, Secret | null>>;
 
-/** Something about the configuration that an operator should know. */
-export interface ConfigProblem {
-  readonly severity: "error" | "warning";
-  readonly code:
-    | "FULA_CONFIG_INVALID"
-    | "FULA_CONFIG_SYNTAX"
-    | "FULA_CONFIG_UNKNOWN_KEY"
-    | "FULA_CONFIG_NOT_FOUND"
-    | "FULA_CONFIG_RISK";
-  /** Dotted key, environment name or path that it is about. */
-  readonly subject: string;
-  readonly message: string;
-  readonly hint: string | null;
-}
+/** Where each value came from, secrets included. */
+export type Sources = Readonly<Record<SettingKey | SecretKey, ValueSource>>;
 
 /** The effective configuration of one run. */
 export interface LoadedConfig {
   readonly config: Config;
   readonly paths: Paths;
   readonly secrets: Secrets;
-  readonly sources: Readonly<Record<SettingKey | SecretKey, ValueSource>>;
-  /** What is doubtful but no reason to stop; `config check` prints them. */
+  readonly sources: Sources;
+  /** What is doubtful but no reason to stop; `config check` prints it. */
   readonly warnings: readonly ConfigProblem[];
 }
 
+/** The configuration and all that is wrong with it; a setting whose value was refused has its default. */
+export interface ConfigReading extends LoadedConfig {
+  readonly problems: readonly ConfigProblem[];
+  /** What `.env` says; null where there is no such file or it cannot be read. */
+  readonly envFile: EnvFile | null;
+}
+
+/** What a setting's value is taken from, strongest first. */
+interface Candidate {
+  readonly source: ValueSource;
+  readonly raw: unknown;
+  /** True where `raw` is text of the environment or a flag. */
+  readonly isText: boolean;
+}
+
+interface Inputs {
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly overrides: Overrides;
+  readonly paths: Paths;
+  readonly envFile: ReadonlyMap<string, EnvAssignment>;
+  readonly file: ReadonlyMap<string, FileEntry>;
+}
+
+/** Says where a value came from: `environment POSTGRES_HOST`, `/opt/fula-master/fula-master.yaml:12`, `default`. */
+export function describeSource(source: ValueSource): string {
+  switch (source.kind) {
+    case "flag":
+      return source.flag;
+    case "environment":
+      return `environment ${source.name}`;
+    case "env-file":
+      return `${source.path}:${source.line} ${source.name}`;
+    case "file":
+      return `${source.path}:${source.line}`;
+    case "default":
+      return "default";
+  }
+}
+
+function candidatesOf(entry: SettingEntry, inputs: Inputs): Candidate[] {
+  const { env, overrides, paths, envFile, file } = inputs;
+  const found: Candidate[] = [];
+  const override = overrides[entry.key];
+  if (override?.value !== undefined) {
+    const { flag, value } = override;
+    found.push({ source: { kind: "flag", flag }, raw: value, isText: typeof value === "string" });
+  }
+  for (const name of entry.envNames) {
+    const raw = envValue(env, name);
+    if (raw !== undefined) found.push({ source: { kind: "environment", name }, raw, isText: true });
+  }
+  for (const name of entry.envNames) {
+    const line = envFile.get(name);
+    if (line === undefined || line.value === "") continue;
+    found.push({
+      source: { kind: "env-file", name, path: paths.envFile, line: line.line },
+      raw: line.value,
+      isText: true,
+    });
+  }
+  const entryInFile = file.get(entry.key);
+  if (entryInFile !== undefined) {
+    const { value, source, line } = entryInFile;
+    const raw = entry.setting.readsSource && typeof value === "number" ? source : value;
+    found.push({ source: { kind: "file", path: paths.configFile, line }, raw, isText: false });
+  }
+  return found;
+}
+
+type Verdict = { readonly value: unknown } | { readonly problem: ConfigProblem };
+
+function seedRule(entry: SettingEntry, source: ValueSource): "exactly-true" | undefined {
+  if (source.kind !== "environment" && source.kind !== "env-file") return undefined;
+  return entry.setting.seeds.find(({ name }) => name === source.name)?.rule;
+}
+
+function judge(entry: SettingEntry, candidate: Candidate): Verdict {
+  const { setting, key } = entry;
+  const { raw, isText, source } = candidate;
+  if (seedRule(entry, source) === "exactly-true") return { value: raw === "true" };
+  const parsed = setting.schema.safeParse(isText ? setting.fromText(String(raw)) : raw);
+  if (parsed.success) return { value: parsed.data };
+  const reason = typeof raw === "string" ? setting.explain(raw) : null;
+  const because = reason === null ? "" : ` (${reason})`;
+  return {
+    problem: problem(
+      "FULA_CONFIG_INVALID",
+      key,
+      `${key} from ${describeSource(source)} is ${describeValue(raw)}${because}; expected ${setting.expected}.`,
+      `the default is ${setting.default.text}; docs/configuration.md explains the setting.`,
+    ),
+  };
+}
+
+/** Doubts about a value that is accepted: two names that disagree, or a flag of the fleet that is nearly `true`. */
+function doubtsOf(entry: SettingEntry, candidates: readonly Candidate[]): ConfigProblem[] {
+  const [winner, ...losers] = candidates;
+  if (winner === undefined) return [];
+  const doubts: ConfigProblem[] = [];
+  if (seedRule(entry, winner.source) === "exactly-true" && winner.raw !== "true" && winner.raw !== "false") {
+    doubts.push(
+      doubt(
+        entry.key,
+        `${describeSource(winner.source)} is ${describeValue(winner.raw)}, not exactly "true": ${entry.key} is off, as on the rest of the fleet.`,
+        'write "true" or "false".',
+      ),
+    );
+  }
+  const rank = (source: ValueSource): string =>
+    source.kind === "file" || source.kind === "env-file" ? "files" : source.kind;
+  const first = judge(entry, winner);
+  for (const loser of losers) {
+    const second = judge(entry, loser);
+    // A flag over the environment over a file is meant; two equals that disagree are a mistake.
+    if (rank(loser.source) !== rank(winner.source) || !("value" in first) || !("value" in second)) continue;
+    if (JSON.stringify(first.value) === JSON.stringify(second.value)) continue;
+    doubts.push(
+      doubt(
+        entry.key,
+        `${entry.key} is given twice: ${describeSource(winner.source)} is in force, ${describeSource(loser.source)} says something else and is ignored.`,
+        "remove one of the two.",
+      ),
+    );
+  }
+  return doubts;
+}
+
+interface Resolved {
+  readonly values: ReadonlyMap<string, unknown>;
+  readonly sources: ReadonlyMap<string, ValueSource>;
+  readonly problems: readonly ConfigProblem[];
+}
+
+function resolveSettings(inputs: Inputs): Resolved {
+  const values = new Map<string, unknown>();
+  const sources = new Map<string, ValueSource>();
+  const problems: ConfigProblem[] = [];
+  const candidates = new Map(SETTINGS.map((entry) => [entry.key as string, candidatesOf(entry, inputs)]));
+  const facts = {
+    hostname: hostname(),
+    baseDir: inputs.paths.baseDir,
+    isGiven: (key: string) => (candidates.get(key) ?? []).length > 0,
+    value: (key: string) => values.get(key),
+  };
+  for (const entry of SETTINGS) {
+    const found = candidates.get(entry.key) ?? [];
+    const [winner, ...losers] = found;
+    const verdict = winner === undefined ? null : judge(entry, winner);
+    problems.push(...doubtsOf(entry, found));
+    // A broken line of the settings file is an error even where a flag or the environment stands above it.
+    for (const loser of losers.filter(({ source }) => source.kind === "file")) {
+      const other = judge(entry, loser);
+      if ("problem" in other) problems.push(other.problem);
+    }
+    if (verdict !== null && "problem" in verdict) problems.push(verdict.problem);
+    const accepted = verdict !== null && "value" in verdict;
+    values.set(entry.key, accepted ? verdict.value : entry.setting.default.resolve(facts));
+    sources.set(entry.key, accepted && winner !== undefined ? winner.source : { kind: "default" });
+  }
+  return { values, sources, problems };
+}
+
+function nest(values: ReadonlyMap<string, unknown>): Config {
+  const root: Record<string, unknown> = {};
+  for (const { key, path } of SETTINGS) {
+    let node = root;
+    for (const name of path.slice(0, -1)) {
+      node[name] ??= {};
+      // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- every inner node was made one line above
+      node = node[name] as Record<string, unknown>;
+    }
+    node[path.at(-1) ?? key] = values.get(key);
+  }
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- built from the table that Config is the type of
+  return root as Config;
+}
+
+function readSecrets(inputs: Inputs): { secrets: Secrets; sources: Map<string, ValueSource> } {
+  const sources = new Map<string, ValueSource>();
+  const found = SECRETS.map(({ key, envName }) => {
+    const fromEnv = envValue(inputs.env, envName);
+    const line = inputs.envFile.get(envName);
+    const inFile = line === undefined || line.value === "" ? undefined : line;
+    sources.set(
+      key,
+      fromEnv !== undefined
+        ? { kind: "environment", name: envName }
+        : inFile !== undefined
+          ? { kind: "env-file", name: envName, path: inputs.paths.envFile, line: inFile.line }
+          : { kind: "default" },
+    );
+    const value = fromEnv ?? inFile?.value;
+    return [key, value === undefined ? null : new Secret(value)] as const;
+  });
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- one entry for each secret of the table
+  return { secrets: Object.fromEntries(found) as Secrets, sources };
+}
+
+function unknownEnvNames(names: readonly string[], where: (name: string) => string): ConfigProblem[] {
+  const known = [...SETTINGS.flatMap(({ envNames }) => envNames), ...OTHER_ENV_NAMES];
+  return names
+    .filter((name) => name.startsWith(ENV_PREFIX) && !known.includes(name))
+    .map((name) => {
+      const secret = SECRETS.find(({ envName }) => name === `${ENV_PREFIX}${envName}`);
+      const meant =
+        secret?.envName ??
+        nearest(
+          name,
+          known.filter((candidate) => candidate.startsWith(ENV_PREFIX)),
+        );
+      return problem(
+        "FULA_CONFIG_UNKNOWN_KEY",
+        name,
+        `${where(name)} is no setting.`,
+        meant === null ? "remove it." : `did you mean ${meant}?`,
+      );
+    });
+}
+
+async function readText(path: string): Promise<string | ConfigProblem | null> {
+  try {
+    return await readFile(path, "utf8");
+  } catch (error) {
+    const errno = systemErrorCode(error);
+    if (errno === "ENOENT") return null;
+    return problem(
+      "FULA_CONFIG_READ",
+      path,
+      `Cannot read ${path}: ${errno ?? messageOf(error)}.`,
+      "run as the user that owns the base directory, or mend the rights.",
+    );
+  }
+}
+
+async function readEnvFile(path: string, problems: ConfigProblem[]): Promise<EnvFile | null> {
+  const text = await readText(path);
+  if (text === null) return null;
+  if (typeof text !== "string") {
+    problems.push(text);
+    return null;
+  }
+  try {
+    return parseEnvFile(text);
+  } catch (error) {
+    if (!isFulaError(error, "FULA_ENV_FILE_SYNTAX")) throw error;
+    problems.push(problem("FULA_ENV_FILE_SYNTAX", path, `${path}: ${error.message}`, error.hint ?? null));
+    return null;
+  }
+}
+
+async function readSettings(
+  context: PathsContext,
+  path: string,
+  problems: ConfigProblem[],
+): Promise<ReadonlyMap<string, FileEntry>> {
+  const text = await readText(path);
+  if (typeof text === "string") {
+    const file = parseSettingsFile(text, path);
+    problems.push(...file.problems);
+    return file.entries;
+  }
+  if (text !== null) problems.push(text);
+  const { because } = locateConfigFile(context, "");
+  if (text === null && because !== "default") {
+    problems.push(
+      problem(
+        "FULA_CONFIG_NOT_FOUND",
+        path,
+        `There is no settings file ${path}, which ${because} names.`,
+        "correct the path, or leave it out to use <base-dir>/fula-master.yaml.",
+      ),
+    );
+  }
+  return new Map();
+}
+
+/** A line such as `JWT_SECRET: abc` that a person meant as a value, but that no reader takes as one. */
+function strayLines(envFile: EnvFile, path: string): ConfigProblem[] {
+  const known = [...SECRETS.map(({ envName }) => envName), ...SETTINGS.flatMap(({ envNames }) => envNames)];
+  return envFile.stray.map(({ line, text }) => {
+    const name = /[A-Za-z_][A-Za-z0-9_]*/.exec(text.replace(/^\s*export\s+/, ""))?.[0] ?? "";
+    const message = `${path}:${line} is not of the form NAME=value`;
+    return known.includes(name)
+      ? problem(
+          "FULA_ENV_FILE_SYNTAX",
+          name,
+          `${message}, though it names ${name}.`,
+          `write it as ${name}='value', or remove it.`,
+        )
+      : doubt(path, `${message} and is not read.`, "make it a comment with # if you want to keep it.");
+  });
+}
+
+/** Reads the configuration and everything that is wrong with it, without stopping at the first problem. */
+export async function readConfig(context: PathsContext, overrides: Overrides = {}): Promise<ConfigReading> {
+  const paths = resolvePaths(context);
+  const problems: ConfigProblem[] = [];
+  const file = await readSettings(context, paths.configFile, problems);
+  const envFile = await readEnvFile(paths.envFile, problems);
+  const inputs: Inputs = {
+    env: context.env,
+    overrides,
+    paths,
+    envFile: envFileValues(envFile ?? { assignments: [], stray: [] }),
+    file,
+  };
+  problems.push(...unknownEnvNames(Object.keys(context.env), (name) => `Environment variable ${name}`));
+  if (envFile !== null) {
+    problems.push(...strayLines(envFile, paths.envFile));
+    problems.push(
+      ...unknownEnvNames(
+        [...inputs.envFile.keys()],
+        (name) => `${paths.envFile}:${inputs.envFile.get(name)?.line} ${name}`,
+      ),
+    );
+  }
+  const settings = resolveSettings(inputs);
+  const { secrets, sources: secretSources } = readSecrets(inputs);
+  problems.push(...settings.problems);
+  return {
+    config: nest(settings.values),
+    paths,
+    secrets,
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- both maps have one entry a row of their table
+    sources: Object.fromEntries([...settings.sources, ...secretSources]) as Sources,
+    warnings: problems.filter(({ severity }) => severity === "warning"),
+    problems,
+    envFile,
+  };
+}
+
 /**
- * Reads the configuration: flag, else environment, else `.env`, else `fula-master.yaml`, else default.
- * @throws FulaError FULA_CONFIG_SYNTAX, FULA_CONFIG_UNKNOWN_KEY, FULA_CONFIG_INVALID, FULA_CONFIG_NOT_FOUND
+ * Reads the configuration: flag, else environment, else `.env`, else `fula-master.yaml`, else default. Writes nothing.
+ * @throws FulaError FULA_CONFIG_SYNTAX, FULA_CONFIG_UNKNOWN_KEY, FULA_CONFIG_INVALID, FULA_CONFIG_NOT_FOUND,
+ *   FULA_CONFIG_READ, FULA_ENV_FILE_SYNTAX; with several problems the first, and all in its `details`.
  */
 export async function loadConfig(context: PathsContext, overrides: Overrides = {}): Promise<LoadedConfig> {
-  await Promise.resolve();
-  throw new Error(`not yet: ${JSON.stringify([context.cwd, overrides])}`);
+  const { config, paths, secrets, sources, warnings, problems } = await readConfig(context, overrides);
+  const error = errorOf(problems);
+  if (error !== null) throw error;
+  return { config, paths, secrets, sources, warnings };
 }

@@ -327,7 +327,12 @@ export type SecretKey = keyof typeof SECRET_NAMES;
 export const ENV_PREFIX = "FULA_MASTER_";
 
 /** Names with our prefix that are no settings: they say where the settings are, or belong to the launcher. */
-export const OTHER_ENV_NAMES: readonly string[] = ["FULA_MASTER_BASE_DIR", "FULA_MASTER_CONFIG", "FULA_MASTER_NODE"];
+export const OTHER_ENV_NAMES: readonly string[] = [
+  "FULA_MASTER_BASE_DIR",
+  "FULA_MASTER_CONFIG",
+  "FULA_MASTER_NODE",
+  "FULA_MASTER_LAUNCHER_PID",
+];
 
 /** The environment name of any setting: `snapshot.maxAge` → `FULA_MASTER_SNAPSHOT_MAX_AGE`. */
 export function envNameOf(key: string): string {

@@ -41,6 +41,8 @@ export interface Setting<T> {
   readonly seeds: readonly SeedName[];
   /** Renders the effective value for people. */
   readonly render: (value: T) => string;
+  /** Says what exactly is wrong with a refused text, where the kind of setting can tell; null where it cannot. */
+  readonly explain: (text: string) => string | null;
 }
 
 /** What the builders below take. */
@@ -57,7 +59,7 @@ function isDefaultRule<T>(value: T | SettingDefault<T>): value is SettingDefault
 function renderPlain(value: unknown): string {
   if (value === null) return "(none)";
   if (Array.isArray(value)) return value.length === 0 ? "(none)" : value.join(", ");
-  return String(value);
+  return typeof value === "string" ? value : JSON.stringify(value);
 }
 
 function build<T>(
@@ -68,6 +70,7 @@ function build<T>(
     readonly fromText?: (text: string) => unknown;
     readonly readsSource?: boolean;
     readonly render?: (value: T) => string;
+    readonly explain?: (text: string) => string | null;
   },
 ): Setting<T> {
   const render = kind.render ?? renderPlain;
@@ -79,12 +82,13 @@ function build<T>(
     fromText: kind.fromText ?? ((text) => text),
     readsSource: kind.readsSource ?? false,
     render,
+    explain: kind.explain ?? (() => null),
     default: isDefaultRule(fallback) ? fallback : { resolve: () => fallback, text: render(fallback) },
     seeds: (options.env ?? []).map((seed) => (typeof seed === "string" ? { name: seed } : seed)),
   };
 }
 
-const SINGLE_LINE = /^[^\u0000\r\n]+$/;
+const SINGLE_LINE = /^[^\p{Cc}]+$/u;
 
 function integerFromText(text: string): unknown {
   return /^-?\d{1,16}$/.test(text.trim()) ? Number(text) : text;
@@ -144,17 +148,15 @@ export function decimal(options: SettingOptions<string>): Setting<string> {
 
 /** A duration such as `26h`; milliseconds in the program. */
 export function duration(options: { readonly description: string; readonly default: string }): Setting<number> {
-  const toMs = (text: string): number => {
-    const ms = parseDurationMs(text);
-    if (ms === null) throw new Error(`Default ${text} is not a duration`);
-    return ms;
-  };
   const schema = z
     .string()
     .refine((text) => (parseDurationMs(text) ?? 0) > 0)
     .transform((text) => parseDurationMs(text) ?? 0);
   return build<number>(
-    { description: options.description, default: { resolve: () => toMs(options.default), text: options.default } },
+    {
+      description: options.description,
+      default: { resolve: () => parseDurationMs(options.default) ?? 0, text: options.default },
+    },
     { expected: "a duration above zero with its unit, such as 30s, 26h or 7d", schema, render: renderDuration },
   );
 }
@@ -221,6 +223,7 @@ export function schedule(options: SettingOptions<string>): Setting<string> {
   return build(options, {
     expected: 'five crontab fields such as "0 */6 * * *"',
     schema: z.string().refine((text) => explainCron(text) === null),
+    explain: explainCron,
   });
 }
 

@@ -154,10 +154,6 @@ export const ERROR_CODES = {
   },
 
   // Ledger and daemon
-  FULA_DATABASE_UNREACHABLE: {
-    kind: "unavailable",
-    when: "The PostgreSQL server of the configuration does not answer, or refuses the connection.",
-  },
   FULA_DAEMON_START: {
     kind: "unavailable",
     when: "The background process of serve ended, or was not ready in time; the message ends with its last log lines.",
@@ -194,6 +190,136 @@ export const ERROR_CODES = {
     when: "join was asked to change what a joined master cannot change in place, such as where its ledger lives.",
   },
   FULA_NOT_JOINED: { kind: "failed", when: "The command needs a joined master and this base directory has none." },
+
+  // Configuration
+  FULA_CONFIG_SYNTAX: {
+    kind: "usage",
+    when: "The settings file cannot be read as YAML: cut off, tabs, a key twice, a byte order mark, or empty.",
+  },
+  FULA_CONFIG_UNKNOWN_KEY: {
+    kind: "usage",
+    when: "The settings file, or an environment name that begins with FULA_MASTER_, names a setting that does not exist.",
+  },
+  FULA_CONFIG_INVALID: {
+    kind: "usage",
+    when: "A setting has a value of the wrong type, out of its range, or that contradicts another setting.",
+  },
+  FULA_CONFIG_NOT_FOUND: {
+    kind: "usage",
+    when: "The settings file that --config or FULA_MASTER_CONFIG names does not exist.",
+  },
+  FULA_CONFIG_READ: {
+    kind: "usage",
+    when: "The settings file or the .env file is there, but this user cannot read it.",
+  },
+  FULA_CONFIG_RISK: {
+    kind: "usage",
+    when: "config check found something that works but is probably not meant, such as a secret that others can read.",
+  },
+  FULA_CONFIG_SHADOWED: {
+    kind: "refused",
+    when: "config set was asked for a setting that a line of .env would override, so the change would have no effect.",
+  },
+  FULA_ENV_FILE_SYNTAX: {
+    kind: "usage",
+    when: "The .env file has a quote that is never closed, or a line that names a secret but is not NAME=value.",
+  },
+  FULA_ENV_VALUE: {
+    kind: "usage",
+    when: "A value cannot be held by an environment variable: it contains a NUL or is not valid Unicode.",
+  },
+
+  // Schedules
+  FULA_SCHEDULE_FOREIGN: {
+    kind: "refused",
+    when: "A cron file or unit of the name that we use was written by somebody else, or edited after we wrote it.",
+  },
+  FULA_SCHEDULE_INSTALL: {
+    kind: "unavailable",
+    when: "The schedule was written, but systemd did not take it.",
+  },
+
+  // PostgreSQL
+  FULA_DATABASE_UNREACHABLE: {
+    kind: "unavailable",
+    when: "PostgreSQL does not answer, shuts down, or dropped the connection.",
+  },
+  FULA_DATABASE_LOGIN: {
+    kind: "usage",
+    when: "PostgreSQL answers, but refuses the user or the password, or has no such database.",
+  },
+  FULA_DATABASE_URL: { kind: "usage", when: "A database URL cannot be read or names something that is not supported." },
+  FULA_DATABASE_FOREIGN: {
+    kind: "refused",
+    when: "The database holds tables that are not the pinning service's, or another tool's schema_migrations.",
+  },
+  FULA_COMMIT_UNKNOWN: {
+    kind: "unavailable",
+    when: "The connection was lost while a transaction was committed, so whether it took effect is not known.",
+  },
+
+  // Migrations
+  FULA_MIGRATION_FILES: {
+    kind: "usage",
+    when: "The migration files of this installation are missing, misnamed or contradict one another.",
+  },
+  FULA_MIGRATION_CHANGED: {
+    kind: "refused",
+    when: "A migration file differs from the one that was applied to the database.",
+  },
+  FULA_MIGRATION_MISSING: {
+    kind: "refused",
+    when: "The database has a migration, older than the newest one here, whose file is missing.",
+  },
+  FULA_SCHEMA_NEWER: {
+    kind: "refused",
+    when: "The database has a migration of a newer build that forbids older builds beside it.",
+  },
+  FULA_SCHEMA_BEHIND: {
+    kind: "refused",
+    when: "The database lacks migrations that this build needs, or one of its indexes is not valid.",
+  },
+  FULA_MIGRATION_LOCKED: {
+    kind: "unavailable",
+    when: "Another installer holds the migration lock of the database and did not let go in time.",
+  },
+  FULA_MIGRATION_ABORTED: {
+    kind: "refused",
+    when: "A migration's own check found data that it must not touch, such as duplicates; that migration changed nothing.",
+  },
+  FULA_MIGRATION_FAILED: {
+    kind: "failed",
+    when: "A statement of a migration failed; the run stopped there and what was applied before it stays.",
+  },
+  FULA_MIGRATION_IRREVERSIBLE: {
+    kind: "refused",
+    when: "migrate down was asked to revert a migration that has no down file.",
+  },
+  FULA_MIGRATION_LOSES_DATA: {
+    kind: "refused",
+    when: "migrate down would lose data and --force was not given.",
+  },
+  FULA_INDEX_BUSY: {
+    kind: "unavailable",
+    when: "Another session is building an index that a migration has to build or mend.",
+  },
+  FULA_ADOPT_NEEDED: {
+    kind: "refused",
+    when: "The database is an existing pinning service's that fula-master has not adopted yet.",
+  },
+  FULA_ADOPT_INCOMPLETE: {
+    kind: "refused",
+    when: "The database has a part of the pinning service's tables, but not the shape that adopt can start from.",
+  },
+  FULA_ADOPT_EMPTY: { kind: "refused", when: "migrate adopt was run on a database without tables." },
+  FULA_BACKUP_TOOL: {
+    kind: "refused",
+    when: "No pg_dump was found that can read this server's version, so no backup can be taken.",
+  },
+  FULA_BACKUP_FAILED: {
+    kind: "refused",
+    when: "The backup before a change could not be taken or does not read back; nothing was changed.",
+  },
 } as const satisfies Record<string, ErrorCodeEntry>;
 
 /** A code of `ERROR_CODES`. */

@@ -1,0 +1,25 @@
+import type { Clock } from "../kernel/clock.ts";
+import { isFulaError } from "../kernel/errors.ts";
+import { acquireLock, type ProcessLock } from "../kernel/lock.ts";
+import { retry } from "../kernel/retry.ts";
+
+/** A rewrite of a small file takes milliseconds; whoever holds the lock for five seconds is not just slow. */
+const LOCK_DELAYS_MS: readonly number[] = Array.from({ length: 100 }, () => 50);
+
+/**
+ * Waits a few seconds for a lock that is held only while a small file is rewritten.
+ * @throws FulaError FULA_LOCKED, FULA_PATH_NOT_WRITABLE, FULA_DISK_FULL
+ */
+export async function waitForLock(
+  path: string,
+  purpose: string,
+  clock: Clock,
+  signal?: AbortSignal,
+): Promise<ProcessLock> {
+  return retry(() => acquireLock(path, purpose, clock), {
+    delaysMs: LOCK_DELAYS_MS,
+    clock,
+    ...(signal === undefined ? {} : { signal }),
+    shouldRetry: (error) => isFulaError(error, "FULA_LOCKED"),
+  });
+}
