@@ -1,5 +1,6 @@
 import { completionCommand } from "./completion.ts";
+import { pinCommand } from "./pin.ts";
 import type { CommandSpec } from "../lib/terminal/command.ts";
 
 /** Every command, in the order the help lists them. */
-export const COMMANDS: readonly CommandSpec[] = [completionCommand];
+export const COMMANDS: readonly CommandSpec[] = [pinCommand, completionCommand];

@@ -1,5 +1,4 @@
 import { createHash } from "node:crypto";
-import { join } from "node:path";
 import type { BlockStore } from "../blocks/block-store.ts";
 import { openLocalBlockStore } from "../blocks/local.ts";
 import { openLocalCluster } from "../cluster/local.ts";
@@ -50,11 +49,21 @@ export async function openPinCluster(loaded: LoadedConfig, deps: PinClusterDeps)
     });
   }
   return openLocalCluster({
-    dbFile: join(paths.stateDir, "pins.sqlite"),
+    dbFile: paths.pinsFile,
     clusterId,
     peerId: embeddedPeerId(clusterId),
-    blocks: deps.blocks ?? (await openLocalBlockStore(join(paths.stateDir, "blocks"))),
+    blocks: deps.blocks ?? (await openLocalBlockStore(paths.blocksDir)),
     clock: deps.clock,
     create: deps.create ?? false,
   });
+}
+
+/** Opens the pinset for the time of one call. */
+export async function withPinCluster<T>(
+  loaded: LoadedConfig,
+  deps: PinClusterDeps,
+  use: (cluster: OpenPinCluster) => Promise<T>,
+): Promise<T> {
+  await using cluster = await openPinCluster(loaded, deps);
+  return await use(cluster);
 }
