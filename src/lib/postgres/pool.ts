@@ -1,0 +1,95 @@
+import { Pool, types, type PoolClient, type PoolConfig } from "pg";
+import { type Log, silentLog } from "../kernel/log.ts";
+import { Secret } from "../kernel/secret.ts";
+
+export type { Pool, PoolClient } from "pg";
+
+/** How long a new connection may take before the server counts as unreachable. */
+export const CONNECT_TIMEOUT_MS = 5_000;
+/** First TCP keepalive probe; a half-open connection is noticed within minutes instead of hours. */
+const KEEPALIVE_DELAY_MS = 10_000;
+/** PostgreSQL cuts application_name at NAMEDATALEN - 1 bytes. */
+const APPLICATION_NAME_BYTES_MAX = 63;
+
+/** TLS towards the server: `require` encrypts without checking who answers, `verify-full` checks the certificate. */
+export type TlsMode = "disable" | "require" | "verify-full";
+
+/** Where a database is and who asks. */
+export interface PoolOptions {
+  /** Host name, address, or the directory of a unix socket. */
+  readonly host: string;
+  readonly port: number;
+  readonly database: string;
+  readonly user: string;
+  readonly password?: Secret | string;
+  readonly tls?: TlsMode;
+  /** What of fula-master connects: "serve", "migrate". */
+  readonly part: string;
+  /** The node's name. */
+  readonly node: string;
+  /** Connections at most. Default 10. */
+  readonly max?: number;
+  readonly connectTimeoutMs?: number;
+  /** A statement that runs longer is cancelled by the server; 0 or undefined = no limit. */
+  readonly statementTimeoutMs?: number;
+  readonly log?: Log;
+}
+
+/**
+ * The name under which a connection shows in pg_stat_activity: `fula-master/<part>@<node>`, always set, so that a fence
+ * check can count our sessions. Printable ASCII and at most 63 bytes, which is what the server keeps.
+ */
+export function applicationName(part: string, node: string): string {
+  return `fula-master/${part}@${node}`.replaceAll(/[^\u0020-\u007e]/g, "?").slice(0, APPLICATION_NAME_BYTES_MAX);
+}
+
+// int8 and numeric, as in pg_type.
+const EXACT_OIDS: ReadonlySet<number> = new Set([20, 1700]);
+
+// Pinned per pool: a library that calls `pg.types.setTypeParser` must not turn our bigint and numeric into floats.
+const EXACT_TYPES: NonNullable<PoolConfig["types"]> = {
+  getTypeParser: (oid: number, format: "text" | "binary" = "text") =>
+    EXACT_OIDS.has(oid) && format === "text"
+      ? (text: string) => text
+      : // oxlint-disable-next-line typescript/no-unsafe-enum-assignment -- the server may send any OID; the enum lists the built-in ones
+        types.getTypeParser(oid, format),
+};
+
+function tlsConfig(mode: TlsMode | undefined): PoolConfig["ssl"] {
+  if (mode === undefined || mode === "disable") return false;
+  return { rejectUnauthorized: mode === "verify-full" };
+}
+
+/**
+ * Creates a pool; nothing is connected until the first query. `bigint` and `numeric` arrive as strings. A connection
+ * that drops, idle or checked out, is logged and replaced; it never ends the process.
+ */
+export function createPool(options: PoolOptions): Pool {
+  const log = options.log ?? silentLog;
+  const { password } = options;
+  const pool = new Pool({
+    host: options.host,
+    port: options.port,
+    database: options.database,
+    user: options.user,
+    ...(password === undefined ? {} : { password: password instanceof Secret ? password.reveal() : password }),
+    ssl: tlsConfig(options.tls),
+    application_name: applicationName(options.part, options.node),
+    max: options.max ?? 10,
+    connectionTimeoutMillis: options.connectTimeoutMs ?? CONNECT_TIMEOUT_MS,
+    keepAlive: true,
+    keepAliveInitialDelayMillis: KEEPALIVE_DELAY_MS,
+    types: EXACT_TYPES,
+    ...(options.statementTimeoutMs === undefined ? {} : { statement_timeout: options.statementTimeoutMs }),
+  });
+  const onLost = (error: Error): void => {
+    log.warn("postgres.connection.lost", { message: error.message });
+  };
+  pool.on("error", onLost);
+  // The pool listens only to idle clients. Without this a connection that drops while checked out raises an unhandled
+  // 'error' event and kills the process; whoever holds the client learns of it by its next query, which rejects.
+  pool.on("connect", (client: PoolClient) => {
+    client.on("error", onLost);
+  });
+  return pool;
+}

@@ -1,0 +1,81 @@
+import { randomBytes } from "node:crypto";
+import { Client } from "pg";
+import { inject } from "vitest";
+import { createPool, type Pool, type PoolOptions } from "../../src/lib/postgres/pool.ts";
+import type { TestPostgres } from "./postgres-server.ts";
+
+declare module "vitest" {
+  interface ProvidedContext {
+    readonly postgres: TestPostgres;
+  }
+}
+
+/** One database of its own for a test; drop it (or declare it with `await using`) when the test is over. */
+export interface TestDatabase extends AsyncDisposable {
+  readonly name: string;
+  /** `postgresql://user:password@host:port/name` */
+  readonly url: string;
+  readonly options: PoolOptions & { readonly password: string };
+  /** Connected as the owner of the database, who is no superuser: what works here works on a managed server. */
+  readonly pool: Pool;
+  /** Closes the pool and removes the database, whoever is still connected. */
+  drop(): Promise<void>;
+}
+
+/** The server that the whole run shares. */
+export function testPostgres(): TestPostgres {
+  return inject("postgres");
+}
+
+/** Runs one statement as superuser in the maintenance database. */
+export async function asSuperuser(sql: string, database = "postgres"): Promise<void> {
+  const { host, port, superuser } = testPostgres();
+  const client = new Client({ host, port, database, user: superuser.user, password: superuser.password });
+  await client.connect();
+  try {
+    await client.query(sql);
+  } finally {
+    await client.end();
+  }
+}
+
+async function createDatabase(template: string): Promise<TestDatabase> {
+  const { host, port, owner } = testPostgres();
+  const name = `test_${randomBytes(8).toString("hex")}`;
+  await asSuperuser(`create database ${name} template ${template} owner ${owner.user}`);
+  const options = {
+    host,
+    port,
+    database: name,
+    user: owner.user,
+    password: owner.password,
+    part: "test",
+    node: "test",
+  };
+  const pool = createPool(options);
+  let dropped = false;
+  const drop = async (): Promise<void> => {
+    if (dropped) return;
+    dropped = true;
+    if (!pool.ended) await pool.end();
+    await asSuperuser(`drop database ${name} with (force)`);
+  };
+  return {
+    name,
+    url: `postgresql://${owner.user}:${owner.password}@${host}:${port}/${name}`,
+    options,
+    pool,
+    drop,
+    [Symbol.asyncDispose]: drop,
+  };
+}
+
+/** A database with every migration applied. */
+export async function freshDatabase(): Promise<TestDatabase> {
+  return await createDatabase(testPostgres().template);
+}
+
+/** A database with nothing in it. */
+export async function emptyDatabase(): Promise<TestDatabase> {
+  return await createDatabase("template0");
+}
