@@ -33,10 +33,6 @@ export const ERROR_CODES = {
     kind: "unavailable",
     when: "The result could not be written to stdout, for example because the disk that it is redirected to is full.",
   },
-  FULA_NODE_TOO_OLD: {
-    kind: "usage",
-    when: "The launcher runs on a Node.js that is too old and found no newer one.",
-  },
   FULA_NOT_BUILT: {
     kind: "usage",
     when: "The launcher found no compiled program, or a package that it needs is not installed.",

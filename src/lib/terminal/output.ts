@@ -79,6 +79,21 @@ export class Output {
     stdout.write(`${this.json ? JSON.stringify(value) : text()}\n`);
   }
 
+  /** Like `record`, for long lists: waits while the reader is slower than we are, so that nothing piles up in memory. */
+  async recordSlowly(value: unknown, text: () => string): Promise<void> {
+    this.record(value, text);
+    const { stdout } = this.#streams;
+    if (!stdout.writableNeedDrain) return;
+    await new Promise<void>((resolve) => {
+      const resume = (): void => {
+        for (const event of ["drain", "close", "error"]) stdout.off(event, resume);
+        resolve();
+      };
+      // A stream that closed or failed is what the next record() reports.
+      for (const event of ["drain", "close", "error"]) stdout.on(event, resume);
+    });
+  }
+
   /** A remark on the way, on stderr; silent with `--quiet`. */
   note(text: string): void {
     if (!this.quiet) this.#streams.stderr.write(`${text}\n`);
