@@ -43,5 +43,7 @@ export function whereItStopped(path: string, entries: readonly JournalEntry[]): 
 export async function findUnfinishedRun(journalDir: string): Promise<UnfinishedRun | null> {
   const path = await latestJournal(journalDir, JOIN_JOURNAL);
   if (path === null) return null;
-  return whereItStopped(path, await Array.fromAsync(readJournal(path)));
+  const entries: JournalEntry[] = [];
+  for await (const entry of readJournal(path)) entries.push(entry);
+  return whereItStopped(path, entries);
 }

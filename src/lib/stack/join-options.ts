@@ -61,7 +61,7 @@ export function parsePostgresUrl(text: string): LedgerAddress {
   const host = decoded(url.hostname.replace(/^\[(.*)\]$/, "$1")) ?? url.searchParams.get("host");
   if (host === null || host === "") throw refuseUrl("it names no host");
   const database = url.pathname.replace(/^\//, "");
-  if (database.includes("/")) throw refuseUrl(`"${database}" is no name of a database`);
+  if (database.includes("/")) throw refuseUrl("its path is no name of a database");
   const password = decoded(url.password);
   return {
     host,
@@ -72,7 +72,7 @@ export function parsePostgresUrl(text: string): LedgerAddress {
   };
 }
 
-function url(value: unknown): Override {
+function fromUrl(value: unknown): Override {
   return { flag: "--postgres-url", value: value ?? undefined };
 }
 
@@ -86,11 +86,11 @@ export function overridesOf(options: JoinOptions, ledger: LedgerAddress | null):
     ...(ledger === null
       ? {}
       : {
-          "postgres.mode": url("external"),
-          "postgres.host": url(ledger.host),
-          "postgres.port": url(ledger.port),
-          "postgres.database": url(ledger.database),
-          "postgres.user": url(ledger.user),
+          "postgres.mode": fromUrl("external"),
+          "postgres.host": fromUrl(ledger.host),
+          "postgres.port": fromUrl(ledger.port),
+          "postgres.database": fromUrl(ledger.database),
+          "postgres.user": fromUrl(ledger.user),
         }),
   };
 }
