@@ -1,11 +1,10 @@
 import { readFile } from "node:fs/promises";
-import { hostname } from "node:os";
 import { isFulaError, messageOf, systemErrorCode } from "../kernel/errors.ts";
 import { nearest } from "../kernel/nearest.ts";
 import { Secret } from "../kernel/secret.ts";
-import { envFileValues, parseEnvFile, type EnvAssignment, type EnvFile } from "./env-syntax.ts";
+import { envFileValues, parseEnvFile, type EnvFile } from "./env-syntax.ts";
 import { envValue, locateConfigFile, type Paths, type PathsContext, resolvePaths } from "./paths.ts";
-import { type ConfigProblem, describeValue, doubt, errorOf, problem } from "./problems.ts";
+import { type ConfigProblem, doubt, errorOf, problem } from "./problems.ts";
 import {
   type Config,
   ENV_PREFIX,
@@ -13,31 +12,14 @@ import {
   SECRETS,
   type SecretKey,
   SETTINGS,
-  type SettingEntry,
   type SettingKey,
 } from "./schema.ts";
+import { resolveSettings } from "./resolve.ts";
+import type { Inputs, Overrides, ValueSource } from "./sources.ts";
 import { type FileEntry, parseSettingsFile } from "./yaml-file.ts";
 
 export type { ConfigProblem } from "./problems.ts";
-
-/** Where an effective value came from. */
-export type ValueSource =
-  | { readonly kind: "flag"; readonly flag: string }
-  | { readonly kind: "environment"; readonly name: string }
-  | { readonly kind: "env-file"; readonly name: string; readonly path: string; readonly line: number }
-  | { readonly kind: "file"; readonly path: string; readonly line: number }
-  | { readonly kind: "default" };
-
-/** A setting that the command line gives; an undefined value means that the flag was not used. */
-export interface Override {
-  /** As it is typed: `--port`. */
-  readonly flag: string;
-  /** Text is read as in the environment; anything else must already have the setting's type. */
-  readonly value: unknown;
-}
-
-/** Settings from flags by dotted key: `{ "sweep.replMin": { flag: "--repl-min", value: options.replMin } }`. */
-export type Overrides = Readonly<Partial<Record<SettingKey, Override>>>;
+export { describeSource, type Override, type Overrides, type ValueSource } from "./sources.ts";
 
 /** Each secret that is set; null where it is not. */
 export type Secrets = Readonly<Record<SecretKey, Secret | null>>;
@@ -60,161 +42,6 @@ export interface ConfigReading extends LoadedConfig {
   readonly problems: readonly ConfigProblem[];
   /** What `.env` says; null where there is no such file or it cannot be read. */
   readonly envFile: EnvFile | null;
-}
-
-/** What a setting's value is taken from, strongest first. */
-interface Candidate {
-  readonly source: ValueSource;
-  readonly raw: unknown;
-  /** True where `raw` is text of the environment or a flag. */
-  readonly isText: boolean;
-}
-
-interface Inputs {
-  readonly env: Readonly<Record<string, string | undefined>>;
-  readonly overrides: Overrides;
-  readonly paths: Paths;
-  readonly envFile: ReadonlyMap<string, EnvAssignment>;
-  readonly file: ReadonlyMap<string, FileEntry>;
-}
-
-/** Says where a value came from: `environment POSTGRES_HOST`, `/opt/fula-master/fula-master.yaml:12`, `default`. */
-export function describeSource(source: ValueSource): string {
-  switch (source.kind) {
-    case "flag":
-      return source.flag;
-    case "environment":
-      return `environment ${source.name}`;
-    case "env-file":
-      return `${source.path}:${source.line} ${source.name}`;
-    case "file":
-      return `${source.path}:${source.line}`;
-    case "default":
-      return "default";
-  }
-}
-
-function candidatesOf(entry: SettingEntry, inputs: Inputs): Candidate[] {
-  const { env, overrides, paths, envFile, file } = inputs;
-  const found: Candidate[] = [];
-  const override = overrides[entry.key];
-  if (override?.value !== undefined) {
-    const { flag, value } = override;
-    found.push({ source: { kind: "flag", flag }, raw: value, isText: typeof value === "string" });
-  }
-  for (const name of entry.envNames) {
-    const raw = envValue(env, name);
-    if (raw !== undefined) found.push({ source: { kind: "environment", name }, raw, isText: true });
-  }
-  for (const name of entry.envNames) {
-    const line = envFile.get(name);
-    if (line === undefined || line.value === "") continue;
-    found.push({
-      source: { kind: "env-file", name, path: paths.envFile, line: line.line },
-      raw: line.value,
-      isText: true,
-    });
-  }
-  const entryInFile = file.get(entry.key);
-  if (entryInFile !== undefined) {
-    const { value, source, line } = entryInFile;
-    const raw = entry.setting.readsSource && typeof value === "number" ? source : value;
-    found.push({ source: { kind: "file", path: paths.configFile, line }, raw, isText: false });
-  }
-  return found;
-}
-
-type Verdict = { readonly value: unknown } | { readonly problem: ConfigProblem };
-
-function seedRule(entry: SettingEntry, source: ValueSource): "exactly-true" | undefined {
-  if (source.kind !== "environment" && source.kind !== "env-file") return undefined;
-  return entry.setting.seeds.find(({ name }) => name === source.name)?.rule;
-}
-
-function judge(entry: SettingEntry, candidate: Candidate): Verdict {
-  const { setting, key } = entry;
-  const { raw, isText, source } = candidate;
-  if (seedRule(entry, source) === "exactly-true") return { value: raw === "true" };
-  const parsed = setting.schema.safeParse(isText ? setting.fromText(String(raw)) : raw);
-  if (parsed.success) return { value: parsed.data };
-  const reason = typeof raw === "string" ? setting.explain(raw) : null;
-  const because = reason === null ? "" : ` (${reason})`;
-  return {
-    problem: problem(
-      "FULA_CONFIG_INVALID",
-      key,
-      `${key} from ${describeSource(source)} is ${describeValue(raw)}${because}; expected ${setting.expected}.`,
-      `the default is ${setting.default.text}; docs/configuration.md explains the setting.`,
-    ),
-  };
-}
-
-/** Doubts about a value that is accepted: two names that disagree, or a flag of the fleet that is nearly `true`. */
-function doubtsOf(entry: SettingEntry, candidates: readonly Candidate[]): ConfigProblem[] {
-  const [winner, ...losers] = candidates;
-  if (winner === undefined) return [];
-  const doubts: ConfigProblem[] = [];
-  if (seedRule(entry, winner.source) === "exactly-true" && winner.raw !== "true" && winner.raw !== "false") {
-    doubts.push(
-      doubt(
-        entry.key,
-        `${describeSource(winner.source)} is ${describeValue(winner.raw)}, not exactly "true": ${entry.key} is off, as on the rest of the fleet.`,
-        'write "true" or "false".',
-      ),
-    );
-  }
-  const rank = (source: ValueSource): string =>
-    source.kind === "file" || source.kind === "env-file" ? "files" : source.kind;
-  const first = judge(entry, winner);
-  for (const loser of losers) {
-    const second = judge(entry, loser);
-    // A flag over the environment over a file is meant; two equals that disagree are a mistake.
-    if (rank(loser.source) !== rank(winner.source) || !("value" in first) || !("value" in second)) continue;
-    if (JSON.stringify(first.value) === JSON.stringify(second.value)) continue;
-    doubts.push(
-      doubt(
-        entry.key,
-        `${entry.key} is given twice: ${describeSource(winner.source)} is in force, ${describeSource(loser.source)} says something else and is ignored.`,
-        "remove one of the two.",
-      ),
-    );
-  }
-  return doubts;
-}
-
-interface Resolved {
-  readonly values: ReadonlyMap<string, unknown>;
-  readonly sources: ReadonlyMap<string, ValueSource>;
-  readonly problems: readonly ConfigProblem[];
-}
-
-function resolveSettings(inputs: Inputs): Resolved {
-  const values = new Map<string, unknown>();
-  const sources = new Map<string, ValueSource>();
-  const problems: ConfigProblem[] = [];
-  const candidates = new Map(SETTINGS.map((entry) => [entry.key as string, candidatesOf(entry, inputs)]));
-  const facts = {
-    hostname: hostname(),
-    baseDir: inputs.paths.baseDir,
-    isGiven: (key: string) => (candidates.get(key) ?? []).length > 0,
-    value: (key: string) => values.get(key),
-  };
-  for (const entry of SETTINGS) {
-    const found = candidates.get(entry.key) ?? [];
-    const [winner, ...losers] = found;
-    const verdict = winner === undefined ? null : judge(entry, winner);
-    problems.push(...doubtsOf(entry, found));
-    // A broken line of the settings file is an error even where a flag or the environment stands above it.
-    for (const loser of losers.filter(({ source }) => source.kind === "file")) {
-      const other = judge(entry, loser);
-      if ("problem" in other) problems.push(other.problem);
-    }
-    if (verdict !== null && "problem" in verdict) problems.push(verdict.problem);
-    const accepted = verdict !== null && "value" in verdict;
-    values.set(entry.key, accepted ? verdict.value : entry.setting.default.resolve(facts));
-    sources.set(entry.key, accepted && winner !== undefined ? winner.source : { kind: "default" });
-  }
-  return { values, sources, problems };
 }
 
 function nest(values: ReadonlyMap<string, unknown>): Config {
@@ -333,11 +160,11 @@ async function readSettings(
 
 /** A line such as `JWT_SECRET: abc` that a person meant as a value, but that no reader takes as one. */
 function strayLines(envFile: EnvFile, path: string): ConfigProblem[] {
-  const known = [...SECRETS.map(({ envName }) => envName), ...SETTINGS.flatMap(({ envNames }) => envNames)];
+  const known = new Set([...SECRETS.map(({ envName }) => envName), ...SETTINGS.flatMap(({ envNames }) => envNames)]);
   return envFile.stray.map(({ line, text }) => {
     const name = /[A-Za-z_][A-Za-z0-9_]*/.exec(text.replace(/^\s*export\s+/, ""))?.[0] ?? "";
     const message = `${path}:${line} is not of the form NAME=value`;
-    return known.includes(name)
+    return known.has(name)
       ? problem(
           "FULA_ENV_FILE_SYNTAX",
           name,

@@ -2,6 +2,7 @@ import {
   bytes,
   decimal,
   duration,
+  filePath,
   flag,
   integer,
   list,
@@ -13,7 +14,7 @@ import {
   type DefaultFacts,
   type Setting,
   type SettingDefault,
-  text,
+  plainText,
 } from "./setting.ts";
 
 const RUNTIMES = ["auto", "embedded", "docker", "external"] as const;
@@ -41,7 +42,7 @@ function modeDefault<Own extends string, Remote extends string>(
 export const SETTINGS_TREE = {
   runtime: oneOf({ description: "How this master's services run.", default: "auto" }, RUNTIMES),
   node: {
-    name: text(
+    name: plainText(
       {
         description: "Name of this box in snapshots, logs and leases.",
         default: { resolve: ({ hostname }) => hostname, text: "the host name" },
@@ -63,7 +64,7 @@ export const SETTINGS_TREE = {
       },
       ["embedded", "external"] as const,
     ),
-    host: text({
+    host: plainText({
       description: "Host name, address or socket directory of the external server.",
       default: "127.0.0.1",
       env: ["POSTGRES_HOST"],
@@ -80,8 +81,8 @@ export const SETTINGS_TREE = {
       0,
       65_535,
     ),
-    database: text({ description: "Name of the ledger's database.", default: "pinning_service", env: ["POSTGRES_DB"] }),
-    user: text({ description: "Role that owns the ledger.", default: "pinning_user", env: ["POSTGRES_USER"] }),
+    database: plainText({ description: "Name of the ledger's database.", default: "pinning_service", env: ["POSTGRES_DB"] }),
+    user: plainText({ description: "Role that owns the ledger.", default: "pinning_user", env: ["POSTGRES_USER"] }),
     binDir: optionalText({
       description:
         "Directory of the server binaries that the embedded server shall use, such as /usr/lib/postgresql/15/bin.",
@@ -148,7 +149,7 @@ export const SETTINGS_TREE = {
       { description: "Largest object that a PUT may carry.", default: { resolve: () => 5 * 1024 ** 3, text: "5GiB" } },
       1,
     ),
-    region: text(
+    region: plainText(
       { description: "Region that S3 clients sign for.", default: "us-east-1" },
       /^[a-z0-9-]{1,63}$/,
       "lower-case letters, digits and dashes",
@@ -198,7 +199,7 @@ export const SETTINGS_TREE = {
       description: "When pins are checked and repaired, in the box's time zone.",
       default: "*/30 * * * *",
     }),
-    alertLog: text({
+    alertLog: filePath({
       description: "File that gets one line an under-replicated pin; a relative path starts at the base directory.",
       default: {
         resolve: ({ baseDir }) => `${baseDir}/replication-alerts.log`,

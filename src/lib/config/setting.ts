@@ -1,3 +1,4 @@
+import { resolve } from "node:path";
 import { z } from "zod";
 import { parseDurationMs } from "../kernel/units.ts";
 import { explainCron } from "./cron-expression.ts";
@@ -43,6 +44,8 @@ export interface Setting<T> {
   readonly render: (value: T) => string;
   /** Says what exactly is wrong with a refused text, where the kind of setting can tell; null where it cannot. */
   readonly explain: (text: string) => string | null;
+  /** Finishes an accepted value with facts of the box: makes a path absolute. */
+  readonly complete: (value: T, facts: DefaultFacts) => T;
 }
 
 /** What the builders below take. */
@@ -71,6 +74,7 @@ function build<T>(
     readonly readsSource?: boolean;
     readonly render?: (value: T) => string;
     readonly explain?: (text: string) => string | null;
+    readonly complete?: (value: T, facts: DefaultFacts) => T;
   },
 ): Setting<T> {
   const render = kind.render ?? renderPlain;
@@ -83,6 +87,7 @@ function build<T>(
     readsSource: kind.readsSource ?? false,
     render,
     explain: kind.explain ?? (() => null),
+    complete: kind.complete ?? ((value) => value),
     default: isDefaultRule(fallback) ? fallback : { resolve: () => fallback, text: render(fallback) },
     seeds: (options.env ?? []).map((seed) => (typeof seed === "string" ? { name: seed } : seed)),
   };
@@ -95,12 +100,21 @@ function integerFromText(text: string): unknown {
 }
 
 /** Text on one line, not empty. */
-export function text(
+export function plainText(
   options: SettingOptions<string>,
   pattern: RegExp = SINGLE_LINE,
   expected = "text on one line",
 ): Setting<string> {
   return build(options, { expected, schema: z.string().regex(pattern) });
+}
+
+/** The path of a file; a relative one starts at the base directory. */
+export function filePath(options: SettingOptions<string>): Setting<string> {
+  return build(options, {
+    expected: "a path on one line",
+    schema: z.string().regex(SINGLE_LINE),
+    complete: (path, { baseDir }) => resolve(baseDir, path),
+  });
 }
 
 /** Text, or nothing: `null` in YAML. */
