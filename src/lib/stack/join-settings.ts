@@ -1,0 +1,120 @@
+import { describeSource, type LoadedConfig } from "../config/load.ts";
+import { type Config, SECRETS, type SettingEntry, type SettingKey, SETTINGS } from "../config/schema.ts";
+import { FulaError } from "../kernel/errors.ts";
+import type { Random } from "../kernel/random.ts";
+import { Secret } from "../kernel/secret.ts";
+
+/** One line of the settings file that `join` writes. */
+export interface SettingChange {
+  readonly key: SettingKey;
+  /** What the file says now, rendered; null where it says nothing. */
+  readonly from: string | null;
+  readonly to: string;
+  /** In the form that the settings file holds. */
+  readonly value: unknown;
+  readonly because: string;
+}
+
+/** What a master must find again at its next start, whatever the host is called then and whatever the defaults are then. */
+const ALWAYS_SAVED: ReadonlySet<SettingKey> = new Set<SettingKey>([
+  "runtime",
+  "node.name",
+  "node.clusterId",
+  "server.port",
+  "gateway.port",
+  "sweep.replMin",
+]);
+
+function valueOf(config: Config, entry: SettingEntry): unknown {
+  let node: unknown = config;
+  for (const name of entry.path) {
+    node =
+      typeof node === "object" && node !== null ? Object.entries(node).find(([key]) => key === name)?.[1] : undefined;
+  }
+  return node;
+}
+
+/** A value as YAML must hold it: a duration is a number in the program and a text in the file. */
+function forFile(entry: SettingEntry, value: unknown): unknown {
+  return entry.setting.schema.safeParse(value).success ? value : entry.setting.render(value);
+}
+
+function reasonOf(loaded: LoadedConfig, key: SettingKey): string | null {
+  const source = loaded.sources[key];
+  if (source.kind === "flag") return source.flag;
+  if (source.kind === "environment") return describeSource(source);
+  return ALWAYS_SAVED.has(key) ? "what join decided" : null;
+}
+
+/**
+ * Compares the settings of this run with the files: what flags, the environment and `join` itself set is to be
+ * written, so that timers and later commands find the same.
+ * @param saved the configuration as the files alone give it
+ * @throws FulaError FULA_JOIN_CONFLICT where `.env` would go on to win over what is to be written
+ */
+export function settingChanges(loaded: LoadedConfig, saved: LoadedConfig): readonly SettingChange[] {
+  return SETTINGS.flatMap((entry): readonly SettingChange[] => {
+    const { key, setting } = entry;
+    const because = reasonOf(loaded, key);
+    if (because === null) return [];
+    const value = valueOf(loaded.config, entry);
+    const to = setting.render(value);
+    const source = saved.sources[key];
+    const from = source.kind === "default" ? null : setting.render(valueOf(saved.config, entry));
+    if (from === to) return [];
+    if (source.kind === "env-file") {
+      throw new FulaError(
+        "FULA_JOIN_CONFLICT",
+        `${because} sets ${key} to ${to}, but ${describeSource(source)} says ${from}.`,
+        {
+          hint: `remove line ${source.line} of ${source.path}, or leave the option out.`,
+        },
+      );
+    }
+    return [{ key, from, to, value: forFile(entry, value), because }];
+  });
+}
+
+/** What `join` does to the secrets file. */
+export interface SecretChanges {
+  /** Names and values that the file lacks. */
+  readonly added: Readonly<Record<string, Secret>>;
+  /** Names whose value the operator replaced on purpose. */
+  readonly replaced: Readonly<Record<string, Secret>>;
+  /** Names among `added` whose value was generated. */
+  readonly generated: readonly string[];
+}
+
+/** Bytes of a generated secret; 256 bits, as the fleet's installers make them. */
+const SECRET_BYTES = 32;
+
+/**
+ * Decides which secrets are to be written: what is there is kept for ever, what the environment gives is saved, what
+ * is nowhere is generated. The password of an external server is the operator's to give.
+ * @throws FulaError FULA_JOIN_CONFLICT where the environment contradicts a secret that others depend on
+ */
+export function secretChanges(loaded: LoadedConfig, saved: LoadedConfig, random: Random): SecretChanges {
+  const added: Record<string, Secret> = {};
+  const replaced: Record<string, Secret> = {};
+  const generated: string[] = [];
+  for (const { key, envName } of SECRETS) {
+    const given = loaded.sources[key].kind === "environment" ? loaded.secrets[key] : null;
+    const there = saved.secrets[key];
+    if (there !== null && given !== null && given.reveal() !== there.reveal()) {
+      if (key !== "postgresPassword") throw secretConflict(envName, loaded.paths.envFile);
+      replaced[envName] = given;
+    } else if (there === null && given !== null) {
+      added[envName] = given;
+    } else if (there === null && (key !== "postgresPassword" || loaded.config.postgres.mode === "embedded")) {
+      added[envName] = new Secret(Buffer.from(random.bytes(SECRET_BYTES)).toString("hex"));
+      generated.push(envName);
+    }
+  }
+  return { added, replaced, generated };
+}
+
+function secretConflict(name: string, envFile: string): FulaError {
+  return new FulaError("FULA_JOIN_CONFLICT", `${name} in the environment differs from the one in ${envFile}.`, {
+    hint: `unset ${name}; or, if the new one is meant, replace it in ${envFile} yourself: sessions, tokens or encrypted data of the old one are lost.`,
+  });
+}
