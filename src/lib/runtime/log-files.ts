@@ -96,3 +96,25 @@ export async function readLogTail(path: string, lines: number, fromOffset = 0): 
     throw error;
   }
 }
+
+const CHECK_INTERVAL_MS = 60_000;
+
+/**
+ * Looks every minute whether a log that some process appends to has grown over its bound, and rotates it. Keeps no
+ * process alive. `onError` gets what went wrong; the next look tries again.
+ */
+export function keepLogBounded(
+  path: string,
+  onError: (error: unknown) => void,
+  bounds: LogBounds = LOG_BOUNDS,
+): Disposable {
+  const timer = setInterval(() => {
+    rotateLog(path, true, bounds).catch(onError);
+  }, CHECK_INTERVAL_MS);
+  timer.unref();
+  return {
+    [Symbol.dispose]: () => {
+      clearInterval(timer);
+    },
+  };
+}

