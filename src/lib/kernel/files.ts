@@ -52,6 +52,14 @@ export async function fsyncDir(dir: string): Promise<void> {
   }
 }
 
+let tempPathsGiven = 0;
+
+/** Names a temp file beside `path` that no other process, and no other write of this one, uses at the same time. */
+export function tempPathFor(path: string): string {
+  tempPathsGiven += 1;
+  return `${path}.${process.pid}-${tempPathsGiven}.tmp`;
+}
+
 /**
  * Replaces a file in one step: temp file with its final mode before any content, fsync, rename, fsync of the directory.
  * A reader sees the old content or the new, never a part.
@@ -62,7 +70,7 @@ export async function writeFileAtomic(
   content: string | Uint8Array,
   options: { readonly mode: number },
 ): Promise<void> {
-  const temp = `${path}.${process.pid}.tmp`;
+  const temp = tempPathFor(path);
   try {
     const handle = await open(temp, "w", options.mode);
     try {
