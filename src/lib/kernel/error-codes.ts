@@ -106,6 +106,74 @@ export const ERROR_CODES = {
     when: "A sweep found an empty pinset where an earlier one found pins.",
   },
 
+  // Snapshots: taking
+  FULA_SNAPSHOT_SHRUNK: {
+    kind: "refused",
+    when: "The pinset is empty, or has shrunk by more than snapshot.maxShrinkPercent since the last good snapshot.",
+  },
+  FULA_SNAPSHOT_MEMORY: {
+    kind: "refused",
+    when: "What this box remembers of its last snapshot is damaged and no good snapshot is left to compare with.",
+  },
+  FULA_SNAPSHOT_CLOCK: {
+    kind: "refused",
+    when: "The clock is well behind the time of the last snapshot, so a new one would be taken for an older one.",
+  },
+  FULA_SNAPSHOT_SOURCE: {
+    kind: "unavailable",
+    when: "The listing of the pinset contradicts itself: a CID twice, out of the order it promises, or a record that is no pin.",
+  },
+  FULA_SNAPSHOT_WRITTEN_BAD: {
+    kind: "unavailable",
+    when: "A snapshot that was just written does not read back as it was written; it was removed.",
+  },
+  FULA_SIGNING_KEY_INVALID: {
+    kind: "usage",
+    when: "The file of this box's snapshot key is there, but holds no ed25519 key.",
+  },
+  FULA_SIGNING_KEY_LOST: {
+    kind: "refused",
+    when: "The private snapshot key is gone while its public half is still there; a new key is not made silently.",
+  },
+  FULA_KEY_UNUSABLE: {
+    kind: "usage",
+    when: "A text or file is not an ed25519 public key, or one that anybody can forge signatures for.",
+  },
+
+  // Snapshots: verifying
+  FULA_SNAPSHOT_INCOMPLETE: { kind: "failed", when: "A file of the snapshot is missing or cannot be read." },
+  FULA_SNAPSHOT_MANIFEST: {
+    kind: "failed",
+    when: "The manifest of a snapshot is damaged, not in canonical form, or of a newer format.",
+  },
+  FULA_SNAPSHOT_SIGNATURE: { kind: "failed", when: "A signature of the snapshot does not match what it signs." },
+  FULA_SNAPSHOT_KEY_UNKNOWN: {
+    kind: "failed",
+    when: "The snapshot is signed by a key that is neither this box's own nor in snapshot.trustedKeys.",
+  },
+  FULA_SNAPSHOT_RENAMED: {
+    kind: "failed",
+    when: "The snapshot's files are named after another time than the one that is signed.",
+  },
+  FULA_SNAPSHOT_TRUNCATED: { kind: "failed", when: "The data file of the snapshot is shorter or longer than was signed." },
+  FULA_SNAPSHOT_DIGEST: { kind: "failed", when: "The bytes of the snapshot do not have the digest that was signed." },
+  FULA_SNAPSHOT_COUNT: { kind: "failed", when: "The snapshot does not hold as many pins as was signed." },
+  FULA_SNAPSHOT_RECORD: {
+    kind: "failed",
+    when: "A record of the snapshot is not a pin, or not in the one form that a pin has there.",
+  },
+  FULA_SNAPSHOT_ORDER: { kind: "failed", when: "The records of the snapshot are not in strictly ascending order of their CIDs." },
+  FULA_SNAPSHOT_CHAIN: {
+    kind: "failed",
+    when: "The snapshot does not follow from the one before it: its digest or sequence says otherwise.",
+  },
+  FULA_SNAPSHOT_REPLAYED: {
+    kind: "failed",
+    when: "The newest snapshot that is there is older than the last one that this box took: newer ones were removed or replaced.",
+  },
+  FULA_SNAPSHOT_STALE: { kind: "failed", when: "The snapshot is older than --max-age allows, or dated in the future." },
+  FULA_SNAPSHOT_CLUSTER: { kind: "failed", when: "The snapshot is of another cluster than this box's." },
+
   // Blocks
   FULA_CID_INVALID: {
     kind: "usage",
@@ -197,6 +265,10 @@ export const ERROR_CODES = {
     kind: "refused",
     when: "join was asked to change what a joined master cannot change in place, such as where its ledger lives.",
   },
+  FULA_STATE_LOST: {
+    kind: "refused",
+    when: "The database or the pinset of a joined master is gone; join never puts an empty one in its place.",
+  },
   FULA_NOT_JOINED: { kind: "failed", when: "The command needs a joined master and this base directory has none." },
 
   // Configuration
@@ -223,6 +295,10 @@ export const ERROR_CODES = {
   FULA_CONFIG_RISK: {
     kind: "usage",
     when: "config check found something that works but is probably not meant, such as a secret that others can read.",
+  },
+  FULA_CONFIG_EDIT: {
+    kind: "refused",
+    when: "A setting cannot be changed in the settings file without touching other lines, because of how it is written.",
   },
   FULA_CONFIG_SHADOWED: {
     kind: "refused",

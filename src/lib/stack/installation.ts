@@ -16,7 +16,12 @@ export interface Installation {
   readonly createdBy: string;
   /** The newest fula-master that changed it. */
   readonly changedBy: string;
+  /** What was made once: where it is gone later, it was lost, and an empty one must not take its place silently. */
+  readonly made: readonly MadeOnce[];
 }
+
+/** `ledger`: the database; `pinset`: the list of pins. */
+export type MadeOnce = "ledger" | "pinset";
 
 const installationSchema = z.object({
   format: z.literal(1),
@@ -24,6 +29,7 @@ const installationSchema = z.object({
   createdAt: z.string(),
   createdBy: z.string(),
   changedBy: z.string(),
+  made: z.array(z.enum(["ledger", "pinset"])),
 });
 
 /** Where it lies. */

@@ -5,7 +5,7 @@ import type { Random } from "../kernel/random.ts";
 import { Secret } from "../kernel/secret.ts";
 
 /** One line of the settings file that `join` writes. */
-export interface SettingChange {
+export interface WantedSetting {
   readonly key: SettingKey;
   /** What the file says now, rendered; null where it says nothing. */
   readonly from: string | null;
@@ -52,8 +52,8 @@ function reasonOf(loaded: LoadedConfig, key: SettingKey): string | null {
  * @param saved the configuration as the files alone give it
  * @throws FulaError FULA_JOIN_CONFLICT where `.env` would go on to win over what is to be written
  */
-export function settingChanges(loaded: LoadedConfig, saved: LoadedConfig): readonly SettingChange[] {
-  return SETTINGS.flatMap((entry): readonly SettingChange[] => {
+export function settingChanges(loaded: LoadedConfig, saved: LoadedConfig): readonly WantedSetting[] {
+  return SETTINGS.flatMap((entry): readonly WantedSetting[] => {
     const { key, setting } = entry;
     const because = reasonOf(loaded, key);
     if (because === null) return [];

@@ -27,6 +27,7 @@ const installation: Installation = {
   createdAt: "2026-11-20T00:00:00Z",
   createdBy: "0.1.0",
   changedBy: "0.3.0",
+  made: [],
 };
 
 let dir: string;
