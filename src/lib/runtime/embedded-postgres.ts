@@ -36,6 +36,8 @@ export interface EmbeddedPostgresOptions extends EmbeddedPostgresPlace {
   readonly database: string;
   readonly user: string;
   readonly password: Secret;
+  /** True where the data directory was made before and must not be made anew when it is missing. Default false. */
+  readonly mustExist?: boolean;
   /** Who uses it, for messages: "serve", "migrate up". */
   readonly purpose: string;
   readonly clock: Clock;
@@ -124,6 +126,7 @@ async function open(options: EmbeddedPostgresOptions, plan: PostgresUserPlan): P
     random,
     log,
     signal: options.signal,
+    mustExist: options.mustExist === true,
     findBinaries: async () =>
       await resolvePostgresBinaries({ binDir: options.binDir ?? undefined, copyRoot: place.root, user }),
   });

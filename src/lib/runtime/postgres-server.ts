@@ -50,6 +50,8 @@ export interface ServerSite {
   readonly random: Random;
   readonly log: Log;
   readonly signal?: AbortSignal | undefined;
+  /** True where a data directory was made before: a missing one was lost, and an empty one must not take its place. */
+  readonly mustExist: boolean;
   /** Looked for only when a server must be started. */
   readonly findBinaries: () => Promise<PostgresBinaries>;
 }
@@ -144,6 +146,16 @@ async function choosePort(site: ServerSite): Promise<number> {
 async function prepareData(site: ServerSite, binaries: PostgresBinaries): Promise<Secret> {
   const { place, user, random, signal, log } = site;
   const dataMajor = await readDataMajor(place.dataDir);
+  if (dataMajor === null && site.mustExist) {
+    throw new FulaError(
+      "FULA_STATE_LOST",
+      `The ledger's data directory ${place.dataDir} is gone; it was there before.`,
+      {
+        hint: "mount or restore it; a new, empty ledger in its place would bill nobody and know no pins.",
+        details: { dataDir: place.dataDir },
+      },
+    );
+  }
   if (dataMajor === null) {
     log.info("postgres.initialising", { dataDir: place.dataDir, version: binaries.version, user: user.name });
     await initialiseCluster({ place, binaries, user, random, ...(signal === undefined ? {} : { signal }) });

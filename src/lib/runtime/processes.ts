@@ -42,6 +42,13 @@ export function identifyProcess(pid: number): ProcessIdentity | null {
   return { pid, startMark: `${bootId}:${stat.startTicks}` };
 }
 
+/** The identity of this process. */
+export function identifySelf(): ProcessIdentity {
+  const identity = identifyProcess(process.pid);
+  if (identity === null) throw new Error("This process is not in /proc; is /proc mounted?");
+  return identity;
+}
+
 /** True while that very process runs. */
 export function isSameProcessRunning(identity: ProcessIdentity): boolean {
   return identifyProcess(identity.pid)?.startMark === identity.startMark;

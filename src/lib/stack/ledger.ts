@@ -9,6 +9,8 @@ import { createPool, type Pool } from "../postgres/pool.ts";
 import { type EmbeddedPostgresOptions, ensureEmbeddedPostgres } from "../runtime/embedded-postgres.ts";
 import { type PostgresState, superviseEmbeddedPostgres } from "../runtime/supervised-postgres.ts";
 
+import { readInstallation } from "./installation.ts";
+
 /** What opening the ledger needs beside the configuration. */
 export interface LedgerDeps {
   readonly clock: Clock;
@@ -77,7 +79,9 @@ export function embeddedPostgresOptions(loaded: LoadedConfig, deps: LedgerDeps):
 async function openServer(loaded: LoadedConfig, deps: LedgerDeps): Promise<LedgerServer> {
   const { mode, host, port } = loaded.config.postgres;
   if (mode === "external") return { host, port, state: () => null, stop: async () => {} };
-  const options = embeddedPostgresOptions(loaded, deps);
+  const installation = await readInstallation(loaded.paths.stateDir);
+  const mustExist = installation?.made.includes("ledger") === true;
+  const options = { ...embeddedPostgresOptions(loaded, deps), mustExist };
   if (deps.supervise === true) {
     const supervised = await superviseEmbeddedPostgres(options);
     return {
