@@ -1,11 +1,11 @@
-import { chmod, realpath, stat } from "node:fs/promises";
+import { chmod, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { type Clock, systemClock } from "../kernel/clock.ts";
 import { FulaError, systemErrorCode } from "../kernel/errors.ts";
 import { ensureDir, readTextIfExists, SECRET_FILE_MODE, writeFileAtomic } from "../kernel/files.ts";
 import { Secret } from "../kernel/secret.ts";
 import { parseEnvFile, renderEnvValue } from "./env-syntax.ts";
-import { waitForLock } from "./file-lock.ts";
+import { resolveLink, waitForLock } from "./file-access.ts";
 
 export { parseEnvFile, renderEnvValue } from "./env-syntax.ts";
 
@@ -98,16 +98,6 @@ function assertNotStray(stray: readonly { readonly line: number; readonly text: 
   );
 }
 
-async function targetOf(path: string): Promise<string> {
-  try {
-    // A rename onto a symbolic link would replace the link; the operator wants the file behind it changed.
-    return await realpath(path);
-  } catch (error) {
-    if (systemErrorCode(error) === "ENOENT") return path;
-    throw error;
-  }
-}
-
 /** The lock that everybody who rewrites a file of the base directory takes. */
 function lockFile(path: string): string {
   return join(dirname(path), "state", "locks", "env-file.lock");
@@ -130,7 +120,7 @@ export async function mergeEnvFile(
   await ensureDir(dirname(path));
   using _ = await waitForLock(lockFile(path), `write ${path}`, options.clock ?? systemClock, options.signal);
   const { text, report } = await read();
-  const target = await targetOf(path);
+  const target = await resolveLink(path);
   if (report.changed) await writeFileAtomic(target, text, { mode: SECRET_FILE_MODE });
   else await tighten(target);
   return report;

@@ -32,6 +32,7 @@ function modeDefault<Own extends string, Remote extends string>(
       return runtime === "auto" && !facts.isGiven(addressKey) ? own : remote;
     },
     text: `${own}; ${remote} where ${addressKey} is set or runtime is docker or external`,
+    example: own,
   };
 }
 
@@ -45,7 +46,7 @@ export const SETTINGS_TREE = {
     name: plainText(
       {
         description: "Name of this box in snapshots, logs and leases.",
-        default: { resolve: ({ hostname }) => hostname, text: "the host name" },
+        default: { resolve: ({ hostname }) => hostname, text: "the host name", example: "master-1" },
       },
       /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/,
       "letters, digits, dots, dashes and underscores, at most 63",
@@ -75,13 +76,18 @@ export const SETTINGS_TREE = {
         default: {
           resolve: (facts) => (facts.value("postgres.mode") === "embedded" ? 0 : 5432),
           text: "0 when embedded, else 5432",
+          example: "5432",
         },
         env: ["POSTGRES_PORT"],
       },
       0,
       65_535,
     ),
-    database: plainText({ description: "Name of the ledger's database.", default: "pinning_service", env: ["POSTGRES_DB"] }),
+    database: plainText({
+      description: "Name of the ledger's database.",
+      default: "pinning_service",
+      env: ["POSTGRES_DB"],
+    }),
     user: plainText({ description: "Role that owns the ledger.", default: "pinning_user", env: ["POSTGRES_USER"] }),
     binDir: optionalText({
       description:
@@ -146,7 +152,10 @@ export const SETTINGS_TREE = {
     }),
     port: integer({ description: "Port of the S3 gateway.", default: 9000, env: ["FULA_PORT"] }, 1, 65_535),
     maxObjectBytes: bytes(
-      { description: "Largest object that a PUT may carry.", default: { resolve: () => 5 * 1024 ** 3, text: "5GiB" } },
+      {
+        description: "Largest object that a PUT may carry.",
+        default: { resolve: () => 5 * 1024 ** 3, text: "5GiB", example: "5GiB" },
+      },
       1,
     ),
     region: plainText(
@@ -179,7 +188,7 @@ export const SETTINGS_TREE = {
       {
         description:
           "Public keys whose snapshots `verify` and `restore` accept, beside this box's own; `key trust` adds one.",
-        default: { resolve: () => [], text: "(none)" },
+        default: { resolve: () => [], text: "(none)", example: "[]" },
       },
       /^ed25519:[0-9a-f]{64}$/,
       "ed25519:<64 lower-case hex digits of the raw public key>",
@@ -204,6 +213,7 @@ export const SETTINGS_TREE = {
       default: {
         resolve: ({ baseDir }) => `${baseDir}/replication-alerts.log`,
         text: "<base-dir>/replication-alerts.log",
+        example: "replication-alerts.log",
       },
       env: ["ALERT_LOG"],
     }),

@@ -18,6 +18,8 @@ export interface DefaultFacts {
 export interface SettingDefault<T> {
   readonly resolve: (facts: DefaultFacts) => T;
   readonly text: string;
+  /** What stands behind the name in the commented lines of a new settings file. */
+  readonly example: string;
 }
 
 /** A name of the environment that sets a setting, and a rule of the fleet where its text is not read as everywhere. */
@@ -65,6 +67,11 @@ function renderPlain(value: unknown): string {
   return typeof value === "string" ? value : JSON.stringify(value);
 }
 
+/** A value as YAML takes it; text that YAML could take for something else is quoted. */
+function renderExample(value: unknown): string {
+  return typeof value === "string" && /^[A-Za-z][A-Za-z0-9_.-]*$/.test(value) ? value : JSON.stringify(value);
+}
+
 function build<T>(
   options: SettingOptions<T>,
   kind: {
@@ -88,7 +95,9 @@ function build<T>(
     render,
     explain: kind.explain ?? (() => null),
     complete: kind.complete ?? ((value) => value),
-    default: isDefaultRule(fallback) ? fallback : { resolve: () => fallback, text: render(fallback) },
+    default: isDefaultRule(fallback)
+      ? fallback
+      : { resolve: () => fallback, text: render(fallback), example: renderExample(fallback) },
     seeds: (options.env ?? []).map((seed) => (typeof seed === "string" ? { name: seed } : seed)),
   };
 }
@@ -169,7 +178,11 @@ export function duration(options: { readonly description: string; readonly defau
   return build<number>(
     {
       description: options.description,
-      default: { resolve: () => parseDurationMs(options.default) ?? 0, text: options.default },
+      default: {
+        resolve: () => parseDurationMs(options.default) ?? 0,
+        text: options.default,
+        example: options.default,
+      },
     },
     { expected: "a duration above zero with its unit, such as 30s, 26h or 7d", schema, render: renderDuration },
   );

@@ -1,5 +1,6 @@
+import { realpath } from "node:fs/promises";
 import type { Clock } from "../kernel/clock.ts";
-import { isFulaError } from "../kernel/errors.ts";
+import { isFulaError, systemErrorCode } from "../kernel/errors.ts";
 import { acquireLock, type ProcessLock } from "../kernel/lock.ts";
 import { retry } from "../kernel/retry.ts";
 
@@ -22,4 +23,14 @@ export async function waitForLock(
     ...(signal === undefined ? {} : { signal }),
     shouldRetry: (error) => isFulaError(error, "FULA_LOCKED"),
   });
+}
+
+/** The file behind a symbolic link: a rename onto the link would replace the link and leave the file as it was. */
+export async function resolveLink(path: string): Promise<string> {
+  try {
+    return await realpath(path);
+  } catch (error) {
+    if (systemErrorCode(error) === "ENOENT") return path;
+    throw error;
+  }
 }
