@@ -25,6 +25,14 @@ export interface LockWait {
   readonly onTimeout: (holder: SessionInfo | null, waitedMs: number) => Error;
 }
 
+/** Describes a session for a message: `fula-master/migrate@fula-2 (pid 4711, 10.0.0.2)`. */
+export function describeSession(session: SessionInfo | null): string {
+  if (session === null) return "another session";
+  const name = session.applicationName === "" ? `a session of ${session.user}` : session.applicationName;
+  const from = session.clientAddress === null ? "" : `, ${session.clientAddress}`;
+  return `${name} (pid ${session.pid}${from})`;
+}
+
 const POLL_MS = 250;
 const REPORT_MS = 1_000;
 

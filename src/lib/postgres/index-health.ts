@@ -1,4 +1,6 @@
 import type { ClientBase } from "pg";
+import { type Migration, migrationId } from "./migration-files.ts";
+import type { AppliedMigration } from "./migration-history.ts";
 import { normalizeStatement } from "./sql-split.ts";
 
 /** A session that is building an index right now. */
@@ -67,4 +69,47 @@ export async function readIndexStates(client: ClientBase, names: readonly string
     valid,
     builder: pid === null ? null : { pid, applicationName: applicationName ?? "" },
   }));
+}
+
+/** An index that a migration in effect makes and that is not usable, or not there. */
+export interface BrokenIndex {
+  readonly index: string;
+  /** Id of the migration that makes it: `018_hourly_dedup_index`. */
+  readonly migration: string;
+  readonly state: "invalid" | "missing";
+}
+
+/** Indexes that the migrations in effect build concurrently and that no later one of them drops, with their maker. */
+export function expectedIndexes(
+  migrations: readonly Migration[],
+  history: readonly AppliedMigration[],
+): ReadonlyMap<string, Migration> {
+  const inEffect = new Set(history.map(({ version }) => version));
+  const expected = new Map<string, Migration>();
+  for (const migration of migrations.filter(({ version }) => inEffect.has(version))) {
+    for (const { text } of migration.up.statements) {
+      const dropped = droppedIndexOf(text);
+      if (dropped !== null) expected.delete(dropped);
+      const created = concurrentIndexOf(text);
+      if (created !== null) expected.set(created, migration);
+    }
+  }
+  return expected;
+}
+
+/** Finds indexes that should be there and are INVALID or gone. One that somebody is building now is not broken. */
+export async function findBrokenIndexes(
+  client: ClientBase,
+  migrations: readonly Migration[],
+  history: readonly AppliedMigration[],
+): Promise<readonly BrokenIndex[]> {
+  const expected = expectedIndexes(migrations, history);
+  const states = new Map((await readIndexStates(client, [...expected.keys()])).map((state) => [state.name, state]));
+  return [...expected].flatMap(([index, migration]): readonly BrokenIndex[] => {
+    const state = states.get(index);
+    if (state === undefined) return [{ index, migration: migrationId(migration), state: "missing" }];
+    return state.valid || state.builder !== null
+      ? []
+      : [{ index, migration: migrationId(migration), state: "invalid" }];
+  });
 }

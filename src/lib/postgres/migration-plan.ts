@@ -111,8 +111,7 @@ export function planDown(
   to: number | null = null,
 ): readonly Migration[] {
   const newer = checkHistory(migrations, history);
-  // 0 is "before the first one"; the fleet's own numbering starts at 000, so -1 is "nothing at all".
-  if (to !== null) assertKnownVersion(migrations, to, [-1, 0]);
+  if (to !== null) assertKnownVersion(migrations, to, [0]);
   const versions = history.map(({ version }) => version).toSorted((a, b) => b - a);
   const chosen = to === null ? versions.slice(0, 1) : versions.filter((version) => version > to);
   const byVersion = new Map(migrations.map((migration) => [migration.version, migration]));

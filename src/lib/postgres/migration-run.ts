@@ -245,45 +245,55 @@ function describePlace(failure: StatementFailure): string {
   return `${failure.script.fileName}:${failure.line} (${first.length > 80 ? `${first.slice(0, 79)}…` : first})`;
 }
 
+/** How far a run came when it stopped. */
+export interface FailedRun {
+  readonly migration: Migration;
+  /** Ids of the migrations that the run had done. */
+  readonly done: readonly string[];
+  readonly verb: "applied" | "reverted";
+  readonly signal: AbortSignal | undefined;
+}
+
+const BLOCKED_HINT =
+  "end the transactions that hold the table (select pid, application_name, xact_start, query from pg_stat_activity order by xact_start), then run the command again.";
+
 /** The error an operator gets for a run that stopped in the middle: what is in effect, what failed, where and why. */
-export function explainFailure(
-  error: unknown,
-  migration: Migration,
-  done: readonly string[],
-  direction: "applied" | "reverted",
-): unknown {
+export function explainFailure(error: unknown, run: FailedRun): unknown {
+  const { migration, done, verb } = run;
+  const id = migrationId(migration);
+  const before = done.length === 0 ? `Nothing was ${verb} before it.` : `Before it, ${done.join(", ")} was ${verb}.`;
+  if (run.signal?.aborted === true) {
+    return new FulaError("FULA_INTERRUPTED", `Stopped in the middle of ${id}. ${before}`, {
+      hint: "run the same command again; it goes on where it stopped.",
+      cause: error,
+      details: { [verb]: done, interrupted: id },
+    });
+  }
   if (!(error instanceof StatementFailure)) return error;
   const { cause } = error;
   if (isConnectionLoss(cause) || !(cause instanceof DatabaseError)) return cause;
   const details = {
-    [direction]: done,
-    failed: migrationId(migration),
+    [verb]: done,
+    failed: id,
     file: error.script.fileName,
     line: error.line,
     sqlState: cause.code,
     detail: cause.detail,
   };
-  const before =
-    done.length === 0 ? `Nothing was ${direction} before it.` : `Before it, ${done.join(", ")} was ${direction}.`;
   if (cause.code === RAISED_STATE) {
-    const why = cause.detail === undefined ? cause.message : `${cause.message} ${cause.detail}`;
-    return new FulaError(
-      "FULA_MIGRATION_ABORTED",
-      `${why} Nothing of ${migrationId(migration)} was changed. ${before}`,
-      {
-        hint: cause.hint ?? "mend the data that it names, then run the command again.",
-        cause: error,
-        details,
-      },
-    );
+    const why = [cause.message, cause.detail, before].filter((part) => part !== undefined).join(" ");
+    return new FulaError("FULA_MIGRATION_ABORTED", why, {
+      hint: cause.hint ?? "mend the data that it names, then run the command again.",
+      cause: error,
+      details,
+    });
   }
-  const lockHint = `end the transactions that hold the table (select pid, application_name, xact_start, query from pg_stat_activity order by xact_start), then run the command again.`;
   return new FulaError(
     "FULA_MIGRATION_FAILED",
-    `${migrationId(migration)} failed at ${describePlace(error)}: ${cause.message} [${cause.code ?? "no SQLSTATE"}]. ${before}`,
+    `${id} failed at ${describePlace(error)}: ${cause.message} [${cause.code ?? "no SQLSTATE"}]. ${before}`,
     {
       hint: RETRYABLE_STATES.has(cause.code ?? "")
-        ? lockHint
+        ? BLOCKED_HINT
         : "mend what it names, then run the command again; it goes on with the migration that failed.",
       cause: error,
       details,

@@ -1,39 +1,20 @@
-import type { ClientBase, Pool } from "pg";
-import { type Clock, systemClock } from "../kernel/clock.ts";
+import type { Pool } from "pg";
 import { FulaError } from "../kernel/errors.ts";
-import { type Log, silentLog } from "../kernel/log.ts";
-import { toolVersion } from "../kernel/project.ts";
-import { type LockWait, type SessionInfo, withAdvisoryLock } from "./advisory-lock.ts";
 import { formatTarget, targetOf } from "./database-errors.ts";
-import { concurrentIndexOf, droppedIndexOf, readIndexStates } from "./index-health.ts";
+import { foreignDatabase, readDatabaseState } from "./database-state.ts";
+import { type BrokenIndex, findBrokenIndexes } from "./index-health.ts";
 import { loadMigrations, type Migration, migrationId } from "./migration-files.ts";
-import { type AppliedMigration, ensureHistoryTable, readHistory } from "./migration-history.ts";
-import { planUp } from "./migration-plan.ts";
+import { type AppliedMigration, ensureHistoryTable } from "./migration-history.ts";
+import { type MigrateOptions, withMigrationLock, withReadOnlySession } from "./migration-lock.ts";
+import { planDown, planUp } from "./migration-plan.ts";
 import {
   applyMigration,
   explainFailure,
-  type MigrationEvent,
-  prepareSession,
   rebuildIndexes,
+  revertMigration,
   type RunContext,
+  runStatements,
 } from "./migration-run.ts";
-
-/** Session lock of whoever changes the schema; one number below it would be the cron family's lease of old masters. */
-export const MIGRATION_LOCK_KEY = 815_551_002n;
-/** How long a second installer waits for the first. Building an index on a large ledger takes minutes. */
-export const LOCK_WAIT_MS = 300_000;
-
-/** What every migration command takes. */
-export interface MigrateOptions {
-  /** Folder of the migrations; default the package's own. */
-  readonly dir?: string;
-  readonly clock?: Clock;
-  readonly signal?: AbortSignal;
-  readonly log?: Log;
-  /** How long to wait for another installer, in milliseconds. Default `LOCK_WAIT_MS`. */
-  readonly lockWaitMs?: number;
-  readonly report?: (event: MigrationEvent) => void;
-}
 
 /** One migration that a run applied or reverted, or would. */
 export interface MigrationStep {
@@ -43,112 +24,59 @@ export interface MigrationStep {
   readonly durationMs: number;
 }
 
-/** An index that a migration makes and that is not usable, or not there. */
-export interface BrokenIndex {
-  readonly index: string;
-  /** Id of the migration that makes it: `018_hourly_dedup_index`. */
-  readonly migration: string;
-  readonly state: "invalid" | "missing";
-}
-
 /** What `migrate up` did, or with `dryRun` would do. */
 export interface UpReport {
   readonly dryRun: boolean;
   readonly applied: readonly MigrationStep[];
-  /** Indexes of migrations already in effect that were (or would be) dropped and built again. */
+  /** Indexes of migrations already in effect that were, or would be, built again. */
   readonly mended: readonly BrokenIndex[];
-  /** Migrations of a newer, compatible build that are in effect and unknown here. */
+  /** Ids of migrations of a newer, compatible build that are in effect and unknown here. */
   readonly newer: readonly string[];
   /** Highest version in effect afterwards; null for none. */
   readonly version: number | null;
 }
 
-/** Describes a session for a message: `fula-master/migrate@fula-2 (pid 4711, 10.0.0.2)`. */
-export function describeSession(session: SessionInfo | null): string {
-  if (session === null) return "another session";
-  const name = session.applicationName === "" ? `a session of ${session.user}` : session.applicationName;
-  const from = session.clientAddress === null ? "" : `, ${session.clientAddress}`;
-  return `${name} (pid ${session.pid}${from})`;
+/** Something that `migrate down` destroys. */
+export interface Loss {
+  /** Id of the migration whose reverting destroys it. */
+  readonly migration: string;
+  /** What, in the words of its guard: "bucket_roots: roots of buckets". */
+  readonly what: string;
+  /** How many rows; a bigint as text. */
+  readonly rows: string;
 }
 
-function lockWait(pool: Pool, options: MigrateOptions): LockWait {
-  return {
-    clock: options.clock ?? systemClock,
-    signal: options.signal,
-    waitMs: options.lockWaitMs ?? LOCK_WAIT_MS,
-    onWaiting: (holder, waitedMs) => {
-      options.report?.({ event: "lock.waiting", holder: describeSession(holder), waitedMs });
-    },
-    onTimeout: (holder, waitedMs) =>
-      new FulaError(
-        "FULA_MIGRATION_LOCKED",
-        `Cannot change the schema of ${formatTarget(targetOf(pool))}: ${describeSession(holder)} holds the migration lock` +
-          `${holder?.connectedAt === null || holder === null ? "" : ` since ${holder.connectedAt}`}; waited ${Math.round(waitedMs / 1000)} s. Nothing was changed.`,
-        {
-          hint:
-            holder === null
-              ? "run the command again."
-              : `wait for it to end and run the command again; if that installer is dead: select pg_terminate_backend(${holder.pid})`,
-          details: { holder },
-        },
-      ),
-  };
+/** What `migrate down` did, or with `dryRun` would do. */
+export interface DownReport {
+  readonly dryRun: boolean;
+  readonly reverted: readonly MigrationStep[];
+  readonly losses: readonly Loss[];
+  readonly version: number | null;
 }
 
-/** Runs `work` on a prepared connection that holds the migration lock. */
-export async function withMigrationLock<T>(
-  pool: Pool,
-  options: MigrateOptions,
-  work: (context: RunContext) => Promise<T>,
-): Promise<T> {
-  return await withAdvisoryLock(pool, MIGRATION_LOCK_KEY, lockWait(pool, options), async (client) => {
-    await prepareSession(client);
-    return await work({
-      pool,
-      client,
-      clock: options.clock ?? systemClock,
-      signal: options.signal,
-      log: options.log ?? silentLog,
-      toolVersion: toolVersion(),
-      report: options.report ?? (() => {}),
-    });
-  });
+function highest(versions: readonly number[]): number | null {
+  return versions.length === 0 ? null : Math.max(...versions);
 }
 
-/** Indexes that the migrations in effect build concurrently and that no later one of them drops, with their maker. */
-function expectedIndexes(
+function toStep({ version, name }: Migration): MigrationStep {
+  return { version, name, durationMs: 0 };
+}
+
+/** The history of a database that is ours, or has nothing in it yet. @throws FULA_ADOPT_NEEDED, FULA_DATABASE_FOREIGN */
+async function historyOf(
+  { client, pool }: RunContext,
   migrations: readonly Migration[],
-  history: readonly AppliedMigration[],
-): ReadonlyMap<string, Migration> {
-  const inEffect = new Set(history.map(({ version }) => version));
-  const expected = new Map<string, Migration>();
-  for (const migration of migrations.filter(({ version }) => inEffect.has(version))) {
-    for (const { text } of migration.up.statements) {
-      const dropped = droppedIndexOf(text);
-      if (dropped !== null) expected.delete(dropped);
-      const created = concurrentIndexOf(text);
-      if (created !== null) expected.set(created, migration);
-    }
-  }
-  return expected;
-}
-
-/** Finds indexes that should be there and are INVALID or gone. An index that somebody is building now is not broken. */
-export async function findBrokenIndexes(
-  client: ClientBase,
-  migrations: readonly Migration[],
-  history: readonly AppliedMigration[],
-): Promise<readonly BrokenIndex[]> {
-  const expected = expectedIndexes(migrations, history);
-  if (expected.size === 0) return [];
-  const states = new Map((await readIndexStates(client, [...expected.keys()])).map((state) => [state.name, state]));
-  return [...expected].flatMap(([index, migration]): readonly BrokenIndex[] => {
-    const state = states.get(index);
-    if (state === undefined) return [{ index, migration: migrationId(migration), state: "missing" }];
-    return state.valid || state.builder !== null
-      ? []
-      : [{ index, migration: migrationId(migration), state: "invalid" }];
-  });
+): Promise<readonly AppliedMigration[]> {
+  const state = await readDatabaseState(client, migrations);
+  if (state.kind === "empty") return [];
+  if (state.kind === "managed") return state.history;
+  const where = formatTarget(targetOf(pool));
+  if (state.kind === "foreign") throw foreignDatabase(state, where);
+  throw new FulaError(
+    "FULA_ADOPT_NEEDED",
+    `${where} is an existing pinning service's database without a record of its migrations. Nothing was changed.`,
+    { hint: "fula-master migrate adopt --dry-run shows what adopting it would do; then run it without --dry-run." },
+  );
 }
 
 async function mendIndexes(
@@ -161,7 +89,7 @@ async function mendIndexes(
     try {
       await rebuildIndexes(context, migration);
     } catch (error) {
-      throw explainFailure(error, migration, [], "applied");
+      throw explainFailure(error, { migration, done: [], verb: "applied", signal: context.signal });
     }
   }
 }
@@ -170,28 +98,23 @@ async function applyAll(context: RunContext, pending: readonly Migration[]): Pro
   const steps: MigrationStep[] = [];
   for (const migration of pending) {
     try {
-      const durationMs = await applyMigration(context, migration);
-      steps.push({ version: migration.version, name: migration.name, durationMs });
+      steps.push({ ...toStep(migration), durationMs: await applyMigration(context, migration) });
     } catch (error) {
-      throw explainFailure(error, migration, steps.map(migrationId), "applied");
+      throw explainFailure(error, { migration, done: steps.map(migrationId), verb: "applied", signal: context.signal });
     }
   }
   return steps;
 }
 
-function highest(versions: readonly number[]): number | null {
-  return versions.length === 0 ? null : Math.max(...versions);
-}
-
-/** Brings a database that is empty or already ours up to date, on a connection that holds the lock. */
+/** Brings a database that is empty or ours up to date, on a connection that holds the lock; `adopt` ends with it. */
 export async function runUp(
   context: RunContext,
   migrations: readonly Migration[],
   to: number | null,
 ): Promise<UpReport> {
-  await ensureHistoryTable(context.client);
-  const history = (await readHistory(context.client)) ?? [];
+  const history = await historyOf(context, migrations);
   const { pending, newer } = planUp(migrations, history, to);
+  await ensureHistoryTable(context.client);
   const mended = await findBrokenIndexes(context.client, migrations, history);
   await mendIndexes(context, migrations, mended);
   const applied = await applyAll(context, pending);
@@ -209,7 +132,7 @@ export async function runUp(
  * what was applied before it stays, and a further run goes on with it.
  * @throws FulaError FULA_DATABASE_UNREACHABLE, FULA_DATABASE_LOGIN, FULA_DATABASE_FOREIGN, FULA_ADOPT_NEEDED,
  * FULA_MIGRATION_LOCKED, FULA_MIGRATION_CHANGED, FULA_MIGRATION_MISSING, FULA_SCHEMA_NEWER, FULA_MIGRATION_ABORTED,
- * FULA_MIGRATION_FAILED, FULA_INDEX_BUSY, FULA_MIGRATION_FILES
+ * FULA_MIGRATION_FAILED, FULA_MIGRATION_FILES, FULA_INDEX_BUSY, FULA_INTERRUPTED
  */
 export async function migrateUp(
   pool: Pool,
@@ -221,4 +144,137 @@ export async function migrateUp(
     options,
     async (context) => await runUp(context, migrations, options.to ?? null),
   );
+}
+
+/** What `migrateUp` would do; writes nothing and does not wait for another installer. @throws as `migrateUp` */
+export async function planMigrations(
+  pool: Pool,
+  options: MigrateOptions & { readonly to?: number } = {},
+): Promise<UpReport> {
+  const migrations = await loadMigrations(options.dir);
+  return await withReadOnlySession(pool, options, async (context) => {
+    const history = await historyOf(context, migrations);
+    const { pending, newer } = planUp(migrations, history, options.to ?? null);
+    return {
+      dryRun: true,
+      applied: pending.map(toStep),
+      mended: await findBrokenIndexes(context.client, migrations, history),
+      newer: newer.map(migrationId),
+      version: highest([...history, ...pending].map(({ version }) => version)),
+    };
+  });
+}
+
+function isLoss(row: object): row is { what: string; rows: string } {
+  return "what" in row && typeof row.what === "string" && "rows" in row && typeof row.rows === "string";
+}
+
+/** What reverting would destroy. `lock` also takes the guard's table locks, for as long as the transaction lives. */
+async function findLosses({ client }: RunContext, migration: Migration, lock: boolean): Promise<readonly Loss[]> {
+  const { guard } = migration;
+  if (guard === null) return [];
+  const rows = await runStatements(client, lock ? guard : { ...guard, statements: guard.statements.slice(-1) });
+  if (!rows.every(isLoss)) {
+    throw new FulaError("FULA_MIGRATION_FILES", `${guard.fileName} does not return (what text, rows bigint).`);
+  }
+  return rows
+    .filter((row) => row.rows !== "0")
+    .map((row) => ({ migration: migrationId(migration), what: row.what, rows: row.rows }));
+}
+
+function refuseLosses(losses: readonly Loss[]): void {
+  if (losses.length === 0) return;
+  const list = losses.map(({ migration, what, rows }) => `${what}: ${rows} (${migration})`).join("; ");
+  throw new FulaError("FULA_MIGRATION_LOSES_DATA", `Going down would lose ${list}. Nothing was changed.`, {
+    hint: "take a backup (pg_dump -Fc) and add --force if that is what you want.",
+    details: { losses },
+  });
+}
+
+async function planReverting(
+  context: RunContext,
+  migrations: readonly Migration[],
+  to: number | null,
+): Promise<{ plan: readonly Migration[]; losses: readonly Loss[]; history: readonly AppliedMigration[] }> {
+  const history = await historyOf(context, migrations);
+  const plan = planDown(migrations, history, to);
+  const losses: Loss[] = [];
+  for (const migration of plan) {
+    try {
+      losses.push(...(await findLosses(context, migration, false)));
+    } catch (error) {
+      throw explainFailure(error, { migration, done: [], verb: "reverted", signal: context.signal });
+    }
+  }
+  return { plan, losses, history };
+}
+
+async function revertAll(
+  context: RunContext,
+  plan: readonly Migration[],
+  force: boolean,
+): Promise<readonly MigrationStep[]> {
+  const steps: MigrationStep[] = [];
+  for (const migration of plan) {
+    const check = async (): Promise<void> => {
+      // Looked at again under the guard's locks: rows may have come since the plan was made.
+      const losses = await findLosses(context, migration, migration.down?.transactional === true);
+      if (!force) refuseLosses(losses);
+    };
+    try {
+      steps.push({ ...toStep(migration), durationMs: await revertMigration(context, migration, check) });
+    } catch (error) {
+      throw explainFailure(error, {
+        migration,
+        done: steps.map(migrationId),
+        verb: "reverted",
+        signal: context.signal,
+      });
+    }
+  }
+  return steps;
+}
+
+/** What `migrate down` takes. */
+export interface DownOptions extends MigrateOptions {
+  /** Revert everything above this version; without it, only the newest migration. */
+  readonly to?: number;
+  /** Go on although data will be lost. */
+  readonly force?: boolean;
+}
+
+/**
+ * Reverts migrations, newest first, each with its down file. All guards are asked before the first one is reverted.
+ * @throws FulaError FULA_MIGRATION_LOSES_DATA without `force`, FULA_MIGRATION_IRREVERSIBLE, and what `migrateUp` throws
+ */
+export async function migrateDown(pool: Pool, options: DownOptions = {}): Promise<DownReport> {
+  const migrations = await loadMigrations(options.dir);
+  const force = options.force === true;
+  return await withMigrationLock(pool, options, async (context) => {
+    const { plan, losses, history } = await planReverting(context, migrations, options.to ?? null);
+    if (!force) refuseLosses(losses);
+    const reverted = await revertAll(context, plan, force);
+    const gone = new Set(reverted.map(({ version }) => version));
+    return {
+      dryRun: false,
+      reverted,
+      losses,
+      version: highest(history.map(({ version }) => version).filter((version) => !gone.has(version))),
+    };
+  });
+}
+
+/** What `migrateDown` would revert and lose; writes nothing, and does not refuse losses. @throws as `migrateDown` */
+export async function planMigrateDown(pool: Pool, options: DownOptions = {}): Promise<DownReport> {
+  const migrations = await loadMigrations(options.dir);
+  return await withReadOnlySession(pool, options, async (context) => {
+    const { plan, losses, history } = await planReverting(context, migrations, options.to ?? null);
+    const gone = new Set(plan.map(({ version }) => version));
+    return {
+      dryRun: true,
+      reverted: plan.map(toStep),
+      losses,
+      version: highest(history.map(({ version }) => version).filter((version) => !gone.has(version))),
+    };
+  });
 }

@@ -1,0 +1,3 @@
+drop table referral_bonuses;
+drop table referrals;
+drop table referral_codes;
