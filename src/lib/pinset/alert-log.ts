@@ -1,0 +1,62 @@
+import { type FileHandle, open } from "node:fs/promises";
+import { dirname } from "node:path";
+import { ensureDir, explainWriteError, SECRET_FILE_MODE } from "../kernel/files.ts";
+import { type LogBounds, LOG_BOUNDS, rotateLog } from "../runtime/log-files.ts";
+
+/** One line of the alert log. */
+export interface Alert {
+  /** RFC 3339 UTC. */
+  readonly at: string;
+  readonly event: "under-replicated" | "cleared";
+  readonly cid: string;
+  readonly name: string;
+  /** `lost`: no peer has it. */
+  readonly verdict: "under" | "lost" | null;
+  readonly pinned: number | null;
+  readonly required: number | null;
+  readonly reason: string;
+  /** Since when the pin has not been well. */
+  readonly since: string;
+}
+
+const LINES_BUFFERED = 500;
+
+/** Appends alerts to a log whose size is bounded. */
+export class AlertLog implements AsyncDisposable {
+  readonly #path: string;
+  readonly #bounds: LogBounds;
+  #buffer: string[] = [];
+
+  constructor(path: string, bounds: LogBounds = LOG_BOUNDS) {
+    this.#path = path;
+    this.#bounds = bounds;
+  }
+
+  /** @throws FulaError FULA_DISK_FULL, FULA_PATH_NOT_WRITABLE */
+  async append(alert: Alert): Promise<void> {
+    this.#buffer.push(`${JSON.stringify(alert)}\n`);
+    if (this.#buffer.length >= LINES_BUFFERED) await this.flush();
+  }
+
+  async flush(): Promise<void> {
+    const text = this.#buffer.join("");
+    this.#buffer = [];
+    if (text === "") return;
+    await ensureDir(dirname(this.#path));
+    await rotateLog(this.#path, false, this.#bounds);
+    let file: FileHandle | null = null;
+    try {
+      file = await open(this.#path, "a", SECRET_FILE_MODE);
+      await file.appendFile(text);
+      await file.sync();
+    } catch (error) {
+      throw explainWriteError(error, this.#path);
+    } finally {
+      await file?.close();
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.flush();
+  }
+}
