@@ -46,6 +46,11 @@ function findFault(cid: CID): string | null {
   return Buffer.compare(shortest.bytes, cid.bytes) === 0 ? null : "it is not in its shortest form";
 }
 
+function spell(cid: CID, base: Base): string {
+  const text = base.encode(cid.bytes);
+  return cid.version === 0 ? text.slice(1) : text;
+}
+
 function invalid(text: string, why: string, cause?: unknown): FulaError {
   const shown = text.length > 80 ? `${text.slice(0, 77)}...` : text;
   return new FulaError("FULA_CID_INVALID", `${JSON.stringify(shown)} is not a CID: ${why}.`, {
@@ -71,7 +76,8 @@ export function parseCid(text: string): CID {
   }
   const fault = findFault(cid);
   if (fault !== null) throw invalid(text, fault);
-  if (cid.toString(base) !== text) throw invalid(text, "it is not in canonical spelling");
+  // Encoded anew, because a parsed CID remembers the text that it was parsed from and gives that back.
+  if (spell(cid, base) !== text) throw invalid(text, "it is not in canonical spelling");
   return cid;
 }
 

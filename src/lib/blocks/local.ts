@@ -61,6 +61,17 @@ function keyOf(cid: CID): string {
   return base32upper.encode(cid.multihash.bytes).slice(1);
 }
 
+/** The CID that a file's name stands for; null for a file that names no block, such as one that a person put there. */
+function cidOf(fileName: string): CID | null {
+  if (!fileName.endsWith(EXTENSION)) return null;
+  try {
+    const multihash = decodeMultihash(base32upper.decode(`B${fileName.slice(0, -EXTENSION.length)}`));
+    return CID.createV1(RAW_CODEC, multihash);
+  } catch {
+    return null;
+  }
+}
+
 function shardOf(key: string): string {
   return key.slice(-3, -1);
 }
@@ -204,13 +215,7 @@ class FlatfsBlockStore implements LocalBlockStore {
   }
 
   async *list(signal?: AbortSignal): AsyncGenerator<CID> {
-    for await (const { key } of this.#files(signal)) {
-      try {
-        yield CID.createV1(RAW_CODEC, decodeMultihash(base32upper.decode(`B${key}`)));
-      } catch {
-        // A file that somebody else put here; it names no block.
-      }
-    }
+    for await (const { cid } of this.#files(signal)) yield cid;
   }
 
   async usage(signal?: AbortSignal): Promise<BlockUsage> {
@@ -234,14 +239,13 @@ class FlatfsBlockStore implements LocalBlockStore {
     return join(this.dir, TEMP_DIR, `${key.slice(-12)}-${this.#random.uuid()}`);
   }
 
-  async *#files(signal?: AbortSignal): AsyncGenerator<{ readonly key: string; readonly path: string }> {
+  async *#files(signal?: AbortSignal): AsyncGenerator<{ readonly cid: CID; readonly path: string }> {
     const shards = (await readdir(this.dir, { withFileTypes: true })).filter(isShard);
     for (const shard of shards) {
       signal?.throwIfAborted();
       for (const name of await readdir(join(this.dir, shard.name))) {
-        if (name.endsWith(EXTENSION)) {
-          yield { key: name.slice(0, -EXTENSION.length), path: join(this.dir, shard.name, name) };
-        }
+        const cid = cidOf(name);
+        if (cid !== null) yield { cid, path: join(this.dir, shard.name, name) };
       }
     }
   }
