@@ -372,3 +372,9 @@ export const SETTINGS: readonly SettingEntry[] = entriesOf(SETTINGS_TREE, []);
 export function settingOf(key: string): SettingEntry | undefined {
   return SETTINGS.find((entry) => entry.key === key);
 }
+
+/** The effective value of a setting. */
+export function valueOf(config: Config, entry: SettingEntry): unknown {
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the path comes from the table that Config is the type of
+  return entry.path.reduce<unknown>((node, name) => (node as Record<string, unknown>)[name], config);
+}

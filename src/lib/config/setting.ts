@@ -36,6 +36,8 @@ export interface Setting<T> {
   readonly expected: string;
   /** Checks a value as YAML gives it and turns it into what the program uses. */
   readonly schema: z.ZodType<T>;
+  /** The text that an environment variable must have for this value; the way back from `fromText`. */
+  readonly toText: (value: T) => string;
   /** Turns the text of an environment variable or flag into what `schema` takes. */
   readonly fromText: (text: string) => unknown;
   /** True where a YAML number must be read as it is written (`3.10`), not as a float. */
@@ -90,6 +92,7 @@ function build<T>(
     description: options.description,
     expected: kind.expected,
     schema: kind.schema,
+    toText: (value) => (Array.isArray(value) ? value.join(",") : render(value)),
     fromText: kind.fromText ?? ((text) => text),
     readsSource: kind.readsSource ?? false,
     render,

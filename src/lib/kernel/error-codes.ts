@@ -155,14 +155,20 @@ export const ERROR_CODES = {
     kind: "failed",
     when: "The snapshot's files are named after another time than the one that is signed.",
   },
-  FULA_SNAPSHOT_TRUNCATED: { kind: "failed", when: "The data file of the snapshot is shorter or longer than was signed." },
+  FULA_SNAPSHOT_TRUNCATED: {
+    kind: "failed",
+    when: "The data file of the snapshot is shorter or longer than was signed.",
+  },
   FULA_SNAPSHOT_DIGEST: { kind: "failed", when: "The bytes of the snapshot do not have the digest that was signed." },
   FULA_SNAPSHOT_COUNT: { kind: "failed", when: "The snapshot does not hold as many pins as was signed." },
   FULA_SNAPSHOT_RECORD: {
     kind: "failed",
     when: "A record of the snapshot is not a pin, or not in the one form that a pin has there.",
   },
-  FULA_SNAPSHOT_ORDER: { kind: "failed", when: "The records of the snapshot are not in strictly ascending order of their CIDs." },
+  FULA_SNAPSHOT_ORDER: {
+    kind: "failed",
+    when: "The records of the snapshot are not in strictly ascending order of their CIDs.",
+  },
   FULA_SNAPSHOT_CHAIN: {
     kind: "failed",
     when: "The snapshot does not follow from the one before it: its digest or sequence says otherwise.",
@@ -318,6 +324,10 @@ export const ERROR_CODES = {
     kind: "refused",
     when: "A cron file or unit of the name that we use was written by somebody else, or edited after we wrote it.",
   },
+  FULA_SCHEDULE_PATH: {
+    kind: "usage",
+    when: "A schedule cannot be written for a base directory or settings file whose path holds a control character.",
+  },
   FULA_SCHEDULE_INSTALL: {
     kind: "unavailable",
     when: "The schedule was written, but systemd did not take it.",
@@ -403,6 +413,22 @@ export const ERROR_CODES = {
   FULA_BACKUP_FAILED: {
     kind: "refused",
     when: "The backup before a change could not be taken or does not read back; nothing was changed.",
+  },
+
+  // Serve and access keys
+  FULA_ENCRYPTION_KEY_INVALID: {
+    kind: "usage",
+    when: "ENCRYPTION_KEY is missing or is not 32 bytes in hex, so no access key can be made or checked.",
+  },
+  FULA_ENCRYPTION_KEY_WRONG: {
+    kind: "usage",
+    when: "The secret of an access key was sealed under another ENCRYPTION_KEY than this box has.",
+  },
+  FULA_USER_INVALID: { kind: "usage", when: "A user was named by something that is neither an e-mail address nor a user id." },
+  FULA_KEY_NOT_FOUND: { kind: "failed", when: "There is no access key of this id." },
+  FULA_LISTEN_FAILED: {
+    kind: "usage",
+    when: "An address that serve shall listen on is not this machine's, or listening on it is not permitted.",
   },
 } as const satisfies Record<string, ErrorCodeEntry>;
 

@@ -27,6 +27,11 @@ export function hostFacts(): HostFacts {
   };
 }
 
+/** Absolute path of the Node.js that runs this process. */
+export function nodeProgram(): string {
+  return process.execPath;
+}
+
 /** Room on a file system; `inodes` null where it does not count them (btrfs, some network file systems). */
 export interface DiskRoom {
   readonly bytesFree: number;
