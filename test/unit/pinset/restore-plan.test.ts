@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { Pin } from "../../../src/lib/cluster/pins.ts";
 import { planRestore, type PlanItem } from "../../../src/lib/pinset/restore-plan.ts";
@@ -19,6 +19,11 @@ const pins = manyPins(6);
 const [a, b, c, d, e, f] = pins;
 if (a === undefined || b === undefined || c === undefined || d === undefined || e === undefined || f === undefined) {
   throw new Error("six pins");
+}
+
+async function* broken(): AsyncGenerator<Pin> {
+  yield* pins.slice(0, 1);
+  throw new Error("read failed");
 }
 
 describe("planRestore", () => {
@@ -61,10 +66,6 @@ describe("planRestore", () => {
   });
 
   test("an error of either list ends it with that error", async () => {
-    async function* broken(): AsyncGenerator<Pin> {
-      yield a as Pin;
-      throw new Error("read failed");
-    }
     await expect(collect(planRestore(broken(), stream(pins), { nowMs: NOW }))).rejects.toThrow("read failed");
     await expect(collect(planRestore(stream(pins), broken(), { nowMs: NOW }))).rejects.toThrow("read failed");
   });
