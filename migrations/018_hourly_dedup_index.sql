@@ -2,7 +2,7 @@
 -- One hourly deduction per user and hour: the unique index that ON CONFLICT of the hourly billing rests on.
 -- Built CONCURRENTLY, so that billing goes on meanwhile; an interrupted build is dropped and built again.
 
-do $$
+do $check$
 declare
   groups bigint;
   examples text;
@@ -25,7 +25,7 @@ begin
             hint = 'decide which row of each stays and give the balance back: select * from credit_history where tx_type = ''hourly_deduction'' and (user_id, reference_id) in (…)';
   end if;
 end
-$$;
+$check$;
 
 create unique index concurrently if not exists idx_credit_history_hourly_dedup
   on credit_history (user_id, reference_id)

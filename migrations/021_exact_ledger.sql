@@ -7,7 +7,7 @@
 -- costs nothing, and there is no deadlock in the middle.
 lock table user_credits, credit_history, token_transactions, referral_bonuses in access exclusive mode;
 
-do $$
+do $check$
 declare
   amounts constant text := $q$
     select 'user_credits.balance_fula' as place, id, balance_fula as amount from user_credits
@@ -33,7 +33,7 @@ begin
             hint = 'set these amounts right by hand, then run the command again.';
   end if;
 end
-$$;
+$check$;
 
 -- The shortest exact decimal text, whatever the role or the server has set.
 set local extra_float_digits = 1;

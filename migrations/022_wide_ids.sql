@@ -18,7 +18,7 @@ lock table
   x402_gateway_stats
 in access exclusive mode;
 
-do $$
+do $check$
 declare
   bad bigint;
 begin
@@ -33,7 +33,7 @@ begin
       using hint = 'set these amounts right by hand, then run the command again.';
   end if;
 end
-$$;
+$check$;
 
 set local extra_float_digits = 1;
 

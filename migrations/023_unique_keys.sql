@@ -2,32 +2,32 @@
 -- The unique keys that statements in use rely on (ON CONFLICT, one credit for one deposit) and that were missing.
 -- Built CONCURRENTLY; duplicates are looked for first, all of them, so that one look shows everything to mend.
 
-do $$
+do $check$
 declare
-  found text;
+  groups bigint;
+  examples text;
 begin
-  select string_agg(line, '; ' order by line) into found
-    from (
-      select format('users.user_id %s (rows %s)', user_id, string_agg(id::text, ', ' order by id)) as line
-        from users where user_id is not null group by user_id having count(*) > 1
-      union all
-      select format('users.username %s (rows %s)', username, string_agg(id::text, ', ' order by id))
-        from users where username is not null group by username having count(*) > 1
-      union all
-      select format('credit_history: deposit %s (rows %s)', lower(reference_id), string_agg(id::text, ', ' order by id))
-        from credit_history where tx_type = 'deposit' and reference_id is not null
-       group by lower(reference_id) having count(*) > 1
-      union all
-      select format('token_transactions %s on chain %s (rows %s)', tx_hash, chain_id, string_agg(id::text, ', ' order by id))
-        from token_transactions group by tx_hash, chain_id, log_index having count(*) > 1
-    ) as duplicates;
-  if found is not null then
-    raise exception 'Migration 023 aborted: what must be unique is there more than once.'
-      using detail = format('Duplicates: %s.', found),
+  with duplicates as (
+    select format('users.user_id %s (rows %s)', user_id, string_agg(id::text, ', ' order by id)) as line
+      from users where user_id is not null group by user_id having count(*) > 1
+    union all
+    select format('users.username %s (rows %s)', username, string_agg(id::text, ', ' order by id))
+      from users where username is not null group by username having count(*) > 1
+    union all
+    select format('deposit %s (rows %s of credit_history)', lower(reference_id), string_agg(id::text, ', ' order by id))
+      from credit_history where tx_type = 'deposit' and reference_id is not null
+     group by lower(reference_id) having count(*) > 1
+  )
+  select count(*), (select string_agg(line, '; ') from (select line from duplicates order by line limit 20) as first)
+    into groups, examples
+    from duplicates;
+  if groups > 0 then
+    raise exception 'Migration 023 aborted: % key(s) that must be unique are there more than once.', groups
+      using detail = format('Duplicates: %s.', examples),
             hint = 'merge the users; of a deposit that was credited twice, take the second credit back with an adjustment and mark its row: update credit_history set reference_id = reference_id || ''#duplicate'' where id = …';
   end if;
 end
-$$;
+$check$;
 
 create unique index concurrently if not exists idx_users_user_id_unique on users (user_id);
 

@@ -9,26 +9,30 @@ create table wallet_owners (
 
 lock table user_wallets in share row exclusive mode;
 
-do $$
+do $check$
 declare
-  found text;
+  wallets bigint;
+  examples text;
 begin
-  select string_agg(format('wallet %s (users %s)', wallet_address_hash, users), '; ') into found
-    from (
-      select wallet_address_hash, string_agg(distinct user_id, ', ') as users
-        from user_wallets
-       where is_verified = 1 and wallet_address_hash is not null and user_id is not null
-       group by wallet_address_hash
-      having count(distinct user_id) > 1
-       order by wallet_address_hash
-    ) as contested;
-  if found is not null then
-    raise exception 'Migration 026 aborted: one wallet is verified for more than one user.'
-      using detail = format('Contested: %s.', found),
-            hint = 'find out whose it is and set is_verified = 0 on the other rows of user_wallets.';
+  with contested as (
+    select wallet_address_hash, string_agg(distinct user_id, ', ') as users
+      from user_wallets
+     where is_verified = 1 and wallet_address_hash is not null and user_id is not null
+     group by wallet_address_hash
+    having count(distinct user_id) > 1
+  )
+  select count(*),
+         (select string_agg(format('wallet %s (users %s)', wallet_address_hash, users), '; ')
+            from (select * from contested order by wallet_address_hash limit 10) as first)
+    into wallets, examples
+    from contested;
+  if wallets > 0 then
+    raise exception 'Migration 026 aborted: % wallet(s) are verified for more than one user.', wallets
+      using detail = format('Contested: %s.', examples),
+            hint = 'find out whose each is and set is_verified = 0 on the other rows of user_wallets.';
   end if;
 end
-$$;
+$check$;
 
 insert into wallet_owners (wallet_address_hash, user_id)
 select distinct wallet_address_hash, user_id

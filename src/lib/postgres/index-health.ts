@@ -82,7 +82,7 @@ export interface BrokenIndex {
 /** Indexes that the migrations in effect build concurrently and that no later one of them drops, with their maker. */
 export function expectedIndexes(
   migrations: readonly Migration[],
-  history: readonly AppliedMigration[],
+  history: readonly Pick<AppliedMigration, "version">[],
 ): ReadonlyMap<string, Migration> {
   const inEffect = new Set(history.map(({ version }) => version));
   const expected = new Map<string, Migration>();
@@ -101,7 +101,7 @@ export function expectedIndexes(
 export async function findBrokenIndexes(
   client: ClientBase,
   migrations: readonly Migration[],
-  history: readonly AppliedMigration[],
+  history: readonly Pick<AppliedMigration, "version">[],
 ): Promise<readonly BrokenIndex[]> {
   const expected = expectedIndexes(migrations, history);
   const states = new Map((await readIndexStates(client, [...expected.keys()])).map((state) => [state.name, state]));

@@ -3,6 +3,7 @@ import { FulaError } from "../kernel/errors.ts";
 import { formatTarget, targetOf } from "./database-errors.ts";
 import { foreignDatabase, readDatabaseState } from "./database-state.ts";
 import { type BrokenIndex, findBrokenIndexes } from "./index-health.ts";
+import { type Blocker, findBlockers } from "./migration-checks.ts";
 import { loadMigrations, type Migration, migrationId } from "./migration-files.ts";
 import { type AppliedMigration, ensureHistoryTable } from "./migration-history.ts";
 import { type MigrateOptions, withMigrationLock, withReadOnlySession } from "./migration-lock.ts";
@@ -36,6 +37,12 @@ export interface UpReport {
   readonly version: number | null;
 }
 
+/** What `migrate up --dry-run` answers. */
+export interface UpPlanReport extends UpReport {
+  /** Data that has to be mended by hand before the migration that names it can run. */
+  readonly blockers: readonly Blocker[];
+}
+
 /** Something that `migrate down` destroys. */
 export interface Loss {
   /** Id of the migration whose reverting destroys it. */
@@ -58,7 +65,8 @@ function highest(versions: readonly number[]): number | null {
   return versions.length === 0 ? null : Math.max(...versions);
 }
 
-function toStep({ version, name }: Migration): MigrationStep {
+/** A migration as a line of a plan. */
+export function toStep({ version, name }: Migration): MigrationStep {
   return { version, name, durationMs: 0 };
 }
 
@@ -146,22 +154,36 @@ export async function migrateUp(
   );
 }
 
-/** What `migrateUp` would do; writes nothing and does not wait for another installer. @throws as `migrateUp` */
+/** What `runUp` would do to a database with this history, read in an open transaction. */
+export async function planUpdate(
+  context: RunContext,
+  migrations: readonly Migration[],
+  history: readonly AppliedMigration[],
+  to: number | null,
+): Promise<UpPlanReport> {
+  const { pending, newer } = planUp(migrations, history, to);
+  return {
+    dryRun: true,
+    applied: pending.map(toStep),
+    mended: await findBrokenIndexes(context.client, migrations, history),
+    newer: newer.map(migrationId),
+    blockers: await findBlockers(context, pending),
+    version: highest([...history, ...pending].map(({ version }) => version)),
+  };
+}
+
+/**
+ * What `migrateUp` would do, and what would stop it; writes nothing and does not wait for another installer.
+ * @throws as `migrateUp`
+ */
 export async function planMigrations(
   pool: Pool,
   options: MigrateOptions & { readonly to?: number } = {},
-): Promise<UpReport> {
+): Promise<UpPlanReport> {
   const migrations = await loadMigrations(options.dir);
   return await withReadOnlySession(pool, options, async (context) => {
     const history = await historyOf(context, migrations);
-    const { pending, newer } = planUp(migrations, history, options.to ?? null);
-    return {
-      dryRun: true,
-      applied: pending.map(toStep),
-      mended: await findBrokenIndexes(context.client, migrations, history),
-      newer: newer.map(migrationId),
-      version: highest([...history, ...pending].map(({ version }) => version)),
-    };
+    return await planUpdate(context, migrations, history, options.to ?? null);
   });
 }
 
