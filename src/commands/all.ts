@@ -1,8 +1,17 @@
 import { completionCommand } from "./completion.ts";
+import { joinCommand } from "./join.ts";
 import { pinCommand } from "./pin.ts";
 import { startCommand } from "./start.ts";
 import { stopCommand } from "./stop.ts";
+import { sweepCommand } from "./sweep.ts";
 import type { CommandSpec } from "../lib/terminal/command.ts";
 
 /** Every command, in the order the help lists them. */
-export const COMMANDS: readonly CommandSpec[] = [startCommand, stopCommand, pinCommand, completionCommand];
+export const COMMANDS: readonly CommandSpec[] = [
+  joinCommand,
+  startCommand,
+  stopCommand,
+  sweepCommand,
+  pinCommand,
+  completionCommand,
+];

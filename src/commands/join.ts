@@ -1,0 +1,82 @@
+import type { JoinOptions } from "../lib/stack/join-options.ts";
+import { type CommandContext, defineCommand } from "../lib/terminal/command.ts";
+
+async function runJoin(context: CommandContext, options: JoinOptions): Promise<void> {
+  const { applyJoin, isJoined, proposeJoin } = await import("../lib/stack/join.ts");
+  const { summarizeJoin } = await import("../lib/stack/join-summary.ts");
+  const text = await import("../lib/stack/join-text.ts");
+  const { runTasks } = await import("../lib/terminal/tasks.ts");
+  const { logTo } = await import("../lib/terminal/log.ts");
+  const { out } = context;
+  const given = { ...context, log: logTo(out) };
+  const proposal = await proposeJoin(given, options);
+  const { plan, preflight, resumes } = proposal;
+  for (const line of text.renderPreflight(preflight, out.verbose)) out.note(line);
+  if (options.dryRun === true) {
+    out.result({ outcome: "planned", plan, preflight, resumes }, () => text.renderPlan(plan));
+    return;
+  }
+  if (isJoined(proposal)) {
+    out.note(text.renderPlan(plan));
+    const summary = await summarizeJoin(proposal.box);
+    out.result({ outcome: "already", plan, preflight, changed: [], summary }, () =>
+      text.renderSummary(summary, "already"),
+    );
+    return;
+  }
+  if (resumes !== null) out.note(text.renderResume(resumes));
+  out.note(text.renderPlan(plan));
+  await out.confirm(`Make this box a master in ${plan.baseDir}?`, options.yes === true);
+  const { box, changed, journal } = await applyJoin(proposal, async (tasks) => {
+    await runTasks(out, tasks);
+  });
+  const summary = await summarizeJoin(box);
+  const outcome = changed.length === 0 ? "already" : "joined";
+  out.result({ outcome, plan, preflight, resumes, changed, journal, summary }, () =>
+    text.renderSummary(summary, outcome),
+  );
+}
+
+/** `join`: makes this box a master. */
+export const joinCommand = defineCommand<JoinOptions>({
+  name: "join",
+  aliases: ["join-as-master"],
+  summary: "make this box a master",
+  description:
+    "Checks the box, shows a plan, asks, and then does it: directories, settings, secrets, signing key, PostgreSQL, " +
+    "migrations, block store and pinset, serve in the background, schedules, and the first snapshot at once. Every step " +
+    "looks at what is there: a run that was stopped is resumed, and a finished box is left as it is.",
+  examples: [
+    { command: "fula-master join --dry-run", explains: "show what would be done; writes nothing at all" },
+    { command: "fula-master join --runtime embedded --yes", explains: "a master that needs nothing but Node.js" },
+    {
+      command: "POSTGRES_PASSWORD=… fula-master join --postgres-url postgres://pinning_user@db.example/pinning_service",
+      explains: "keep the ledger in a PostgreSQL server that runs already",
+    },
+    { command: "fula-master join --vault-address 0x…", explains: "turn the crediting of deposits on" },
+  ],
+  options: [
+    {
+      flags: "--runtime <kind>",
+      description: "where the services run; this version knows embedded and external PostgreSQL",
+      choices: ["auto", "embedded", "docker", "external"],
+    },
+    { flags: "--postgres-url <url>", description: "keep the ledger in this PostgreSQL server" },
+    {
+      flags: "--node-name <name>",
+      description: "name of this box in snapshots, logs and leases (default: the host name)",
+    },
+    { flags: "--gateway-port <port>", description: "port of the S3 endpoint (default: 9000)" },
+    { flags: "--server-port <port>", description: "port of /healthz, /readyz and /metrics (default: 9010)" },
+    {
+      flags: "--vault-address <address>",
+      description: "address that deposits are paid to; without it they are not credited",
+    },
+    { flags: "--no-schedules", description: "install no timers for snapshots and sweeps" },
+    { flags: "--no-start", description: "do not start serve; a service manager does it" },
+    { flags: "--skip-preflight <check...>", description: "leave these preflight checks out" },
+  ],
+  changes: true,
+  asks: true,
+  run: runJoin,
+});

@@ -1,0 +1,33 @@
+import type { LoadedConfig } from "../config/load.ts";
+import type { Pool } from "../postgres/pool.ts";
+import type { JoinBox } from "./join-box.ts";
+import type { Assessment, StepId } from "./plan.ts";
+
+/** Shows what a step is doing now. */
+export type Report = (text: string) => void;
+
+/**
+ * One step of `join`. It looks at the real state of the box every time, never at the journal, so that it may be asked
+ * and taken again after a crash anywhere.
+ */
+export interface JoinStep {
+  readonly id: StepId;
+  readonly title: string;
+  /** Says what is to do. Writes nothing and starts nothing. */
+  readonly assess: () => Promise<Assessment>;
+  /** Does it. @returns what was done, in a few words */
+  readonly apply: (report: Report) => Promise<string>;
+}
+
+/** What the steps of one run share. */
+export interface JoinRun {
+  readonly box: JoinBox;
+  /** Reads the configuration as it is by now. */
+  readonly load: () => Promise<LoadedConfig>;
+  /** Opens the ledger, starting its server where need be; it stays open until the run ends. */
+  readonly ledger: () => Promise<Pool>;
+  /** False while the run only looks: nothing may be started then. */
+  readonly mayStart: boolean;
+  /** True where this run changed settings or secrets, so that a `serve` that runs has old ones. */
+  settingsChanged: boolean;
+}

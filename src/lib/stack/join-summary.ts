@@ -1,0 +1,92 @@
+import { join } from "node:path";
+import { type Paths, resolvePaths } from "../config/paths.ts";
+import { lastGoodSnapshot } from "../pinset/catalog.ts";
+import { readSigningKey } from "../pinset/signing.ts";
+import { loadTrustedKeys } from "../pinset/trust.ts";
+import type { JoinBox } from "./join-box.ts";
+import { settingWarnings, type Warning } from "./warnings.ts";
+
+/** What an operator needs to know about a master that stands; `join --json` prints it. */
+export interface JoinSummary {
+  readonly nodeName: string;
+  readonly clusterId: string;
+  readonly runtime: "embedded" | "external";
+  readonly endpoints: {
+    /** S3. */
+    readonly gateway: string;
+    /** /healthz, /readyz and /metrics. */
+    readonly operations: string;
+  };
+  readonly region: string;
+  readonly paths: Pick<Paths, "baseDir" | "configFile" | "envFile" | "keysDir" | "snapshotsDir" | "serveLogFile">;
+  /** `ed25519:…`; null where there is no key yet. */
+  readonly keyId: string | null;
+  readonly lastSnapshot: { readonly sequence: number; readonly time: string; readonly pinCount: number } | null;
+  readonly warnings: readonly Warning[];
+  /** Commands to try next, ready to paste. */
+  readonly next: readonly { readonly command: string; readonly explains: string }[];
+}
+
+function urlOf(host: string, port: number): string {
+  return `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
+}
+
+function quoted(word: string): string {
+  return /^[\w./:@%+,=-]+$/.test(word) ? word : `'${word.replaceAll("'", String.raw`'\''`)}'`;
+}
+
+/** The options that every command needs to find this base directory; empty where it is the default. */
+export function placeOptions(box: JoinBox): string {
+  const { paths, context } = box;
+  const usual = resolvePaths({ globals: {}, env: context.env, cwd: context.cwd });
+  const base = usual.baseDir === paths.baseDir ? "" : ` --base-dir ${quoted(paths.baseDir)}`;
+  const config =
+    paths.configFile === join(paths.baseDir, "fula-master.yaml") ? "" : ` --config ${quoted(paths.configFile)}`;
+  return `${base}${config}`;
+}
+
+function nextCommands(box: JoinBox, gateway: string): JoinSummary["next"] {
+  const place = placeOptions(box);
+  const start = box.options.start === false ? [{ command: `fula-master start${place}`, explains: "start serve" }] : [];
+  return [
+    ...start,
+    { command: `fula-master status${place}`, explains: "how this master is, on one screen" },
+    { command: `fula-master key create${place}`, explains: "an access key for an S3 client" },
+    {
+      command: `aws --endpoint-url ${gateway} s3 cp ./photo.jpg s3://photos/photo.jpg`,
+      explains: "store a file, with that key in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+    },
+    { command: `fula-master snapshot${place}`, explains: "sign a snapshot of what is pinned" },
+    { command: `fula-master verify${place}`, explains: "check the newest snapshot" },
+  ];
+}
+
+/** Reads what stands now. Writes nothing. */
+export async function summarizeJoin(box: JoinBox): Promise<JoinSummary> {
+  const { paths, choice, context } = box;
+  const loaded = await box.reload();
+  const { node, server, gateway, snapshot } = loaded.config;
+  const trustedKeys = await loadTrustedKeys(paths.keysDir, snapshot.trustedKeys);
+  const last = await lastGoodSnapshot(paths.snapshotsDir, {
+    trustedKeys,
+    clusterId: box.clusterId,
+    clock: context.clock,
+  });
+  const endpoint = urlOf(gateway.host, gateway.port);
+  const { baseDir, configFile, envFile, keysDir, snapshotsDir, serveLogFile } = paths;
+  return {
+    nodeName: node.name,
+    clusterId: box.clusterId,
+    runtime: choice.runtime,
+    endpoints: { gateway: endpoint, operations: urlOf(server.host, server.port) },
+    region: gateway.region,
+    paths: { baseDir, configFile, envFile, keysDir, snapshotsDir, serveLogFile },
+    keyId: (await readSigningKey(keysDir))?.keyId ?? null,
+    lastSnapshot:
+      last === null
+        ? null
+        : { sequence: last.manifest.sequence, time: last.manifest.time, pinCount: last.manifest.pinCount },
+    warnings: settingWarnings(loaded),
+    next: nextCommands(box, endpoint),
+  };
+}

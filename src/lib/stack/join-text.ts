@@ -1,0 +1,69 @@
+import type { UnfinishedRun } from "./join-journal.ts";
+import type { JoinSummary } from "./join-summary.ts";
+import type { JoinPlan, PlannedStep } from "./plan.ts";
+import type { CheckResult } from "./preflight.ts";
+
+const TITLE_WIDTH = 24;
+
+function stepLines({ title, state, why, changes }: PlannedStep): readonly string[] {
+  if (state === "already") return [`  = ${title.padEnd(TITLE_WIDTH)}already so: ${why}`];
+  return [`  + ${title.padEnd(TITLE_WIDTH)}${why}`, ...changes.map((change) => `      ${change}`)];
+}
+
+/** The plan as an operator reads it: `+` will be done, `=` is so already. */
+export function renderPlan(plan: JoinPlan): string {
+  const todo = plan.steps.filter((step) => step.state === "todo").length;
+  const head = `Master in ${plan.baseDir}, ${plan.runtime} (${plan.runtimeReason})`;
+  const end = todo === 0 ? "Nothing is to be done." : `${todo} of ${plan.steps.length} steps are to be done.`;
+  return [head, "", ...plan.steps.flatMap(stepLines), "", end].join("\n");
+}
+
+/** The warnings of the preflight, one line each; all findings with `all`. */
+export function renderPreflight(results: readonly CheckResult[], all: boolean): readonly string[] {
+  return results.flatMap((result) => {
+    if (result.state === "warning") return [`${result.name}: ${result.message} ${capitalized(result.remedy)}`];
+    return all ? [`${result.name}: ${result.message}`] : [];
+  });
+}
+
+function capitalized(text: string): string {
+  return `${text.charAt(0).toUpperCase()}${text.slice(1)}`;
+}
+
+/** Says that this run goes on with an earlier one. */
+export function renderResume({ startedAt, stoppedAt, begun }: UnfinishedRun): string {
+  const at = startedAt.replace(/\.\d+Z$/, "Z");
+  if (stoppedAt === null) return `Resuming the run of ${at} that stopped before its first step.`;
+  return `Resuming the run of ${at} that stopped ${begun ? "at" : "before"} the step "${stoppedAt}".`;
+}
+
+/** The closing screen. */
+export function renderSummary(summary: JoinSummary, outcome: "joined" | "already"): string {
+  const { nodeName, endpoints, region, paths, clusterId, keyId, lastSnapshot, warnings, next } = summary;
+  const snapshot =
+    lastSnapshot === null
+      ? "none yet"
+      : `number ${lastSnapshot.sequence} of ${lastSnapshot.time}, ${lastSnapshot.pinCount} pins`;
+  const facts: readonly (readonly [string, string])[] = [
+    ["S3 endpoint", `${endpoints.gateway}  (region ${region}, path style)`],
+    ["operations", `${endpoints.operations}  (/healthz, /readyz, /metrics)`],
+    ["cluster", clusterId],
+    ["settings", paths.configFile],
+    ["secrets", `${paths.envFile}  (back this up, and ${paths.keysDir})`],
+    ["snapshots", `${paths.snapshotsDir}  (last: ${snapshot})`],
+    ["snapshot key", keyId ?? "none yet"],
+    ["log", paths.serveLogFile],
+  ];
+  const width = Math.max(...next.map(({ command }) => command.length)) + 2;
+  return [
+    outcome === "already" ? `${nodeName} is a master already; nothing was changed.` : `${nodeName} is a master.`,
+    "",
+    ...facts.map(([name, value]) => `  ${name.padEnd(14)}${value}`),
+    ...(warnings.length === 0
+      ? []
+      : ["", ...warnings.map(({ message, remedy }) => `  WARNING  ${message}\n           Try: ${remedy}`)]),
+    "",
+    "Try next:",
+    ...next.map(({ command, explains }) => `  ${command.padEnd(width)}# ${explains}`),
+  ].join("\n");
+}

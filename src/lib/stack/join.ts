@@ -1,0 +1,221 @@
+import { join } from "node:path";
+import { FulaError, isFulaError, messageOf } from "../kernel/errors.ts";
+import { type Journal, openJournal } from "../kernel/journal.ts";
+import { acquireLock, readLockHolder } from "../kernel/lock.ts";
+import { toolVersion } from "../kernel/project.ts";
+import { readDaemonFile } from "./daemon-file.ts";
+import { type JoinBox, type JoinContext, readBox, readBoxConfig } from "./join-box.ts";
+import { joinChecks } from "./join-checks.ts";
+import { findUnfinishedRun, JOIN_JOURNAL, type UnfinishedRun } from "./join-journal.ts";
+import type { JoinOptions } from "./join-options.ts";
+import type { JoinRun, JoinStep } from "./join-step.ts";
+import { makeBaseDir } from "./join-steps-files.ts";
+import { joinSteps } from "./join-steps.ts";
+import { type Ledger, openLedger } from "./ledger.ts";
+import { isDone, type JoinPlan, type PlannedStep, type StepId } from "./plan.ts";
+import { type CheckResult, parseSkips, preflightError, runPreflight } from "./preflight.ts";
+
+/** What `join` found out before it changes anything. */
+export interface JoinProposal {
+  readonly box: JoinBox;
+  readonly preflight: readonly CheckResult[];
+  readonly plan: JoinPlan;
+  /** An earlier run that did not come to its end. */
+  readonly resumes: UnfinishedRun | null;
+}
+
+/** One step as a list of tasks shows it; the shape of `Task` in terminal/tasks.ts. */
+export interface JoinTask {
+  readonly title: string;
+  readonly run: (report: (text: string) => void) => Promise<string>;
+  readonly skip: () => Promise<string | null>;
+}
+
+/** How a run shows its progress: runs the tasks one after the other and throws the first error as it is. */
+export type ShowTasks = (tasks: readonly JoinTask[]) => Promise<void>;
+
+/** What a run of `join` did. */
+export interface JoinOutcome {
+  readonly box: JoinBox;
+  /** Steps that changed something in this run. */
+  readonly changed: readonly StepId[];
+  readonly journal: string;
+}
+
+/** The run's own state: what its steps share, and how to let go of it. */
+interface OpenRun extends AsyncDisposable {
+  readonly run: JoinRun;
+}
+
+function openRun(box: JoinBox, mayStart: boolean): OpenRun {
+  const { clock, random, log, signal } = box.context;
+  let ledger: Promise<Ledger> | null = null;
+  const run: JoinRun = {
+    box,
+    load: async () => await box.reload(),
+    ledger: async () => {
+      ledger ??= box
+        .reload()
+        .then(async (loaded) => await openLedger(loaded, { clock, random, log, signal, part: "join" }));
+      return (await ledger).pool;
+    },
+    mayStart,
+    settingsChanged: false,
+  };
+  return {
+    run,
+    [Symbol.asyncDispose]: async () => {
+      // A ledger that could not be opened has nothing to close, and its error was thrown where it was asked for.
+      const opened = await ledger?.catch(() => null);
+      await opened?.close();
+    },
+  };
+}
+
+async function servePids(pidFile: string): Promise<ReadonlySet<number>> {
+  const presence = await readDaemonFile(pidFile);
+  return new Set(presence.status === "running" ? [presence.record.pid] : []);
+}
+
+async function planOf(box: JoinBox, steps: readonly JoinStep[]): Promise<JoinPlan> {
+  const planned: PlannedStep[] = [];
+  for (const { id, title, assess } of steps) {
+    box.context.signal.throwIfAborted();
+    planned.push({ id, title, ...(await assess()) });
+  }
+  return {
+    baseDir: box.paths.baseDir,
+    runtime: box.choice.runtime,
+    runtimeReason: box.choice.reason,
+    steps: planned,
+  };
+}
+
+/**
+ * Refuses early where another join runs. On a box where none does, not even the lock's file is touched: a run that
+ * finds everything done leaves no trace.
+ */
+async function refuseSecondRun(lockFile: string, context: JoinContext): Promise<void> {
+  if (readLockHolder(lockFile) === null) return;
+  const lock = await acquireLock(lockFile, "join", context.clock);
+  lock.release();
+}
+
+function lockFileOf(locksDir: string): string {
+  return join(locksDir, "join.lock");
+}
+
+/**
+ * Checks the box and says what `join` would do to it. Writes nothing at all.
+ * @throws FulaError of the check that failed, FULA_PREFLIGHT_FAILED where several did, FULA_RUNTIME_UNSUPPORTED,
+ *   FULA_JOIN_CONFLICT, FULA_STATE_LOST, FULA_DATABASE_UNREACHABLE, FULA_USAGE
+ */
+export async function proposeJoin(context: JoinContext, options: JoinOptions): Promise<JoinProposal> {
+  const skips = parseSkips(options.skipPreflight ?? []);
+  const reading = await readBoxConfig(context, options);
+  if (options.dryRun !== true) await refuseSecondRun(lockFileOf(reading.paths.locksDir), context);
+  const ownPids = await servePids(reading.paths.servePidFile);
+  const preflight = await runPreflight(joinChecks({ context, reading, ownPids }), skips);
+  const failure = preflightError(preflight);
+  if (failure !== null) throw failure;
+  const box = await readBox(context, options, context.random.uuid());
+  await using open = openRun(box, false);
+  const plan = await planOf(box, joinSteps(open.run));
+  return { box, preflight, plan, resumes: await findUnfinishedRun(box.paths.journalDir) };
+}
+
+/** True where nothing is to be done and no earlier run waits to be finished. */
+export function isJoined({ plan, resumes }: JoinProposal): boolean {
+  return isDone(plan) && resumes === null;
+}
+
+/** Turns the error that ended a run into the one that is shown: what failed, what was done before, how to go on. */
+function explainEnd(error: unknown, step: JoinStep | null, done: readonly StepId[], aborted: boolean): unknown {
+  const before = done.length === 0 ? "Nothing was done before it." : `Done before it: ${done.join(", ")}.`;
+  const where = step === null ? "before its first step" : `at the step "${step.id}"`;
+  if (aborted) {
+    return new FulaError("FULA_INTERRUPTED", `join was stopped ${where}. ${before}`, {
+      cause: error,
+      hint: "run the same command again; it goes on where it stopped.",
+      details: { step: step?.id ?? null, done },
+    });
+  }
+  if (!isFulaError(error)) return error;
+  return new FulaError(error.code, `${error.message}\n  join failed ${where}. ${before}`, {
+    cause: error,
+    hint: `${error.hint === undefined ? "" : `${error.hint}\n  `}Then run the same command again; it goes on with that step.`,
+    details: { ...error.details, step: step?.id ?? null, done },
+  });
+}
+
+interface Progress {
+  current: JoinStep | null;
+  readonly done: StepId[];
+  readonly changed: StepId[];
+}
+
+function taskOf(step: JoinStep, journal: Journal, progress: Progress, signal: AbortSignal): JoinTask {
+  return {
+    title: step.title,
+    skip: async () => {
+      progress.current = step;
+      signal.throwIfAborted();
+      const assessment = await step.assess();
+      if (assessment.state === "todo") return null;
+      await journal.append("step.done", { step: step.id, already: true });
+      progress.done.push(step.id);
+      return `already so: ${assessment.why}`;
+    },
+    run: async (report) => {
+      await journal.append("step.started", { step: step.id });
+      const result = await step.apply(report);
+      await journal.append("step.done", { step: step.id, result });
+      progress.done.push(step.id);
+      progress.changed.push(step.id);
+      return result;
+    },
+  };
+}
+
+async function noteEnd(journal: Journal, error: unknown, step: JoinStep | null, aborted: boolean): Promise<void> {
+  const code = isFulaError(error) ? error.code : "BUG";
+  // The disk may be full or gone; the error that ended the run is the one to show.
+  await journal
+    .append(aborted ? "join.interrupted" : "join.failed", { step: step?.id ?? null, code, message: messageOf(error) })
+    .catch(() => {});
+}
+
+/**
+ * Takes every step that the box still needs, one after the other, each written to the journal before and after.
+ * Whatever ends the run, the next one goes on from the real state of the box.
+ * @throws FulaError FULA_LOCKED where another join runs, FULA_INTERRUPTED, and what the steps throw
+ */
+export async function applyJoin({ box: proposed }: JoinProposal, show: ShowTasks): Promise<JoinOutcome> {
+  const { context, options, paths } = proposed;
+  const { clock, signal } = context;
+  await makeBaseDir(paths.baseDir);
+  using _ = await acquireLock(lockFileOf(paths.locksDir), "join", clock);
+  // Read again now that nobody else writes: what was proposed may have been done meanwhile.
+  const box = await readBox(context, options, proposed.clusterId);
+  const unfinished = await findUnfinishedRun(paths.journalDir);
+  await using open = openRun(box, true);
+  const steps = joinSteps(open.run);
+  await using journal = await openJournal(paths.journalDir, JOIN_JOURNAL, clock);
+  await journal.append("join.started", {
+    version: toolVersion(),
+    runtime: box.choice.runtime,
+    clusterId: box.clusterId,
+    steps: steps.map(({ id }) => id),
+    resumes: unfinished?.path ?? null,
+  });
+  const progress: Progress = { current: null, done: [], changed: [] };
+  try {
+    await show(steps.map((step) => taskOf(step, journal, progress, signal)));
+    signal.throwIfAborted();
+  } catch (error) {
+    await noteEnd(journal, error, progress.current, signal.aborted);
+    throw explainEnd(error, progress.current, progress.done, signal.aborted);
+  }
+  await journal.append("join.finished", { changed: progress.changed });
+  return { box, changed: progress.changed, journal: journal.path };
+}

@@ -1,0 +1,45 @@
+import type { LoadedConfig } from "../config/load.ts";
+import { explainDatabaseError, targetOf } from "../postgres/database-errors.ts";
+import { createPool, type Pool } from "../postgres/pool.ts";
+import { inspectEmbeddedPostgres } from "../runtime/embedded-postgres.ts";
+import { LOOPBACK } from "../runtime/postgres-server.ts";
+
+/** How long a look may take: an operator waits for it. */
+const LOOK_TIMEOUT_MS = 5_000;
+
+/**
+ * Lends the ledger as it runs at this moment: starts no server, becomes no user of it, writes nothing.
+ * @returns null where the embedded server does not run
+ * @throws FulaError FULA_DATABASE_UNREACHABLE, FULA_DATABASE_LOGIN, FULA_POSTGRES_DATA, and whatever `look` throws
+ */
+export async function peekLedger<T>(loaded: LoadedConfig, look: (pool: Pool) => Promise<T>): Promise<T | null> {
+  const { mode, database, user } = loaded.config.postgres;
+  let { host, port } = loaded.config.postgres;
+  if (mode === "embedded") {
+    const { running } = await inspectEmbeddedPostgres(loaded.paths);
+    if (running === null) return null;
+    host = LOOPBACK;
+    port = running.port;
+  }
+  const password = loaded.secrets.postgresPassword;
+  const pool = createPool({
+    host,
+    port,
+    database,
+    user,
+    ...(password === null ? {} : { password }),
+    part: "look",
+    node: loaded.config.node.name,
+    max: 1,
+    connectTimeoutMs: LOOK_TIMEOUT_MS,
+    statementTimeoutMs: LOOK_TIMEOUT_MS,
+  });
+  try {
+    await pool.query("select 1").catch((error: unknown) => {
+      throw explainDatabaseError(error, targetOf(pool));
+    });
+    return await look(pool);
+  } finally {
+    await pool.end();
+  }
+}
