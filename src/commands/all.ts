@@ -1,5 +1,6 @@
 import { completionCommand } from "./completion.ts";
 import { joinCommand } from "./join.ts";
+import { migrateCommand } from "./migrate.ts";
 import { pinCommand } from "./pin.ts";
 import { startCommand } from "./start.ts";
 import { stopCommand } from "./stop.ts";
@@ -11,6 +12,7 @@ export const COMMANDS: readonly CommandSpec[] = [
   joinCommand,
   startCommand,
   stopCommand,
+  migrateCommand,
   sweepCommand,
   pinCommand,
   completionCommand,

@@ -23,11 +23,12 @@ const LINES_BUFFERED = 500;
 
 /** Appends alerts to a log whose size is bounded. */
 export class AlertLog implements AsyncDisposable {
-  readonly #path: string;
+  readonly #path: string | null;
   readonly #bounds: LogBounds;
   #buffer: string[] = [];
 
-  constructor(path: string, bounds: LogBounds = LOG_BOUNDS) {
+  /** @param path null drops every line, for a run that must leave no trace */
+  constructor(path: string | null, bounds: LogBounds = LOG_BOUNDS) {
     this.#path = path;
     this.#bounds = bounds;
   }
@@ -39,18 +40,19 @@ export class AlertLog implements AsyncDisposable {
   }
 
   async flush(): Promise<void> {
+    const path = this.#path;
     const text = this.#buffer.join("");
     this.#buffer = [];
-    if (text === "") return;
-    await ensureDir(dirname(this.#path));
-    await rotateLog(this.#path, false, this.#bounds);
+    if (text === "" || path === null) return;
+    await ensureDir(dirname(path));
+    await rotateLog(path, false, this.#bounds);
     let file: FileHandle | null = null;
     try {
-      file = await open(this.#path, "a", SECRET_FILE_MODE);
+      file = await open(path, "a", SECRET_FILE_MODE);
       await file.appendFile(text);
       await file.sync();
     } catch (error) {
-      throw explainWriteError(error, this.#path);
+      throw explainWriteError(error, path);
     } finally {
       await file?.close();
     }

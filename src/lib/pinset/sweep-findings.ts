@@ -101,6 +101,11 @@ export class SweepFindings implements AsyncDisposable {
     }
   }
 
+  /** Findings that vanish when they are closed, for a run that must leave no trace. */
+  static temporary(): SweepFindings {
+    return new SweepFindings(openDatabase(""));
+  }
+
   /** Notes how a pin stands in this run; a pin that was not well before keeps since when. */
   note(cid: string, name: string, judged: JudgedPin, nowMs: number): void {
     if (this.#uncommitted === 0) this.#db.exec("begin immediate");

@@ -16,7 +16,7 @@ export interface SweepDeps {
   readonly alerts: AlertLog;
   readonly clock: Clock;
   readonly signal: AbortSignal;
-  readonly onProgress?: (phase: "check" | "recover", done: number, total: number | null) => void;
+  readonly onProgress?: ((phase: "check" | "recover", done: number, total: number | null) => void) | undefined;
 }
 
 /** How a sweep judges. */
@@ -27,6 +27,8 @@ export interface SweepOptions {
   readonly graceMs: number;
   /** True reads and re-hashes every block. */
   readonly deep: boolean;
+  /** True asks the peers to try again what is held by too few. */
+  readonly recover: boolean;
   /** True takes an empty pinset for what it is, even where the last sweep found pins. */
   readonly acceptEmpty: boolean;
   /** How many pins the last sweep that could be trusted found; null where there was none. */
@@ -258,7 +260,7 @@ async function recoverAndLookAgain(
     finding: Finding,
   ): Promise<{ finding: Finding; pin: Pin | null; status: PinStatus | null }> => {
     try {
-      await cluster.recover(finding.cid);
+      if (options.recover) await cluster.recover(finding.cid);
     } catch (error) {
       // The status that is read next tells how it stands; one pin that cannot be asked for must not end the sweep.
       if (!isFulaError(error)) throw error;

@@ -23,7 +23,14 @@ afterEach(async () => {
 
 const clock: Clock = { nowMs: () => nowMs, monotonicMs: () => nowMs, sleep: async () => {} };
 const HOUR_MS = 3_600_000;
-const OPTIONS: SweepOptions = { replMin: 1, graceMs: HOUR_MS, deep: false, acceptEmpty: false, lastPins: null };
+const OPTIONS: SweepOptions = {
+  replMin: 1,
+  graceMs: HOUR_MS,
+  deep: false,
+  recover: true,
+  acceptEmpty: false,
+  lastPins: null,
+};
 
 function plainPin(number: number): Pin {
   return makePin(rawCid(`plain ${number}`).toString(), "2026-01-01T00:00:00Z", { name: `pin-${number}` });

@@ -1,0 +1,100 @@
+import type { SweepReport } from "../lib/pinset/sweep-report.ts";
+import { defineCommand } from "../lib/terminal/command.ts";
+
+interface SweepOptions {
+  readonly strict?: boolean;
+  readonly deep?: boolean;
+  readonly acceptEmpty?: boolean;
+  readonly grace: string;
+  readonly replMin?: string;
+  readonly installCron?: boolean;
+  readonly dryRun?: boolean;
+}
+
+/** `fula-master sweep`: where every pin really stands. */
+export const sweepCommand = defineCommand<SweepOptions>({
+  name: "sweep",
+  summary: "find pins that too few peers hold, and have them repaired",
+  description:
+    "Looks where every pin really stands, by each pin's own replication factor, asks the peers to try again what is held " +
+    "by too few, and looks at those again. Writes one line a pin to the alert log until it is well again, and " +
+    "state/sweep-last.json. Exits 4 where anything could not be read: that is never an all-clear.",
+  examples: [
+    { command: "fula-master sweep", explains: "check and repair, as the schedule does" },
+    { command: "fula-master sweep --strict", explains: "exit 1 if a pin is still held by too few afterwards" },
+    { command: "fula-master sweep --deep", explains: "also read every block and check it against its hash" },
+    { command: "fula-master sweep --install-cron", explains: "run it on the schedule of sweep.schedule" },
+  ],
+  options: [
+    { flags: "--strict", description: "exit 1 if a pin is held by too few before and after the repair" },
+    { flags: "--deep", description: "read and re-hash every block instead of looking whether it is there" },
+    {
+      flags: "--repl-min <count>",
+      description: "peers that must hold a pin that names no minimum (setting sweep.replMin)",
+    },
+    {
+      flags: "--grace <duration>",
+      description: "how long a pin may be on its way before it counts as below",
+      default: "1h",
+    },
+    { flags: "--accept-empty", description: "the pinset is empty now and that is meant" },
+    { flags: "--install-cron", description: "install the schedule instead of sweeping" },
+  ],
+  changes: true,
+  run: async (context, options) => {
+    const { loadConfig } = await import("../lib/config/load.ts");
+    const { parseGrace, runSweep } = await import("../lib/stack/sweep-run.ts");
+    const { out, clock, signal } = context;
+    const replMin = { flag: "--repl-min", value: options.replMin };
+    const loaded = await loadConfig(context, { "sweep.replMin": replMin });
+    const dryRun = options.dryRun === true;
+    if (options.installCron === true) {
+      const { installSchedule } = await import("../lib/stack/schedules.ts");
+      const { scheduleText } = await import("../lib/stack/schedule-text.ts");
+      const report = await installSchedule("sweep", loaded, { dryRun, clock });
+      out.result(report, () => scheduleText(report, dryRun));
+      return 0;
+    }
+    const progress = out.progress("Sweep", "pins", () => clock.monotonicMs());
+    try {
+      const report = await runSweep(
+        loaded,
+        {
+          deep: options.deep === true,
+          acceptEmpty: options.acceptEmpty === true,
+          graceMs: parseGrace(options.grace),
+          dryRun,
+        },
+        { clock, signal, onProgress: (_phase, done, total) => progress.update(done, total) },
+      );
+      progress.end();
+      out.result(report, () => sweepText(report, loaded.config.sweep.alertLog));
+      return options.strict === true && report.belowAfter > 0 ? 1 : 0;
+    } finally {
+      progress.end();
+    }
+  },
+});
+
+function sweepText(report: SweepReport, alertLog: string): string {
+  const { pins, ok, pinning, under, lost, expired, belowBefore, belowAfter, withoutPin } = report;
+  const parts = [`${ok} ok`];
+  for (const [count, word] of [
+    [lost, "lost"],
+    [under, "under-replicated"],
+    [pinning, "on their way"],
+    [expired, "expired"],
+  ] as const) {
+    if (count > 0) parts.push(`${count} ${word}`);
+  }
+  const lines = [`${pins === 1 ? "1 pin" : `${pins} pins`}: ${parts.join(", ")}.`];
+  if (belowBefore > 0) lines.push(`Held by too few: ${belowBefore} before the repair, ${belowAfter} after it.`);
+  for (const { cid, verdict, pinned, required, reason } of report.worst) {
+    lines.push(`  ${cid}  ${verdict} (${pinned} of ${required}): ${reason}`);
+  }
+  if (belowAfter > report.worst.length) {
+    lines.push(`  … and ${belowAfter - report.worst.length} more: see ${alertLog}`);
+  }
+  if (withoutPin > 0) lines.push(`${withoutPin} CIDs have a status, but no pin.`);
+  return lines.join("\n");
+}
