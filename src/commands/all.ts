@@ -1,4 +1,5 @@
 import { completionCommand } from "./completion.ts";
+import { configCommand } from "./config.ts";
 import { joinCommand } from "./join.ts";
 import { migrateCommand } from "./migrate.ts";
 import { pinCommand } from "./pin.ts";
@@ -15,5 +16,6 @@ export const COMMANDS: readonly CommandSpec[] = [
   migrateCommand,
   sweepCommand,
   pinCommand,
+  configCommand,
   completionCommand,
 ];

@@ -204,7 +204,8 @@ async function findLosses({ client }: RunContext, migration: Migration, lock: bo
     .map((row) => ({ migration: migrationId(migration), what: row.what, rows: row.rows }));
 }
 
-function refuseLosses(losses: readonly Loss[]): void {
+/** Refuses to destroy anything. @throws FulaError FULA_MIGRATION_LOSES_DATA */
+export function refuseLosses(losses: readonly Loss[]): void {
   if (losses.length === 0) return;
   const list = losses.map(({ migration, what, rows }) => `${what}: ${rows} (${migration})`).join("; ");
   throw new FulaError("FULA_MIGRATION_LOSES_DATA", `Going down would lose ${list}. Nothing was changed.`, {
