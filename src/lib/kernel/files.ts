@@ -72,7 +72,9 @@ export async function writeFileAtomic(
 ): Promise<void> {
   const temp = tempPathFor(path);
   try {
-    const handle = await open(temp, "w", options.mode);
+    // Exclusively: a file or link that somebody left under this name is never written through.
+    await rm(temp, { force: true });
+    const handle = await open(temp, "wx", options.mode);
     try {
       await handle.chmod(options.mode);
       await handle.writeFile(content);

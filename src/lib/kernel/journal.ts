@@ -1,7 +1,6 @@
 import { createReadStream } from "node:fs";
-import { type FileHandle, open, readdir } from "node:fs/promises";
+import { type FileHandle, open, readdir, readFile, truncate } from "node:fs/promises";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
 import type { Clock } from "./clock.ts";
 import { systemErrorCode } from "./errors.ts";
 import { ensureDir, explainWriteError, fsyncDir, SECRET_FILE_MODE } from "./files.ts";
@@ -26,6 +25,13 @@ function stamp(ms: number): string {
   return new Date(ms).toISOString();
 }
 
+/** Takes away a last line that a crash cut short, so that the next line does not grow onto it. */
+async function cutTornLine(path: string): Promise<void> {
+  const content = await readFile(path);
+  const wholeBytes = content.lastIndexOf("\n") + 1;
+  if (wholeBytes < content.length) await truncate(path, wholeBytes);
+}
+
 /** Opens `<dir>/<kind>-<time>.jsonl` for one run, or goes on with the file of an earlier one. */
 export async function openJournal(
   dir: string,
@@ -37,6 +43,7 @@ export async function openJournal(
   const path = resumePath ?? join(dir, `${kind}-${stamp(clock.nowMs()).replaceAll(/[-:.]/g, "")}-${process.pid}.jsonl`);
   let handle: FileHandle;
   try {
+    if (resumePath !== null) await cutTornLine(resumePath);
     handle = await open(path, "a", SECRET_FILE_MODE);
     await fsyncDir(dir);
   } catch (error) {
@@ -64,7 +71,9 @@ export async function openJournal(
 export async function latestJournal(dir: string, kind: string): Promise<string | null> {
   try {
     const names = (await readdir(dir)).filter((name) => name.startsWith(`${kind}-`) && name.endsWith(".jsonl"));
-    const newest = names.toSorted().at(-1);
+    // Behind the kind comes the time: "join" is not the beginning of "join-as-storage-node" here.
+    const ofKind = names.filter((name) => /^\d/.test(name.slice(kind.length + 1)));
+    const newest = ofKind.toSorted().at(-1);
     return newest === undefined ? null : join(dir, newest);
   } catch (error) {
     if (systemErrorCode(error) === "ENOENT") return null;
@@ -76,15 +85,28 @@ function isEntry(value: unknown): value is JournalEntry {
   return typeof value === "object" && value !== null && "event" in value && typeof value.event === "string";
 }
 
-/** Reads a journal line by line. A last line that a crash cut short is left out; everything before it is whole. */
+function parseLine(line: string): JournalEntry | null {
+  try {
+    const parsed: unknown = JSON.parse(line);
+    return isEntry(parsed) ? parsed : null;
+  } catch {
+    return null;
+  }
+}
+
+/**
+ * Reads a journal line by line, up to the first that is none. A last line that a crash cut short is left out, also where it happens to parse:
+ * what was never acknowledged as written did not happen.
+ */
 export async function* readJournal(path: string): AsyncGenerator<JournalEntry> {
-  for await (const line of createInterface({ input: createReadStream(path), crlfDelay: Number.POSITIVE_INFINITY })) {
-    let parsed: unknown;
-    try {
-      parsed = JSON.parse(line);
-    } catch {
-      return;
+  let rest = "";
+  for await (const chunk of createReadStream(path, "utf8")) {
+    const lines = `${rest}${chunk}`.split("\n");
+    rest = lines.pop() ?? "";
+    for (const line of lines) {
+      const parsed = parseLine(line);
+      if (parsed === null) return;
+      yield parsed;
     }
-    if (isEntry(parsed)) yield parsed;
   }
 }

@@ -3,7 +3,8 @@ import { basename, dirname } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { z } from "zod";
 import { type Clock, formatUtc } from "./clock.ts";
-import { FulaError } from "./errors.ts";
+import type { ErrorCode } from "./error-codes.ts";
+import { FulaError, messageOf } from "./errors.ts";
 import { ensureDir, explainWriteError, SECRET_FILE_MODE } from "./files.ts";
 
 /** Who holds a lock, as its sidecar file tells. */
@@ -36,15 +37,37 @@ export function readLockHolder(path: string): LockHolder | null {
   }
 }
 
+// Primary result codes, https://www.sqlite.org/rescode.html
+const SQLITE_BUSY = 5;
+const CODE_BY_SQLITE: Readonly<Record<number, ErrorCode>> = {
+  8: "FULA_PATH_NOT_WRITABLE", // SQLITE_READONLY
+  13: "FULA_DISK_FULL", // SQLITE_FULL
+  14: "FULA_PATH_NOT_WRITABLE", // SQLITE_CANTOPEN
+};
+
+/** SQLite's primary result code, or null for an error that is not SQLite's. */
+function sqliteCode(error: unknown): number | null {
+  if (!(error instanceof Error) || !("errcode" in error) || typeof error.errcode !== "number") return null;
+  return error.errcode & 0xff;
+}
+
 function openExclusively(path: string): DatabaseSync | null {
-  const db = new DatabaseSync(path, { timeout: 0 });
+  let db: DatabaseSync | null = null;
   try {
+    db = new DatabaseSync(path, { timeout: 0 });
     db.exec("begin exclusive");
     return db;
   } catch (error) {
-    db.close();
-    if (error instanceof Error && /locked|busy/i.test(error.message)) return null;
-    throw error;
+    db?.close();
+    const sqlite = sqliteCode(error);
+    if (sqlite === SQLITE_BUSY) return null;
+    const code = sqlite === null ? undefined : CODE_BY_SQLITE[sqlite];
+    if (code === undefined) throw error;
+    throw new FulaError(code, `Cannot take the lock ${path}: ${messageOf(error)}.`, {
+      cause: error,
+      hint: `make ${path} writable for this user, or run the command as its owner.`,
+      details: { path },
+    });
   }
 }
 
@@ -60,7 +83,12 @@ export async function tryLock(path: string, purpose: string, clock: Clock): Prom
     const db = openExclusively(path);
     if (db === null) return null;
     const holder: LockHolder = { pid: process.pid, purpose, since: formatUtc(clock.nowMs()) };
-    writeFileSync(holderFile(path), JSON.stringify(holder), { mode: SECRET_FILE_MODE });
+    try {
+      writeFileSync(holderFile(path), JSON.stringify(holder), { mode: SECRET_FILE_MODE });
+    } catch (error) {
+      db.close();
+      throw error;
+    }
     let held = true;
     const release = (): void => {
       if (!held) return;

@@ -1,21 +1,24 @@
 import { distance } from "fastest-levenshtein";
 
-/** A word that shares less than this part of its letters with what was typed is no help to name. */
-const DISTANCE_SHARE_MAX = 0.5;
+// Two edits mend any typing error (one letter wrong, missing, doubled, or two exchanged); long words take more.
+const EDITS_MAX = 2;
+const EDITS_SHARE_MAX = 0.4;
+const PREFIX_LENGTH_MIN = 3;
 
-/** The candidate that differs least from what was typed, or null where none is near enough to be meant. */
+function isNear(typed: string, candidate: string, edits: number): boolean {
+  const longer = Math.max(typed.length, candidate.length);
+  return edits < longer && edits <= Math.max(EDITS_MAX, Math.floor(longer * EDITS_SHARE_MAX));
+}
+
+/** The candidate that was probably meant: one that begins like what was typed, else the one that differs least; or null. */
 export function nearest(typed: string, candidates: readonly string[]): string | null {
-  let best: string | null = null;
-  let bestDistance = Number.POSITIVE_INFINITY;
-  for (const candidate of candidates) {
-    const edits = distance(typed.toLowerCase(), candidate.toLowerCase());
-    const longer = Math.max(typed.length, candidate.length);
-    // A beginning of a word is meant even where much of it is missing: "snap" for "snapshot".
-    const isPrefix = typed.length >= 3 && candidate.startsWith(typed);
-    if (edits < bestDistance && (isPrefix || edits <= longer * DISTANCE_SHARE_MAX)) {
-      best = candidate;
-      bestDistance = edits;
-    }
-  }
-  return best;
+  const lower = typed.toLowerCase();
+  const ranked = candidates
+    .map((candidate) => ({ candidate, edits: distance(lower, candidate.toLowerCase()) }))
+    .toSorted((a, b) => a.edits - b.edits);
+  const longer = ranked.find(
+    ({ candidate }) => typed.length >= PREFIX_LENGTH_MIN && candidate.toLowerCase().startsWith(lower),
+  );
+  const near = longer ?? ranked.find(({ candidate, edits }) => isNear(lower, candidate, edits));
+  return near?.candidate ?? null;
 }

@@ -4,7 +4,8 @@ const BYTE_UNITS = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"] as const;
 export function formatBytes(bytes: number): string {
   let value = bytes;
   let unit = 0;
-  while (value >= 1024 && unit < BYTE_UNITS.length - 1) {
+  // What would round to 1024 is one of the next unit.
+  while (value >= 1023.5 && unit < BYTE_UNITS.length - 1) {
     value /= 1024;
     unit += 1;
   }
@@ -23,8 +24,8 @@ export function parseDurationMs(text: string): number | null {
 
 /** Renders a duration in its two largest units: `93784000` → `1d 2h`. */
 export function formatDuration(ms: number): string {
-  if (ms < 1_000) return `${Math.round(ms)}ms`;
-  const seconds = Math.floor(ms / 1_000);
+  if (ms < 999.5) return `${Math.round(ms)}ms`;
+  const seconds = Math.max(1, Math.floor(ms / 1_000));
   const parts: readonly (readonly [number, string])[] = [
     [Math.floor(seconds / 86_400), "d"],
     [Math.floor(seconds / 3_600) % 24, "h"],
