@@ -1,5 +1,6 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { renderConfigurationReference } from "../src/lib/config/reference.ts";
 import { PROJECT_ROOT } from "../src/lib/kernel/project.ts";
 import { renderCommandsDoc } from "./docs/commands.ts";
 import { renderErrorsDoc } from "./docs/errors.ts";
@@ -13,6 +14,7 @@ interface RenderedDocument {
 export const RENDERED_DOCUMENTS: readonly RenderedDocument[] = [
   { file: "docs/ERRORS.md", render: renderErrorsDoc },
   { file: "docs/commands.md", render: renderCommandsDoc },
+  { file: "docs/configuration.md", render: renderConfigurationReference },
 ];
 
 if (import.meta.main) {

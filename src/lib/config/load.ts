@@ -136,8 +136,9 @@ async function readSettings(
   context: PathsContext,
   path: string,
   problems: ConfigProblem[],
+  instead: string | undefined,
 ): Promise<ReadonlyMap<string, FileEntry>> {
-  const text = await readText(path);
+  const text = instead ?? (await readText(path));
   if (typeof text === "string") {
     const file = parseSettingsFile(text, path);
     problems.push(...file.problems);
@@ -175,11 +176,18 @@ function strayLines(envFile: EnvFile, path: string): ConfigProblem[] {
   });
 }
 
-/** Reads the configuration and everything that is wrong with it, without stopping at the first problem. */
-export async function readConfig(context: PathsContext, overrides: Overrides = {}): Promise<ConfigReading> {
+/**
+ * Reads the configuration and everything that is wrong with it, without stopping at the first problem. With
+ * `settingsText` as if the settings file held that text, so that a change can be judged before it is written.
+ */
+export async function readConfig(
+  context: PathsContext,
+  overrides: Overrides = {},
+  settingsText?: string,
+): Promise<ConfigReading> {
   const paths = resolvePaths(context);
   const problems: ConfigProblem[] = [];
-  const file = await readSettings(context, paths.configFile, problems);
+  const file = await readSettings(context, paths.configFile, problems, settingsText);
   const envFile = await readEnvFile(paths.envFile, problems);
   const inputs: Inputs = {
     env: context.env,
