@@ -74,6 +74,10 @@ export const joinCommand = defineCommand<JoinOptions>({
     },
     { flags: "--no-schedules", description: "install no timers for snapshots and sweeps" },
     { flags: "--no-start", description: "do not start serve; a service manager does it" },
+    {
+      flags: "--schedule-root <dir>",
+      description: "install the timers below this directory instead of /, as for an image",
+    },
     { flags: "--skip-preflight <check...>", description: "leave these preflight checks out" },
   ],
   changes: true,

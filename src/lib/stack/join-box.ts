@@ -43,6 +43,8 @@ export interface JoinBox {
   readonly saved: LoadedConfig;
   /** Reads the wanted configuration again, with the secrets that were written meanwhile. */
   reload(): Promise<LoadedConfig>;
+  /** Reads again what the files alone give: what a timer or a service manager will find. */
+  reloadSaved(): Promise<LoadedConfig>;
 }
 
 /** The part of the environment that says where things are, without what it says about settings. */
@@ -121,7 +123,8 @@ export async function readBox(context: JoinContext, options: JoinOptions, newClu
   const first = await readConfig(given.context, given.overrides);
   const problem = errorOf(first.problems);
   if (problem !== null) throw problem;
-  const saved = await loadConfig({ ...context, env: placeOnly(context) });
+  const reloadSaved = async (): Promise<LoadedConfig> => await loadConfig({ ...context, env: placeOnly(context) });
+  const saved = await reloadSaved();
   const installation = await readInstallation(first.paths.stateDir);
   const choice = chooseRuntime({
     wanted: first.config.runtime,
@@ -134,7 +137,7 @@ export async function readBox(context: JoinContext, options: JoinOptions, newClu
   const wanted = await reload();
   assertSameInstallation(installation, first.config.node.clusterId, wanted, saved);
   assertLocalStores(wanted);
-  return { context, options, paths: first.paths, choice, installation, clusterId, wanted, saved, reload };
+  return { context, options, paths: first.paths, choice, installation, clusterId, wanted, saved, reload, reloadSaved };
 }
 
 function decided(value: unknown): Override {

@@ -1,8 +1,12 @@
 import { stat } from "node:fs/promises";
-import { systemErrorCode } from "../kernel/errors.ts";
+import { basename } from "node:path";
 import type { Paths } from "../config/paths.ts";
+import { FulaError, systemErrorCode } from "../kernel/errors.ts";
+import { lastGoodSnapshot } from "../pinset/catalog.ts";
+import { loadTrustedKeys } from "../pinset/trust.ts";
 import { daemonState, startDaemon, stopDaemon } from "./daemon.ts";
 import type { JoinRun, JoinStep } from "./join-step.ts";
+import { openPinCluster } from "./pinset.ts";
 import { already, todo } from "./plan.ts";
 
 async function mtimeMs(path: string): Promise<number | null> {
@@ -50,6 +54,49 @@ export function serveStep(run: JoinRun): JoinStep {
       report("starting and waiting until it is ready");
       const { pid } = await startDaemon(loaded, { clock, env, signal });
       return `process ${pid} is ready`;
+    },
+  };
+}
+
+/** Step: the first snapshot, taken at once and read back. A master without one has not kept its third promise. */
+export function snapshotStep(run: JoinRun): JoinStep {
+  const { box } = run;
+  const { paths, context, clusterId } = box;
+  return {
+    id: "snapshot",
+    title: "First snapshot",
+    assess: async () => {
+      const trustedKeys = await loadTrustedKeys(paths.keysDir, box.wanted.config.snapshot.trustedKeys);
+      const last = await lastGoodSnapshot(paths.snapshotsDir, { trustedKeys, clusterId, clock: context.clock });
+      if (last !== null) return already(`snapshot ${last.manifest.sequence} of ${last.manifest.time} is good`);
+      return todo("pins that are lost later can be restored from signed snapshots only", [
+        `take a snapshot into ${paths.snapshotsDir}`,
+        "verify it",
+      ]);
+    },
+    apply: async (report) => {
+      const { takeSnapshot } = await import("../pinset/snapshot.ts");
+      const { verifySnapshot } = await import("../pinset/verify.ts");
+      const loaded = await run.load();
+      const { snapshot } = loaded.config;
+      const { clock, signal } = context;
+      await using cluster = await openPinCluster(loaded, { clock });
+      report("taking");
+      const taken = await takeSnapshot(
+        { cluster, paths, trustedKeys: snapshot.trustedKeys, clock, signal },
+        { maxShrinkPercent: snapshot.maxShrinkPercent, keep: null, allowEmptyFirst: true },
+      );
+      report("verifying");
+      const trustedKeys = await loadTrustedKeys(paths.keysDir, snapshot.trustedKeys);
+      const { problems } = await verifySnapshot(taken.file, { trustedKeys, clusterId, clock, signal });
+      const [problem] = problems;
+      if (problem !== undefined) {
+        throw new FulaError(problem.code, `The snapshot that was just taken does not verify: ${problem.message}`, {
+          hint: problem.hint ?? "fula-master verify lists what is wrong with it.",
+          details: { file: taken.file, problems },
+        });
+      }
+      return `${basename(taken.file)}: ${taken.pinCount} pins, signed and verified`;
     },
   };
 }

@@ -1,6 +1,7 @@
 import type { JoinRun, JoinStep } from "./join-step.ts";
 import { directoriesStep, secretsStep, settingsStep, signingKeyStep } from "./join-steps-files.ts";
-import { serveStep } from "./join-steps-services.ts";
+import { schedulesStep } from "./join-steps-schedules.ts";
+import { serveStep, snapshotStep } from "./join-steps-services.ts";
 import { migrationsStep, postgresStep, storesStep } from "./join-steps-stores.ts";
 
 /** The steps of a run in the order in which they are taken; what the options leave out is not among them. */
@@ -15,5 +16,7 @@ export function joinSteps(run: JoinRun): readonly JoinStep[] {
     migrationsStep(run),
     storesStep(run),
     ...(options.start === false ? [] : [serveStep(run)]),
+    ...(options.schedules === false ? [] : [schedulesStep(run)]),
+    snapshotStep(run),
   ];
 }

@@ -4,6 +4,8 @@ import { lastGoodSnapshot } from "../pinset/catalog.ts";
 import { readSigningKey } from "../pinset/signing.ts";
 import { loadTrustedKeys } from "../pinset/trust.ts";
 import type { JoinBox } from "./join-box.ts";
+import { lookAtSchedules, type ScheduleLook } from "./join-steps-schedules.ts";
+import type { ScheduleKind } from "./schedules.ts";
 import { settingWarnings, type Warning } from "./warnings.ts";
 
 /** What an operator needs to know about a master that stands; `join --json` prints it. */
@@ -22,6 +24,13 @@ export interface JoinSummary {
   /** `ed25519:…`; null where there is no key yet. */
   readonly keyId: string | null;
   readonly lastSnapshot: { readonly sequence: number; readonly time: string; readonly pinCount: number } | null;
+  /** How the schedules stand; `lines` are crontab lines to install by hand, where nothing here can be written to. */
+  readonly schedules: readonly {
+    readonly kind: ScheduleKind;
+    readonly state: ScheduleLook["state"];
+    readonly lines: readonly string[];
+    readonly warnings: readonly string[];
+  }[];
   readonly warnings: readonly Warning[];
   /** Commands to try next, ready to paste. */
   readonly next: readonly { readonly command: string; readonly explains: string }[];
@@ -72,6 +81,7 @@ export async function summarizeJoin(box: JoinBox): Promise<JoinSummary> {
     clusterId: box.clusterId,
     clock: context.clock,
   });
+  const schedules = box.options.schedules === false ? [] : await lookAtSchedules(box);
   const endpoint = urlOf(gateway.host, gateway.port);
   const { baseDir, configFile, envFile, keysDir, snapshotsDir, serveLogFile } = paths;
   return {
@@ -86,6 +96,7 @@ export async function summarizeJoin(box: JoinBox): Promise<JoinSummary> {
       last === null
         ? null
         : { sequence: last.manifest.sequence, time: last.manifest.time, pinCount: last.manifest.pinCount },
+    schedules: schedules.map(({ kind, state, plan }) => ({ kind, state, lines: plan.lines, warnings: plan.warnings })),
     warnings: settingWarnings(loaded),
     next: nextCommands(box, endpoint),
   };

@@ -37,6 +37,17 @@ export function renderResume({ startedAt, stoppedAt, begun }: UnfinishedRun): st
   return `Resuming the run of ${at} that stopped ${begun ? "at" : "before"} the step "${stoppedAt}".`;
 }
 
+function scheduleLines({ schedules }: JoinSummary): readonly string[] {
+  const lines = schedules.flatMap((schedule) => schedule.lines);
+  const remarks = new Set(schedules.flatMap((schedule) => schedule.warnings));
+  return [
+    ...(remarks.size === 0 ? [] : ["", ...[...remarks].map((remark) => `  NOTE  ${remark}`)]),
+    ...(lines.length === 0
+      ? []
+      : ["", "No schedule was installed. So that snapshots and sweeps happen, add with crontab -e:", ...lines]),
+  ];
+}
+
 /** The closing screen. */
 export function renderSummary(summary: JoinSummary, outcome: "joined" | "already"): string {
   const { nodeName, endpoints, region, paths, clusterId, keyId, lastSnapshot, warnings, next } = summary;
@@ -54,7 +65,6 @@ export function renderSummary(summary: JoinSummary, outcome: "joined" | "already
     ["snapshot key", keyId ?? "none yet"],
     ["log", paths.serveLogFile],
   ];
-  const width = Math.max(...next.map(({ command }) => command.length)) + 2;
   return [
     outcome === "already" ? `${nodeName} is a master already; nothing was changed.` : `${nodeName} is a master.`,
     "",
@@ -62,8 +72,9 @@ export function renderSummary(summary: JoinSummary, outcome: "joined" | "already
     ...(warnings.length === 0
       ? []
       : ["", ...warnings.map(({ message, remedy }) => `  WARNING  ${message}\n           Try: ${remedy}`)]),
+    ...scheduleLines(summary),
     "",
     "Try next:",
-    ...next.map(({ command, explains }) => `  ${command.padEnd(width)}# ${explains}`),
+    ...next.flatMap(({ command, explains }) => [`  # ${explains}`, `  ${command}`]),
   ].join("\n");
 }

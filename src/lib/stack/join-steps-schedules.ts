@@ -1,0 +1,110 @@
+import type { LoadedConfig } from "../config/load.ts";
+import { readTextIfExists } from "../kernel/files.ts";
+import { JOBS } from "./schedule-files.ts";
+import { runProgram } from "./scheduler.ts";
+import { installSchedule, planSchedule, type ScheduleKind, type SchedulePlan } from "./schedules.ts";
+import type { JoinBox } from "./join-box.ts";
+import type { JoinRun, JoinStep } from "./join-step.ts";
+import { already, todo } from "./plan.ts";
+
+/** How the schedule of one job stands, as a plan and a summary tell it. */
+export interface ScheduleLook {
+  readonly kind: ScheduleKind;
+  /** `other-master`: the files are ours, but run the job of another base directory. */
+  readonly state: "installed" | "absent" | "edited" | "other-master" | "no-scheduler";
+  readonly plan: SchedulePlan;
+}
+
+const BASE_DIR_OPTION = /--base-dir[ =]("[^"]*"|'[^']*'|\S+)/;
+
+/** The base directory that a schedule file runs, or null where it names none. */
+export function baseDirOfSchedule(text: string): string | null {
+  return BASE_DIR_OPTION.exec(text)?.[1]?.replaceAll(/^["']|["']$/g, "") ?? null;
+}
+
+async function isOfAnotherMaster(plan: SchedulePlan, baseDir: string): Promise<boolean> {
+  for (const { path, state } of plan.files) {
+    if (state !== "outdated") continue;
+    const other = baseDirOfSchedule((await readTextIfExists(path)) ?? "");
+    if (other !== null && other !== baseDir) return true;
+  }
+  return false;
+}
+
+/** systemd forgets nothing, but a run that was killed may have written units that were never enabled. */
+async function isEnabled(plan: SchedulePlan, rootDir: string): Promise<boolean> {
+  if (plan.scheduler.kind !== "systemd" || rootDir !== "/") return true;
+  const unit = `${JOBS[plan.kind].name}.${plan.kind === "boot" ? "service" : "timer"}`;
+  return (await runProgram("systemctl", ["is-enabled", unit])).exitCode === 0;
+}
+
+/** Looks at the schedule of one job. Writes nothing. */
+export async function lookAtSchedule(kind: ScheduleKind, loaded: LoadedConfig, rootDir = "/"): Promise<ScheduleLook> {
+  const plan = await planSchedule(kind, loaded, { rootDir });
+  const pending = plan.files.filter(({ state }) => state !== "same");
+  if (plan.scheduler.kind === "none") return { kind, plan, state: "no-scheduler" };
+  if (pending.length === 0) {
+    return { kind, plan, state: (await isEnabled(plan, rootDir)) ? "installed" : "absent" };
+  }
+  if (await isOfAnotherMaster(plan, loaded.paths.baseDir)) return { kind, plan, state: "other-master" };
+  const strange = pending.some(({ state }) => state === "edited" || state === "foreign");
+  return { kind, plan, state: strange ? "edited" : "absent" };
+}
+
+/** The jobs that a master runs at set times; `boot` only where join starts serve itself. */
+export function wantedSchedules(box: JoinBox): readonly ScheduleKind[] {
+  return box.options.start === false ? ["snapshot", "sweep"] : ["snapshot", "sweep", "boot"];
+}
+
+/** Looks at every job of this run. */
+export async function lookAtSchedules(box: JoinBox): Promise<readonly ScheduleLook[]> {
+  const loaded = await box.reloadSaved();
+  const rootDir = box.options.scheduleRoot ?? "/";
+  return await Promise.all(wantedSchedules(box).map(async (kind) => await lookAtSchedule(kind, loaded, rootDir)));
+}
+
+function whyAlready(looks: readonly ScheduleLook[]): string {
+  const [first] = looks;
+  if (first?.plan.scheduler.kind === "none") {
+    return `${first.plan.scheduler.because}; the lines to install stand at the end`;
+  }
+  const left = looks.filter(({ state }) => state === "edited" || state === "other-master");
+  if (left.length === 0) return `${looks.map(({ kind }) => kind).join(", ")} are installed`;
+  return `left as they are: ${left.map(({ kind, state }) => `${kind} (${state})`).join(", ")}`;
+}
+
+/** Step: timers for snapshots and sweeps, and serve after a reboot. */
+export function schedulesStep({ box }: JoinRun): JoinStep {
+  const rootDir = box.options.scheduleRoot ?? "/";
+  return {
+    id: "schedules",
+    title: "Schedules",
+    assess: async () => {
+      const looks = await lookAtSchedules(box);
+      const absent = looks.filter(({ state }) => state === "absent");
+      if (absent.length === 0) return already(whyAlready(looks));
+      return todo(
+        "snapshots and sweeps happen by themselves, and serve comes back after a reboot",
+        absent.flatMap(({ kind, plan }) =>
+          plan.files
+            .filter(({ state }) => state !== "same")
+            .map(({ path, content }) =>
+              content === null ? `remove ${path}` : `write ${path} (${kind}, ${plan.schedule})`,
+            ),
+        ),
+      );
+    },
+    apply: async (report) => {
+      const loaded = await box.reloadSaved();
+      const done: string[] = [];
+      for (const { kind, state } of await lookAtSchedules(box)) {
+        if (state !== "absent") continue;
+        report(kind);
+        const { clock } = box.context;
+        const { outcome } = await installSchedule(kind, loaded, { rootDir, onForeign: "keep", clock });
+        done.push(`${kind} ${outcome}`);
+      }
+      return done.join(", ");
+    },
+  };
+}
