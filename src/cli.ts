@@ -1,5 +1,4 @@
 import { Command } from "commander";
-import { COMMANDS } from "./commands/all.ts";
 import { systemClock } from "./lib/kernel/clock.ts";
 import { FulaError } from "./lib/kernel/errors.ts";
 import { toolVersion } from "./lib/kernel/project.ts";
@@ -97,7 +96,7 @@ function buildProgram(
 export async function runCli(
   argv: readonly string[],
   environment: CliEnvironment,
-  commands: readonly CommandSpec[] = COMMANDS,
+  commands: readonly CommandSpec[],
 ): Promise<number> {
   const { signal, env, cwd } = environment;
   let exitCode: number = EXIT.done;

@@ -1,5 +1,7 @@
 import { runCli } from "./cli.ts";
+import { COMMANDS } from "./commands/all.ts";
 import { FulaError, systemErrorCode } from "./lib/kernel/errors.ts";
+import type { CommandSpec } from "./lib/terminal/command.ts";
 import { EXIT, reportError } from "./lib/terminal/errors.ts";
 import { Output } from "./lib/terminal/output.ts";
 
@@ -73,20 +75,15 @@ function exitWhenStuck(exitCode: number): void {
 }
 
 /** The process edge: runs the CLI on this process's own arguments, streams and signals, and leaves its exit code. */
-export async function main(): Promise<void> {
+export async function main(commands: readonly CommandSpec[] = COMMANDS): Promise<void> {
   const controller = new AbortController();
   watchStreams();
   process.on("unhandledRejection", endAsBug);
   process.on("uncaughtException", endAsBug);
   const restoreSignals = stopOnSignals(controller);
-  const exitCode = await runCli(process.argv.slice(2), {
-    stdin: process.stdin,
-    stdout: process.stdout,
-    stderr: process.stderr,
-    env: process.env,
-    cwd: process.cwd(),
-    signal: controller.signal,
-  });
+  const { stdin, stdout, stderr, env } = process;
+  const environment = { stdin, stdout, stderr, env, cwd: process.cwd(), signal: controller.signal };
+  const exitCode = await runCli(process.argv.slice(2), environment, commands);
   restoreSignals();
   // Not process.exit: what was written to a pipe may still be on its way.
   process.exitCode = exitCode;

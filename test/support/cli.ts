@@ -1,5 +1,7 @@
 import { Readable, Writable } from "node:stream";
 import { runCli } from "../../src/cli.ts";
+import { COMMANDS } from "../../src/commands/all.ts";
+import type { CommandSpec } from "../../src/lib/terminal/command.ts";
 
 /** What one run of the CLI printed and how it ended. */
 export interface CliRun {
@@ -20,6 +22,8 @@ export interface CliTestOptions {
   readonly signal?: AbortSignal;
   /** Makes all three streams look like terminals of this width. */
   readonly terminalColumns?: number;
+  /** Other commands than fula-master's own. */
+  readonly commands?: readonly CommandSpec[];
 }
 
 class Capture extends Writable {
@@ -44,13 +48,15 @@ export async function runCliForTest(argv: readonly string[], options: CliTestOpt
   const stdout = new Capture(options.terminalColumns);
   const stderr = new Capture(options.terminalColumns);
   const stdin = Object.assign(Readable.from([options.stdin ?? ""]), { isTTY: options.terminalColumns !== undefined });
-  const exitCode = await runCli(options.baseDir === undefined ? argv : [...argv, "--base-dir", options.baseDir], {
+  const words = options.baseDir === undefined ? argv : [...argv, "--base-dir", options.baseDir];
+  const environment = {
     stdin,
     stdout,
     stderr,
     env: options.env ?? { HOME: process.env["HOME"], PATH: process.env["PATH"] },
     cwd: options.cwd ?? process.cwd(),
     signal: options.signal ?? new AbortController().signal,
-  });
+  };
+  const exitCode = await runCli(words, environment, options.commands ?? COMMANDS);
   return { exitCode, stdout: stdout.text, stderr: stderr.text };
 }
