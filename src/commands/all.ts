@@ -3,7 +3,9 @@ import { configCommand } from "./config.ts";
 import { joinCommand } from "./join.ts";
 import { migrateCommand } from "./migrate.ts";
 import { pinCommand } from "./pin.ts";
+import { restoreCommand } from "./restore.ts";
 import { startCommand } from "./start.ts";
+import { statusCommand } from "./status.ts";
 import { stopCommand } from "./stop.ts";
 import { sweepCommand } from "./sweep.ts";
 import type { CommandSpec } from "../lib/terminal/command.ts";
@@ -11,9 +13,11 @@ import type { CommandSpec } from "../lib/terminal/command.ts";
 /** Every command, in the order the help lists them. */
 export const COMMANDS: readonly CommandSpec[] = [
   joinCommand,
+  statusCommand,
   startCommand,
   stopCommand,
   migrateCommand,
+  restoreCommand,
   sweepCommand,
   pinCommand,
   configCommand,

@@ -285,10 +285,9 @@ function judge(check: DagCheck): { readonly status: PeerPinStatus; readonly erro
     return { status: "pin_error", error: `${check.firstError ?? "a block is unreadable"}${rest}` };
   }
   if (check.missing > 0) {
-    const blocks = check.missing === 1 ? "block is" : "blocks are";
     return {
       status: "unexpectedly_unpinned",
-      error: `${check.missing} of ${check.blocks} ${blocks} not here, the first is ${check.firstMissing ?? "unknown"}`,
+      error: `${check.missing} of ${check.blocks} blocks not here, such as ${check.firstMissing ?? "unknown"}`,
     };
   }
   return { status: "pinned", error: "" };

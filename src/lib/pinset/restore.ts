@@ -24,7 +24,7 @@ export interface RestoreDeps {
   readonly wanted: (signal: AbortSignal) => AsyncIterable<Pin>;
   readonly clock: Clock;
   readonly signal: AbortSignal;
-  readonly onProgress?: (phase: RestorePhase, done: number, total: number | null) => void;
+  readonly onProgress?: ((phase: RestorePhase, done: number, total: number | null) => void) | undefined;
 }
 
 /** How a restore goes about it. */
@@ -221,7 +221,7 @@ async function checkSelection(
 }
 
 function countOfSelection({ counts }: RestorePlan): number {
-  return counts.missing + counts.differs + counts.equal + counts.conflict;
+  return counts.missing + counts.differs + counts.equal;
 }
 
 type WantedItem = Exclude<PlanItem, { kind: "extra" | "expired" }>;
@@ -246,8 +246,6 @@ function recordProblem(item: WantedItem, overwrite: boolean): Pick<Problem, "pro
     case "differs":
       if (!overwrite) return null;
       return { problem: "differs", detail: `it is pinned with other values of ${item.fields.join(", ")}` };
-    case "conflict":
-      return { problem: "conflict", detail: "the snapshot holds different records of it; it was left as it was" };
     case "equal":
       return null;
     default:

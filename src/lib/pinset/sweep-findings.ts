@@ -1,8 +1,8 @@
-import { rename, rm } from "node:fs/promises";
+import { open, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import { DatabaseSync, type SQLOutputValue } from "node:sqlite";
 import type { Clock } from "../kernel/clock.ts";
-import { ensureDir, explainWriteError } from "../kernel/files.ts";
+import { ensureDir, explainWriteError, SECRET_FILE_MODE } from "../kernel/files.ts";
 import type { JudgedPin, PinVerdict } from "./judge-pin.ts";
 
 /** A pin that is not well, remembered from run to run so that it is alerted once and told when it is well again. */
@@ -89,6 +89,8 @@ export class SweepFindings implements AsyncDisposable {
   static async open(path: string, clock: Clock): Promise<SweepFindings> {
     await ensureDir(dirname(path));
     try {
+      // SQLite would make it readable for everybody; names of pins are nobody else's business.
+      await (await open(path, "a", SECRET_FILE_MODE)).close();
       try {
         return new SweepFindings(openDatabase(path));
       } catch {

@@ -68,7 +68,7 @@ export async function sweep(deps: SweepDeps, options: SweepOptions): Promise<Swe
   if (reading.pins === 0 && (options.lastPins ?? 0) > 0 && !options.acceptEmpty) {
     throw new FulaError(
       "FULA_SWEEP_EMPTIED",
-      `The pinset is empty, but the last sweep found ${options.lastPins ?? 0} pins in it.`,
+      `The pinset is empty; when it was last swept it had ${options.lastPins ?? 0} in it.`,
       {
         hint: "fula-master restore --dry-run shows what the last snapshot holds; if every pin was meant to go: fula-master sweep --accept-empty.",
         details: { lastPins: options.lastPins },

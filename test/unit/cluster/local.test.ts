@@ -257,7 +257,7 @@ describe("status", () => {
       {
         peer: "embedded-a",
         status: "unexpectedly_unpinned",
-        error: `1 of 1 block is not here, the first is ${fullPin(1).cid}`,
+        error: `1 of 1 blocks not here, such as ${fullPin(1).cid}`,
       },
     ]);
   });

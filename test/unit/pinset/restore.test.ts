@@ -255,16 +255,6 @@ describe("a restore", () => {
     expect(result.problems.total).toBe(0);
   });
 
-  test("leaves a CID alone of which the snapshot holds two different records, and says so", async () => {
-    const pins = manyPins(3);
-    const [first, second, third] = pins;
-    if (first === undefined || second === undefined || third === undefined) throw new Error("pins");
-    const cluster = createMemoryCluster({ peers: ["a", "b"] });
-    const result = await restore(depsOf(cluster, [first, second, { ...second, name: "other" }, third]));
-    expect([...cluster.records.keys()].toSorted()).toEqual([first.cid, third.cid]);
-    expect(result.problems.shown).toMatchObject([{ cid: second.cid, problem: "conflict" }]);
-  });
-
   test("that is stopped ends soon, and running it again finishes with no pin written twice", async () => {
     const pins = manyPins(200);
     const cluster = createMemoryCluster({ peers: ["a", "b"] });

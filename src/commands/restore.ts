@@ -1,0 +1,132 @@
+import type { RestoreReport } from "../lib/stack/restore-run.ts";
+import { defineCommand } from "../lib/terminal/command.ts";
+
+interface RestoreOptions {
+  readonly only?: readonly string[];
+  readonly limit?: string;
+  readonly concurrency: string;
+  readonly wait: string;
+  readonly keepExisting?: boolean;
+  readonly anyCluster?: boolean;
+  readonly dryRun?: boolean;
+  readonly yes?: boolean;
+}
+
+const PHASES = {
+  verify: "Verifying the snapshot",
+  compare: "Comparing with what is pinned",
+  pin: "Pinning",
+  check: "Reading everything again",
+} as const;
+
+/** `fula-master restore`: bring lost pins back. */
+export const restoreCommand = defineCommand<RestoreOptions>({
+  name: "restore",
+  summary: "bring pins back from a snapshot",
+  description:
+    "Verifies a snapshot, compares it with what is pinned, and pins what is missing or has other options than in the " +
+    "snapshot, with every option. Pins that are not in the snapshot are never touched. Then reads everything again, and " +
+    "exits 1 with a list where a pin is still missing or its content is not here. A restore that was killed is finished by " +
+    "running it again.",
+  examples: [
+    { command: "fula-master restore --dry-run", explains: "what the newest good snapshot would bring back" },
+    { command: "fula-master restore", explains: "do it; asks only where options of existing pins would change" },
+    { command: "fula-master restore pinset-20261120T030000Z", explains: "from this snapshot" },
+    {
+      command: "fula-master restore --only bafybei... lost.txt",
+      explains: "only these CIDs, and those that a file lists",
+    },
+  ],
+  arguments: [
+    { name: "file", description: "a snapshot's name or any of its files (default: the newest that verifies)" },
+  ],
+  options: [
+    { flags: "--only <cid...>", description: "only these CIDs; a file lists one a line" },
+    { flags: "--limit <count>", description: "pin at most that many, the first in order of their CIDs" },
+    { flags: "--concurrency <count>", description: "pins written at the same time", default: "32" },
+    {
+      flags: "--wait <duration>",
+      description: "how long peers may take to fetch content before it counts as missing",
+      default: "1m",
+    },
+    { flags: "--keep-existing", description: "leave pins as they are that have other options than in the snapshot" },
+    { flags: "--any-cluster", description: "take a snapshot of another cluster too" },
+  ],
+  changes: true,
+  asks: true,
+  run: async (context, options, [file]) => {
+    const { loadConfig } = await import("../lib/config/load.ts");
+    const { readOnlyList } = await import("../lib/pinset/only-list.ts");
+    const { parseRestoreNumbers, runRestore } = await import("../lib/stack/restore-run.ts");
+    const { out, clock, signal, cwd } = context;
+    const numbers = parseRestoreNumbers(options);
+    const only = await readOnlyList(options.only, cwd);
+    const loaded = await loadConfig(context);
+    let phase: keyof typeof PHASES = "verify";
+    let progress = out.progress(PHASES[phase], "pins", () => clock.monotonicMs());
+    const dryRun = options.dryRun === true;
+    try {
+      const report = await runRestore(
+        loaded,
+        {
+          ...numbers,
+          file: file ?? null,
+          only,
+          overwrite: options.keepExisting !== true,
+          anyCluster: options.anyCluster === true,
+          dryRun,
+        },
+        {
+          clock,
+          signal,
+          cwd,
+          onProgress: (now, done, total) => {
+            if (now !== phase) {
+              progress.end();
+              phase = now;
+              progress = out.progress(PHASES[phase], "pins", () => clock.monotonicMs());
+            }
+            progress.update(done, total);
+          },
+          approve: async ({ counts, differing }, { warnings }) => {
+            progress.end();
+            for (const warning of warnings) out.warn(warning);
+            if (options.keepExisting === true || counts.differs === 0) return;
+            for (const { cid, fields } of differing) out.note(`${cid}  differs in ${fields.join(", ")}`);
+            const pins = counts.differs === 1 ? "1 existing pin" : `${counts.differs} existing pins`;
+            await out.confirm(`Set the options of ${pins} as they are in the snapshot?`, options.yes === true);
+          },
+        },
+      );
+      progress.end();
+      if (dryRun) for (const warning of report.warnings) out.warn(warning);
+      out.result(report, () => restoreText(report));
+      return report.ok || dryRun ? 0 : 1;
+    } finally {
+      progress.end();
+    }
+  },
+});
+
+function restoreText({ snapshot, plan, result }: RestoreReport): string {
+  const { missing, differs, equal, extra, expired } = plan.counts;
+  const lines = [
+    `Snapshot ${snapshot.file}`,
+    `  taken ${snapshot.time ?? "at an unknown time"}, ${snapshot.pinCount ?? 0} pins, signed by ${snapshot.signedBy ?? "nobody"}`,
+    `${missing} missing, ${differs} with other options, ${equal} as they should be, ${expired} expired, ${extra} not in the snapshot (left alone).`,
+  ];
+  if (result === null) {
+    for (const { cid, name } of plan.missing) lines.push(`  would pin     ${cid}  ${name}`);
+    for (const { cid, fields } of plan.differing) lines.push(`  would change  ${cid}  ${fields.join(", ")}`);
+    const more = missing + differs - plan.missing.length - plan.differing.length;
+    if (more > 0) lines.push(`  … and ${more} more`);
+    lines.push(`A restore would write ${plan.toWrite} pins. Nothing was written.`);
+  } else {
+    lines.push(`${result.written} pins written, ${result.verified} read again and as they should be.`);
+    if (result.problems > 0) lines.push(`${result.problems} are not:`);
+    for (const { cid, problem, detail } of result.shown) lines.push(`  ${cid}  ${problem}: ${detail}`);
+    if (result.file !== null) lines.push(`All of them are listed in ${result.file}`);
+  }
+  for (const cid of plan.notInSnapshot.slice(0, 20)) lines.push(`  ${cid}  is not in the snapshot`);
+  return lines.join("\n");
+}

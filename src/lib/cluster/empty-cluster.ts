@@ -1,0 +1,24 @@
+import type { PinCluster } from "./pins.ts";
+
+async function refuse(): Promise<never> {
+  await Promise.resolve();
+  throw new Error("an empty cluster is there to be read, not to be written");
+}
+
+/** A pinset with nothing in it, for a plan where the real one does not exist yet. Refuses to be written. */
+export function emptyCluster(clusterId: string): PinCluster & AsyncDisposable {
+  return {
+    clusterId,
+    sorted: true,
+    assignedFields: [],
+    pins: async function* () {},
+    count: async () => 0,
+    pin: async () => null,
+    put: refuse,
+    remove: refuse,
+    statuses: async function* () {},
+    status: async () => null,
+    recover: refuse,
+    [Symbol.asyncDispose]: async () => {},
+  };
+}
