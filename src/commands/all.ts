@@ -4,10 +4,12 @@ import { joinCommand } from "./join.ts";
 import { migrateCommand } from "./migrate.ts";
 import { pinCommand } from "./pin.ts";
 import { restoreCommand } from "./restore.ts";
+import { snapshotCommand } from "./snapshot.ts";
 import { startCommand } from "./start.ts";
 import { statusCommand } from "./status.ts";
 import { stopCommand } from "./stop.ts";
 import { sweepCommand } from "./sweep.ts";
+import { verifyCommand } from "./verify.ts";
 import type { CommandSpec } from "../lib/terminal/command.ts";
 
 /** Every command, in the order the help lists them. */
@@ -17,6 +19,8 @@ export const COMMANDS: readonly CommandSpec[] = [
   startCommand,
   stopCommand,
   migrateCommand,
+  snapshotCommand,
+  verifyCommand,
   restoreCommand,
   sweepCommand,
   pinCommand,
