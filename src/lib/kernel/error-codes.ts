@@ -88,7 +88,7 @@ export const ERROR_CODES = {
     kind: "failed",
     when: "A block that should name further blocks cannot be read as what its CID says it is.",
   },
-  FULA_SNAPSHOT_ABSENT: { kind: "failed", when: "There is no good snapshot to restore from." },
+  FULA_SNAPSHOT_ABSENT: { kind: "failed", when: "There is no snapshot to verify, or no good one to restore from." },
   FULA_RESTORE_REFUSED: {
     kind: "failed",
     when: "The snapshot does not verify, so nothing is restored from it.",
@@ -342,6 +342,14 @@ export const ERROR_CODES = {
     kind: "usage",
     when: "PostgreSQL answers, but refuses the user or the password, or has no such database.",
   },
+  FULA_DATABASE_PERMISSION: {
+    kind: "usage",
+    when: "The database role lacks a right that the command needs, such as owning the tables that it changes.",
+  },
+  FULA_DATABASE_READ_ONLY: {
+    kind: "refused",
+    when: "The server takes no writes: it is a standby, or set to read only.",
+  },
   FULA_DATABASE_URL: { kind: "usage", when: "A database URL cannot be read or names something that is not supported." },
   FULA_DATABASE_FOREIGN: {
     kind: "refused",
@@ -424,7 +432,10 @@ export const ERROR_CODES = {
     kind: "usage",
     when: "The secret of an access key was sealed under another ENCRYPTION_KEY than this box has.",
   },
-  FULA_USER_INVALID: { kind: "usage", when: "A user was named by something that is neither an e-mail address nor a user id." },
+  FULA_USER_INVALID: {
+    kind: "usage",
+    when: "A user was named by something that is neither an e-mail address nor a user id.",
+  },
   FULA_KEY_NOT_FOUND: { kind: "failed", when: "There is no access key of this id." },
   FULA_LISTEN_FAILED: {
     kind: "usage",

@@ -1,9 +1,12 @@
+import { existsSync } from "node:fs";
 import { readdir, stat } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import type { Clock } from "../kernel/clock.ts";
 import { systemErrorCode } from "../kernel/errors.ts";
 import { type SnapshotFiles, type SnapshotManifest, snapshotFiles, timeOfName } from "./format.ts";
 import type { TrustedKey } from "./keys.ts";
 import { checkManifest, isLegacyFile, type SnapshotProblem } from "./manifest-check.ts";
+import { stageName } from "./stage.ts";
 
 /** What decides which snapshots are good ones. */
 export interface CatalogDeps {
@@ -38,7 +41,11 @@ export interface GoodSnapshot extends SnapshotEntry {
 /** Every snapshot of a directory, newest first; none where there is no such directory. Reads manifests, no records. */
 export async function listSnapshots(dir: string, deps: CatalogDeps): Promise<readonly SnapshotEntry[]> {
   const names = await snapshotNames(dir);
-  const entries = await Promise.all(names.map((name) => readEntry(snapshotFiles(dir, name), deps)));
+  const entries: SnapshotEntry[] = [];
+  for (const name of names) {
+    const entry = await readEntry(snapshotFiles(dir, name), deps);
+    if (entry !== null) entries.push(entry);
+  }
   return entries.toSorted(newestFirst);
 }
 
@@ -53,12 +60,25 @@ export async function lastGoodSnapshot(
   const names = (await snapshotNames(dir)).toSorted().toReversed();
   let best: GoodSnapshot | null = null;
   for (const name of names) {
-    const { manifest, ...entry } = await readEntry(snapshotFiles(dir, name), deps);
-    if (!entry.good || manifest === null) continue;
+    const entry = await readEntry(snapshotFiles(dir, name), deps);
+    const manifest = entry?.good === true ? entry.manifest : null;
+    if (entry === null || manifest === null) continue;
     if (best !== null && best.manifest.sequence >= manifest.sequence) continue;
     best = { ...entry, manifest, ageMs: deps.clock.nowMs() - entry.timeMs };
   }
   return best;
+}
+
+/**
+ * The one that `verify` means by the newest: by its name where that one is bad, so that a bad one is never passed over;
+ * else by sequence, because a clock may have been set back. Null where there is none.
+ */
+export function newestOf(entries: readonly SnapshotEntry[]): SnapshotEntry | null {
+  const [byName] = entries.toSorted((a, b) => (a.name < b.name ? 1 : -1));
+  if (byName === undefined || !byName.good) return byName ?? null;
+  return entries
+    .filter(({ good }) => good)
+    .reduce((best, entry) => ((entry.manifest?.sequence ?? 0) > (best.manifest?.sequence ?? 0) ? entry : best), byName);
 }
 
 async function snapshotNames(dir: string): Promise<readonly string[]> {
@@ -74,8 +94,10 @@ async function snapshotNames(dir: string): Promise<readonly string[]> {
   return [...new Set(names)].filter((name) => timeOfName(name) !== null);
 }
 
-async function readEntry(files: SnapshotFiles, deps: CatalogDeps): Promise<SnapshotEntry> {
+/** Null for one that is being made or removed just now: only its manifest makes it a snapshot. */
+async function readEntry(files: SnapshotFiles, deps: CatalogDeps): Promise<SnapshotEntry | null> {
   const { name } = files;
+  if (isUnderWay(files)) return null;
   const timeMs = timeOfName(name) ?? 0;
   if (await isLegacyFile(files)) {
     return {
@@ -101,6 +123,11 @@ async function readEntry(files: SnapshotFiles, deps: CatalogDeps): Promise<Snaps
     problems,
     good: problems.length === 0,
   };
+}
+
+function isUnderWay(files: SnapshotFiles): boolean {
+  if (existsSync(files.manifest)) return false;
+  return existsSync(join(dirname(files.manifest), stageName(files.name))) || !existsSync(files.data);
 }
 
 async function sizeOf(path: string): Promise<number | null> {

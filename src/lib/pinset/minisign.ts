@@ -30,11 +30,14 @@ function printedKeyId(keyId: Uint8Array): string {
   return Buffer.from(keyId.toReversed()).toString("hex").toUpperCase();
 }
 
+/** What `minisign -V -P` takes. */
+export function minisignKeyLine(publicKey: Uint8Array): string {
+  return Buffer.concat([PUBLIC_KEY_ALGORITHM, minisignKeyId(publicKey), publicKey]).toString("base64");
+}
+
 /** The file that `minisign -V -p` takes. */
 export function renderMinisignPublicKey(publicKey: Uint8Array): string {
-  const keyId = minisignKeyId(publicKey);
-  const body = Buffer.concat([PUBLIC_KEY_ALGORITHM, keyId, publicKey]).toString("base64");
-  return `${UNTRUSTED}minisign public key ${printedKeyId(keyId)}\n${body}\n`;
+  return `${UNTRUSTED}minisign public key ${printedKeyId(minisignKeyId(publicKey))}\n${minisignKeyLine(publicKey)}\n`;
 }
 
 /** Reads a minisign public key: the file, or its base64 line alone. @returns the raw key, or null for anything else */

@@ -101,12 +101,6 @@ export interface PruneDeps extends CatalogDeps {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Says what would be removed, and removes nothing. */
-export async function planPrune(deps: PruneDeps, policy: KeepPolicy): Promise<readonly PruneDecision[]> {
-  const entries = await listSnapshots(deps.snapshotsDir, deps);
-  return decidePrune(await toCandidates(entries, deps.signal), policy);
-}
-
 /** Removes what the policy does not keep. @throws FulaError FULA_LOCKED, FULA_PATH_NOT_WRITABLE */
 export async function pruneSnapshots(deps: PruneDeps, policy: KeepPolicy): Promise<PruneReport> {
   using _ = await acquireLock(snapshotLockFile(deps.locksDir), "prune snapshots", deps.clock);
@@ -115,7 +109,8 @@ export async function pruneSnapshots(deps: PruneDeps, policy: KeepPolicy): Promi
 
 /** Like `pruneSnapshots`, for who holds the lock already. */
 export async function pruneLocked(deps: PruneDeps, policy: KeepPolicy): Promise<PruneReport> {
-  const decisions = await planPrune(deps, policy);
+  const entries = await listSnapshots(deps.snapshotsDir, deps);
+  const decisions = decidePrune(await pruneCandidates(entries, deps.signal), policy);
   if (decisions.length > 0) await clearUnfinished(deps.snapshotsDir);
   const removed: string[] = [];
   for (const { name, keep } of decisions) {
@@ -133,10 +128,10 @@ export function snapshotLockFile(locksDir: string): string {
 }
 
 /**
- * The newest good ones are only as good as their bytes: before older ones go, the data file of the newest is read, and
- * one that rotted does not count.
+ * What prune has to decide about. The newest good one is only as good as its bytes: its data file is read, and one that
+ * rotted does not count.
  */
-async function toCandidates(
+export async function pruneCandidates(
   entries: readonly SnapshotEntry[],
   signal: AbortSignal | undefined,
 ): Promise<readonly PruneCandidate[]> {

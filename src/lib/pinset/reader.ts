@@ -20,20 +20,20 @@ export interface ReadOptions {
 }
 
 /**
- * Gives the pins of a snapshot in strictly ascending order of their CIDs, old format too, with flat memory. For files
- * that `verifySnapshot` found good; a record that is none ends the stream with an error.
+ * Gives the pins of a snapshot in ascending order of their CIDs, old format too, with flat memory. For files that
+ * `verifySnapshot` found good; a record that is none ends the stream with an error. A CID comes once, but for old-format
+ * files that have it several times with different records.
  * @param file path of any of its files
  * @throws FulaError FULA_SNAPSHOT_RECORD, FULA_SNAPSHOT_ORDER, FULA_SNAPSHOT_DIGEST, FULA_DISK_FULL
  */
 export async function* readSnapshotPins(file: string, options: ReadOptions = {}): AsyncGenerator<Pin> {
   const files = filesOf(file);
-  const batches = (await isLegacyFile(files))
-    ? sortedLegacy(files.manifest, options)
-    : readRecords(files.data, options.signal);
+  const isLegacy = await isLegacyFile(files);
+  const batches = isLegacy ? sortedLegacy(files.manifest, options) : readRecords(files.data, options.signal);
   let previous = "";
   for await (const batch of batches) {
     for (const pin of batch) {
-      if (pin.cid <= previous) {
+      if (pin.cid < previous || (pin.cid === previous && !isLegacy)) {
         const how = pin.cid === previous ? "is there twice" : `comes after ${previous}`;
         throw new FulaError("FULA_SNAPSHOT_ORDER", `${file} is not in order: ${pin.cid} ${how}.`);
       }
