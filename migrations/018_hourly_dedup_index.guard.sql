@@ -1,6 +1,6 @@
 -- No row is lost, but the protection of every hour that is billed from now on; refused while somebody bills with it.
 
-select 'hours billed in the last two hours under the protection of idx_credit_history_hourly_dedup' as what,
+select 'protection against charging an hour twice (charges of the last two hours)' as what,
        count(*) as rows
   from credit_history
  where tx_type = 'hourly_deduction'

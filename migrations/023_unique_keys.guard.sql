@@ -1,6 +1,6 @@
 -- No row is lost, but a deposit could be credited twice from then on; refused while deposits come in.
 
-select 'deposits credited in the last two hours under the protection of idx_credit_history_deposit_reference' as what,
+select 'protection against crediting a deposit twice (deposits of the last two hours)' as what,
        count(*) as rows
   from credit_history
  where tx_type = 'deposit'

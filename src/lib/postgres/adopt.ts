@@ -77,7 +77,7 @@ async function requireOwnership({ client, pool }: RunContext): Promise<void> {
   const [first] = rows;
   if (first === undefined) return;
   throw new FulaError(
-    "FULA_DATABASE_LOGIN",
+    "FULA_DATABASE_PERMISSION",
     `${first.me} may not change the tables of ${formatTarget(targetOf(pool))}: ${listSome(rows.map(({ name, owner }) => `${name} belongs to ${owner}`))}. Nothing was changed.`,
     {
       hint: `connect as the owner: --postgres-url postgresql://${first.owner}@…, or: grant ${first.owner} to ${first.me}`,

@@ -1,4 +1,5 @@
 import { DatabaseError, type Pool } from "pg";
+import type { ErrorCode } from "../kernel/error-codes.ts";
 import { FulaError, messageOf, systemErrorCode } from "../kernel/errors.ts";
 
 /** Where a connection was to go; what error messages may show of it. Never the password. */
@@ -54,19 +55,43 @@ export function isConnectionLoss(error: unknown): boolean {
   return error instanceof Error && CONNECTION_LOST.test(error.message);
 }
 
-// A wrong setting, not an outage: trying again later does not help.
-const SETTING_STATES: Readonly<Record<string, (target: DatabaseTarget) => { message: string; hint: string }>> = {
+interface Explanation {
+  readonly code: ErrorCode;
+  readonly message: string;
+  readonly hint: string;
+}
+
+// Trying again later does not help with these: a setting is wrong, or a right is missing.
+const EXPLANATIONS: Readonly<Record<string, (target: DatabaseTarget, serverMessage: string) => Explanation>> = {
+  // invalid_password
   "28P01": (target) => ({
+    code: "FULA_DATABASE_LOGIN",
     message: `PostgreSQL refused the password of ${target.user} for ${formatTarget(target)}.`,
     hint: "set POSTGRES_PASSWORD in .env to the password of that role; fula-master config show tells where each value comes from.",
   }),
+  // invalid_authorization_specification
   "28000": (target) => ({
+    code: "FULA_DATABASE_LOGIN",
     message: `PostgreSQL does not let ${target.user} into ${formatTarget(target)} from here (role or pg_hba.conf).`,
     hint: "check that the role exists and may log in, and that pg_hba.conf has a line for this host.",
   }),
+  // invalid_catalog_name
   "3D000": (target) => ({
+    code: "FULA_DATABASE_LOGIN",
     message: `There is no database ${formatTarget(target)}.`,
     hint: `create it (createdb ${target.database}), or set POSTGRES_DB to the one you mean.`,
+  }),
+  // insufficient_privilege
+  "42501": (target, serverMessage) => ({
+    code: "FULA_DATABASE_PERMISSION",
+    message: `${target.user} lacks a right in ${formatTarget(target)}: ${serverMessage}.`,
+    hint: "connect as the owner of the database and its tables (--postgres-url), or grant what is missing.",
+  }),
+  // read_only_sql_transaction
+  "25006": (target, serverMessage) => ({
+    code: "FULA_DATABASE_READ_ONLY",
+    message: `${formatTarget(target)} takes no writes: ${serverMessage}.`,
+    hint: "connect to the primary; select pg_is_in_recovery() tells a standby, show default_transaction_read_only a setting.",
   }),
 };
 
@@ -77,14 +102,16 @@ function reasonOf(error: unknown): string {
 
 /**
  * Turns what pg throws into what an operator understands: FULA_DATABASE_UNREACHABLE for an outage, FULA_DATABASE_LOGIN
- * for a wrong password, role or database name. Anything else comes back as it is.
+ * for a wrong password, role or database name, FULA_DATABASE_PERMISSION, FULA_DATABASE_READ_ONLY. Anything else comes
+ * back as it is.
  */
 export function explainDatabaseError(error: unknown, target: DatabaseTarget): unknown {
   if (error instanceof FulaError) return error;
-  const setting = SETTING_STATES[sqlStateOf(error) ?? ""]?.(target);
+  const explanation = EXPLANATIONS[sqlStateOf(error) ?? ""]?.(target, messageOf(error));
   const details = { host: target.host, port: target.port, database: target.database, user: target.user };
-  if (setting !== undefined) {
-    return new FulaError("FULA_DATABASE_LOGIN", setting.message, { hint: setting.hint, cause: error, details });
+  if (explanation !== undefined) {
+    const { code, message, hint } = explanation;
+    return new FulaError(code, message, { hint, cause: error, details });
   }
   if (error instanceof Error && error.message.startsWith("SASL:")) {
     return new FulaError("FULA_DATABASE_LOGIN", `No usable password for ${target.user} at ${formatTarget(target)}.`, {

@@ -1,12 +1,13 @@
-import { Client, DatabaseError, type ClientBase, type Pool, type PoolClient } from "pg";
+import { Client, type ClientBase, type Pool, type PoolClient } from "pg";
 import type { Clock } from "../kernel/clock.ts";
 import { FulaError, messageOf } from "../kernel/errors.ts";
 import type { Log } from "../kernel/log.ts";
 import { isConnectionLoss, sqlStateOf } from "./database-errors.ts";
 import { concurrentIndexOf, quoteIdentifier, readIndexStates } from "./index-health.ts";
+import { watchIndexBuild } from "./index-progress.ts";
 import { type Migration, migrationId, type MigrationScript } from "./migration-files.ts";
+import { RETRYABLE_STATES, StatementFailure } from "./migration-failure.ts";
 import { forgetMigration, recordMigration } from "./migration-history.ts";
-import type { SqlStatement } from "./sql-split.ts";
 
 /** What a run tells while it goes on. */
 export type MigrationEvent =
@@ -41,32 +42,6 @@ export interface RunContext {
 const LOCK_TIMEOUT_MS = 5_000;
 /** Pauses before the whole migration is tried again when a lock was not to be had, in milliseconds. */
 const LOCK_RETRY_DELAYS_MS = [1_000, 2_000, 5_000, 10_000, 20_000] as const;
-// lock_not_available, deadlock_detected, serialization_failure: nothing was changed, and the next attempt may do it.
-const RETRYABLE_STATES: ReadonlySet<string> = new Set(["55P03", "40P01", "40001"]);
-// raise_exception: a check that the migration itself makes.
-const RAISED_STATE = "P0001";
-
-/** A statement of a migration that failed; `explainFailure` turns it into words once it is known what was applied. */
-export class StatementFailure extends Error {
-  readonly script: MigrationScript;
-  readonly statement: SqlStatement;
-
-  constructor(script: MigrationScript, statement: SqlStatement, cause: unknown) {
-    super(messageOf(cause), { cause });
-    this.script = script;
-    this.statement = statement;
-  }
-
-  /** Line of the file at which the server stopped, or on which the statement begins where the server names no place. */
-  get line(): number {
-    const position = this.cause instanceof DatabaseError ? Number(this.cause.position) : Number.NaN;
-    if (!Number.isInteger(position)) return this.statement.line;
-    // The server counts characters from 1, not UTF-16 units.
-    const before = Array.from(this.statement.text).slice(0, position - 1);
-    return this.statement.line + before.filter((char) => char === "\n").length;
-  }
-}
-
 /** Runs a script's statements one by one. @returns the rows of the last one. @throws StatementFailure */
 export async function runStatements(client: ClientBase, script: MigrationScript): Promise<readonly object[]> {
   let rows: readonly object[] = [];
@@ -172,10 +147,20 @@ async function runAutocommit(context: RunContext, id: string, script: MigrationS
     const index = concurrentIndexOf(statement.text);
     if (index !== null) {
       await dropInvalidIndex(context, id, index);
-      context.report({ event: "index.building", id, index, phase: "started" });
     }
-    await cancellable(context, async () => {
+    const run = async (): Promise<void> => {
       await runStatements(context.client, { ...script, statements: [statement] });
+    };
+    await cancellable(context, async () => {
+      await (index === null
+        ? run()
+        : watchIndexBuild(
+            context,
+            (phase) => {
+              context.report({ event: "index.building", id, index, phase });
+            },
+            run,
+          ));
     });
   }
 }
@@ -238,65 +223,4 @@ export async function revertMigration(
   const durationMs = Math.round(clock.monotonicMs() - startMs);
   context.report({ event: "migration.done", id, direction: "down", durationMs });
   return durationMs;
-}
-
-function describePlace(failure: StatementFailure): string {
-  const first = failure.statement.text.split("\n", 1)[0] ?? "";
-  return `${failure.script.fileName}:${failure.line} (${first.length > 80 ? `${first.slice(0, 79)}…` : first})`;
-}
-
-/** How far a run came when it stopped. */
-export interface FailedRun {
-  readonly migration: Migration;
-  /** Ids of the migrations that the run had done. */
-  readonly done: readonly string[];
-  readonly verb: "applied" | "reverted";
-  readonly signal: AbortSignal | undefined;
-}
-
-const BLOCKED_HINT =
-  "end the transactions that hold the table (select pid, application_name, xact_start, query from pg_stat_activity order by xact_start), then run the command again.";
-
-/** The error an operator gets for a run that stopped in the middle: what is in effect, what failed, where and why. */
-export function explainFailure(error: unknown, run: FailedRun): unknown {
-  const { migration, done, verb } = run;
-  const id = migrationId(migration);
-  const before = done.length === 0 ? `Nothing was ${verb} before it.` : `Before it, ${done.join(", ")} was ${verb}.`;
-  if (run.signal?.aborted === true) {
-    return new FulaError("FULA_INTERRUPTED", `Stopped in the middle of ${id}. ${before}`, {
-      hint: "run the same command again; it goes on where it stopped.",
-      cause: error,
-      details: { [verb]: done, interrupted: id },
-    });
-  }
-  if (!(error instanceof StatementFailure)) return error;
-  const { cause } = error;
-  if (isConnectionLoss(cause) || !(cause instanceof DatabaseError)) return cause;
-  const details = {
-    [verb]: done,
-    failed: id,
-    file: error.script.fileName,
-    line: error.line,
-    sqlState: cause.code,
-    detail: cause.detail,
-  };
-  if (cause.code === RAISED_STATE) {
-    const why = [cause.message, cause.detail, before].filter((part) => part !== undefined).join(" ");
-    return new FulaError("FULA_MIGRATION_ABORTED", why, {
-      hint: cause.hint ?? "mend the data that it names, then run the command again.",
-      cause: error,
-      details,
-    });
-  }
-  return new FulaError(
-    "FULA_MIGRATION_FAILED",
-    `${id} failed at ${describePlace(error)}: ${cause.message} [${cause.code ?? "no SQLSTATE"}]. ${before}`,
-    {
-      hint: RETRYABLE_STATES.has(cause.code ?? "")
-        ? BLOCKED_HINT
-        : "mend what it names, then run the command again; it goes on with the migration that failed.",
-      cause: error,
-      details,
-    },
-  );
 }

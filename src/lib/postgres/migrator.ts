@@ -6,16 +6,10 @@ import { type BrokenIndex, findBrokenIndexes } from "./index-health.ts";
 import { type Blocker, findBlockers } from "./migration-checks.ts";
 import { loadMigrations, type Migration, migrationId } from "./migration-files.ts";
 import { type AppliedMigration, ensureHistoryTable } from "./migration-history.ts";
+import { explainFailure } from "./migration-failure.ts";
 import { type MigrateOptions, withMigrationLock, withReadOnlySession } from "./migration-lock.ts";
 import { planDown, planUp } from "./migration-plan.ts";
-import {
-  applyMigration,
-  explainFailure,
-  rebuildIndexes,
-  revertMigration,
-  type RunContext,
-  runStatements,
-} from "./migration-run.ts";
+import { applyMigration, rebuildIndexes, revertMigration, type RunContext, runStatements } from "./migration-run.ts";
 
 /** One migration that a run applied or reverted, or would. */
 export interface MigrationStep {
