@@ -38,6 +38,8 @@ export interface DaemonDeps {
   readonly launcher?: string;
   /** How long to wait until it is ready. */
   readonly readyPatienceMs?: number;
+  /** How long to wait after SIGTERM; default the shutdown timeout and a margin for closing the ledger. */
+  readonly stopPatienceMs?: number;
 }
 
 /** What `startDaemon` did. */
@@ -227,7 +229,7 @@ async function endProcess(
   deps: DaemonDeps,
   force: boolean,
 ): Promise<"ended" | "killed"> {
-  const patienceMs = loaded.config.server.shutdownTimeout + STOP_MARGIN_MS;
+  const patienceMs = deps.stopPatienceMs ?? loaded.config.server.shutdownTimeout + STOP_MARGIN_MS;
   sendSignal(record, "SIGTERM");
   if (await waitForEnd(record, patienceMs, deps)) return "ended";
   if (force) {
