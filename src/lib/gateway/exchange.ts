@@ -1,0 +1,147 @@
+import { STATUS_CODES, type IncomingMessage, type ServerResponse } from "node:http";
+import { Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
+import type { AuthenticatedRequest } from "../identity/authenticate.ts";
+import type { RawRequest } from "../identity/raw-request.ts";
+import type { Address } from "./address.ts";
+import type { QueryMap } from "./query.ts";
+import { S3Error } from "./s3-error.ts";
+import { errorDocument } from "./xml.ts";
+
+/** Headers of an answer. */
+export type AnswerHeaders = Readonly<Record<string, string | number>>;
+
+/** One request and its answer, as the operations see them. */
+export interface Exchange {
+  readonly raw: RawRequest;
+  readonly auth: AuthenticatedRequest;
+  readonly address: Address;
+  readonly query: QueryMap;
+  readonly wire: Wire;
+}
+
+/** The connection's side of an exchange: bytes in, bytes out, and how many of each. */
+export class Wire {
+  readonly requestId: string;
+  readonly #request: IncomingMessage;
+  readonly #response: ServerResponse;
+  readonly #expectsContinue: boolean;
+  receivedBytes = 0;
+  sentBytes = 0;
+
+  constructor(request: IncomingMessage, response: ServerResponse, requestId: string, expectsContinue: boolean) {
+    this.#request = request;
+    this.#response = response;
+    this.requestId = requestId;
+    this.#expectsContinue = expectsContinue;
+    response.setHeader("x-amz-request-id", requestId);
+    response.setHeader("server", "fula-master");
+  }
+
+  get status(): number {
+    return this.#response.statusCode;
+  }
+
+  /** True once the answer's head is on its way, so that it can no longer become another one. */
+  get answered(): boolean {
+    return this.#response.headersSent;
+  }
+
+  /** The request's body. A client that waits for `100 Continue` is told to send only when the first byte is wanted. */
+  async *body(): AsyncGenerator<Uint8Array> {
+    if (this.#expectsContinue) this.#response.writeContinue();
+    try {
+      // Leaving the loop early must not destroy the connection: the client is still to get its answer.
+      for await (const piece of this.#request.iterator({ destroyOnReturn: false })) {
+        if (!(piece instanceof Uint8Array)) throw new Error("The request body is not read as bytes");
+        this.receivedBytes += piece.byteLength;
+        yield piece;
+      }
+    } catch (error) {
+      if (!this.#request.destroyed && !this.#request.errored) throw error;
+      throw new S3Error("IncompleteBody", "The connection ended before the whole body was there.", { cause: error });
+    }
+  }
+
+  /** True where the request has a body that was not read to its end. */
+  get bodyUnread(): boolean {
+    return !this.#request.complete;
+  }
+
+  /** Answers without a body. */
+  empty(status: number, headers: AnswerHeaders = {}): void {
+    // 204 must not have a Content-Length (RFC 9110 §8.6); an empty 200 must, or the client waits for the end.
+    const length = status === 204 ? {} : { "content-length": 0 };
+    this.#response.writeHead(status, { ...length, ...headers });
+    this.#response.end();
+  }
+
+  /** Answers a HEAD: the headers of a body that is not sent. */
+  headOnly(status: number, headers: AnswerHeaders): void {
+    this.#response.writeHead(status, headers);
+    this.#response.end();
+  }
+
+  /** Answers with a text. */
+  text(status: number, contentType: string, body: string, headers: AnswerHeaders = {}): void {
+    const bytes = Buffer.from(body, "utf8");
+    this.#response.writeHead(status, { "content-type": contentType, "content-length": bytes.byteLength, ...headers });
+    if (this.#request.method !== "HEAD") this.sentBytes += bytes.byteLength;
+    this.#response.end(bytes);
+  }
+
+  /** Answers with an S3 error document; the header tells the code where a HEAD has no body. */
+  error(error: S3Error): void {
+    const { code, message, fields, status } = error;
+    const document = errorDocument({ code, message, fields, requestId: this.requestId });
+    // The rest of a body that nobody wants is not read for ever: after the answer the connection ends.
+    const close = this.bodyUnread ? { connection: "close" } : {};
+    this.text(status, "application/xml", document, { "x-amz-error-code": code, ...error.headers, ...close });
+  }
+
+  /**
+   * Streams a body whose length is known. The head goes out with the first bytes, so that content which cannot be read
+   * at all is an error document; an error after that cuts the connection, so that nobody takes a part for the whole.
+   */
+  async stream(status: number, headers: AnswerHeaders, content: AsyncGenerator<Uint8Array>): Promise<void> {
+    const first = await content.next();
+    this.#response.writeHead(status, headers);
+    const rest = this.#counted(first, content);
+    await pipeline(Readable.from(rest, { highWaterMark: 1 }), this.#response);
+  }
+
+  /** Ends the connection without another word. */
+  cut(): void {
+    this.#response.destroy();
+  }
+
+  async *#counted(
+    first: IteratorResult<Uint8Array, void>,
+    content: AsyncGenerator<Uint8Array>,
+  ): AsyncGenerator<Uint8Array> {
+    try {
+      for (let next = first; next.done !== true; next = await content.next()) {
+        this.sentBytes += next.value.byteLength;
+        yield next.value;
+      }
+    } finally {
+      await content.return(undefined);
+    }
+  }
+}
+
+/** The answer to bytes that are no HTTP request, for a socket that has no response object. */
+export function rawErrorAnswer(error: S3Error, requestId: string): string {
+  const { code, message, status, fields } = error;
+  const body = errorDocument({ code, message, fields, requestId });
+  return [
+    `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ""}`,
+    "Content-Type: application/xml",
+    `Content-Length: ${Buffer.byteLength(body)}`,
+    `x-amz-error-code: ${code}`,
+    `x-amz-request-id: ${requestId}`,
+    "Connection: close",
+    "",
+    body,
+  ].join("\r\n");
+}

@@ -1,0 +1,66 @@
+import type { RequestHeaders } from "../identity/raw-request.ts";
+import { contentEncodings } from "./object-body.ts";
+import type { ObjectRecord } from "./object-table.ts";
+import { S3Error } from "./s3-error.ts";
+
+/** Headers of a PUT that come back with the object as they were. */
+const KEPT_HEADERS = ["content-type", "cache-control", "content-disposition", "content-language", "expires"] as const;
+const META_PREFIX = "x-amz-meta-";
+/** S3's limit: names without prefix and values together. */
+const METADATA_BYTES_MAX = 2_048;
+/** What S3 gives where the client named no type. */
+const DEFAULT_CONTENT_TYPE = "binary/octet-stream";
+
+/** The headers of a PUT that belong to the object. */
+export function keptHeaders(headers: RequestHeaders): Readonly<Record<string, string>> {
+  const kept: Record<string, string> = {};
+  for (const name of KEPT_HEADERS) {
+    const value = headers.single(name);
+    if (value !== null && value !== "") kept[name] = value;
+  }
+  kept["content-type"] ??= DEFAULT_CONTENT_TYPE;
+  const encodings = contentEncodings(headers).filter((coding) => coding !== "aws-chunked");
+  if (encodings.length > 0) kept["content-encoding"] = encodings.join(", ");
+  return kept;
+}
+
+/** The user's metadata of a PUT. @throws S3Error MetadataTooLarge */
+export function userMetadata(headers: RequestHeaders): Readonly<Record<string, string>> {
+  const entries = headers
+    .names()
+    .filter((name) => name.startsWith(META_PREFIX))
+    // A header that stands twice is one with a comma (RFC 9110 §5.3).
+    .map((name) => [name.slice(META_PREFIX.length), headers.all(name).join(",")] as const);
+  const size = entries.reduce((sum, [name, value]) => sum + name.length + value.length, 0);
+  if (size > METADATA_BYTES_MAX) {
+    throw new S3Error("MetadataTooLarge", "Your metadata headers exceed the maximum allowed metadata size.", {
+      fields: { Size: String(size), MaxSizeAllowed: String(METADATA_BYTES_MAX) },
+    });
+  }
+  return Object.fromEntries(entries);
+}
+
+/** The ETag: the content's CID, quoted. It is not 32 hex digits, so that no client takes it for an MD5. */
+export function etagOf(rootCid: string): string {
+  return `"${rootCid}"`;
+}
+
+/** The headers that a GET or HEAD gives of an object, without length and range. */
+export function objectHeaders(object: ObjectRecord): Readonly<Record<string, string>> {
+  const metadata = Object.entries(object.metadata).map(([name, value]) => [`${META_PREFIX}${name}`, value] as const);
+  return {
+    ...object.headers,
+    ...Object.fromEntries(metadata),
+    etag: etagOf(object.rootCid),
+    "last-modified": new Date(object.modifiedAtMs).toUTCString(),
+    "accept-ranges": "bytes",
+    // What users upload is never to run as a page of this origin.
+    "x-content-type-options": "nosniff",
+  };
+}
+
+/** Checksums of the whole object as answer headers. */
+export function checksumHeaders(checksums: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
+  const entries = Object.entries(checksums).map(([name, value]) => [`x-amz-checksum-${name}`, value] as const);
+  return entries.length === 0 ? {} : { ...Object.fromEntries(entries), "x-amz-checksum-type": "FULL_OBJECT" };
+}

@@ -1,0 +1,203 @@
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from "prom-client";
+import type { HealthReport } from "./health.ts";
+
+/** One finished HTTP request, as the metrics count it. */
+export interface RequestObservation {
+  readonly listener: "ops" | "gateway";
+  /** Upper case; anything unusual counts as `OTHER`, so that clients cannot make up labels. */
+  readonly method: string;
+  readonly status: number;
+  readonly durationMs: number;
+  readonly receivedBytes: number;
+  readonly sentBytes: number;
+}
+
+/** What is measured when somebody scrapes, beside what is counted as it happens. */
+export interface ScrapeFacts {
+  readonly health: HealthReport;
+  /** Null where it could not be read: the metric is then absent, not zero. */
+  readonly pins: number | null;
+  readonly diskFreeBytes: number | null;
+  readonly snapshotAgeSeconds: number | null;
+  /** Unix time in seconds of each job's last success; a job that never succeeded is missing. */
+  readonly jobSuccess: ReadonlyMap<string, number>;
+}
+
+/** The metrics of one server. docs/serve.md lists them; a test compares the two. */
+export interface Metrics {
+  readonly contentType: string;
+  /** Names of everything that is exported, without the suffixes of histograms. */
+  names(): readonly string[];
+  /** Names with type and help text, for docs/serve.md. */
+  describe(): readonly { readonly name: string; readonly type: string; readonly help: string }[];
+  requestStarted(listener: "ops" | "gateway"): void;
+  requestFinished(observation: RequestObservation): void;
+  /** Counts an S3 error code that was answered. */
+  refused(code: string): void;
+  /** Prometheus text. */
+  render(facts: ScrapeFacts): Promise<string>;
+}
+
+/** From one block out of the page cache to a 5 GiB object over a slow line. */
+const DURATION_BUCKETS_SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300];
+const KNOWN_METHODS: ReadonlySet<string> = new Set(["GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS", "PATCH"]);
+
+interface Instruments {
+  readonly requests: Counter<"listener" | "method" | "status_class">;
+  readonly duration: Histogram<"listener" | "method" | "status_class">;
+  readonly inFlight: Gauge<"listener">;
+  readonly received: Counter<"listener">;
+  readonly sent: Counter<"listener">;
+  readonly errors: Counter<"code">;
+  readonly up: Gauge<"dependency">;
+  readonly latency: Gauge<"dependency">;
+  readonly ready: Gauge;
+  readonly pins: Gauge;
+  readonly diskFree: Gauge;
+  readonly snapshotAge: Gauge;
+  readonly jobSuccess: Gauge<"job">;
+}
+
+function requestInstruments(registers: Registry[]): Pick<Instruments, "requests" | "duration" | "inFlight" | "received" | "sent" | "errors"> {
+  const requestLabels = ["listener", "method", "status_class"] as const;
+  return {
+    requests: new Counter({
+      name: "fula_http_requests_total",
+      help: "Finished HTTP requests.",
+      labelNames: requestLabels,
+      registers,
+    }),
+    duration: new Histogram({
+      name: "fula_http_request_duration_seconds",
+      help: "Time from the request line to the last byte of the answer.",
+      labelNames: requestLabels,
+      buckets: DURATION_BUCKETS_SECONDS,
+      registers,
+    }),
+    inFlight: new Gauge({
+      name: "fula_http_requests_in_flight",
+      help: "HTTP requests that are being worked on.",
+      labelNames: ["listener"],
+      registers,
+    }),
+    received: new Counter({
+      name: "fula_http_received_bytes_total",
+      help: "Bytes of request bodies that were read.",
+      labelNames: ["listener"],
+      registers,
+    }),
+    sent: new Counter({
+      name: "fula_http_sent_bytes_total",
+      help: "Bytes of response bodies that were written.",
+      labelNames: ["listener"],
+      registers,
+    }),
+    errors: new Counter({
+      name: "fula_gateway_errors_total",
+      help: "Answers of the gateway by S3 error code.",
+      labelNames: ["code"],
+      registers,
+    }),
+  };
+}
+
+function stateInstruments(registers: Registry[]): Omit<Instruments, keyof ReturnType<typeof requestInstruments>> {
+  return {
+    up: new Gauge({
+      name: "fula_dependency_up",
+      help: "1 where the dependency's readiness check is ok or degraded, 0 where it failed.",
+      labelNames: ["dependency"],
+      registers,
+    }),
+    latency: new Gauge({
+      name: "fula_dependency_latency_seconds",
+      help: "How long the dependency's last readiness check took.",
+      labelNames: ["dependency"],
+      registers,
+    }),
+    ready: new Gauge({ name: "fula_ready", help: "1 where /readyz answers 200, else 0.", registers }),
+    pins: new Gauge({ name: "fula_pins", help: "Pins in the pinset.", registers }),
+    diskFree: new Gauge({
+      name: "fula_disk_free_bytes",
+      help: "Free bytes of the file system that holds the base directory.",
+      registers,
+    }),
+    snapshotAge: new Gauge({
+      name: "fula_snapshot_age_seconds",
+      help: "Age of the last good snapshot; absent where there is none.",
+      registers,
+    }),
+    jobSuccess: new Gauge({
+      name: "fula_job_last_success_timestamp_seconds",
+      help: "Unix time of a job's last success; absent where it never succeeded.",
+      labelNames: ["job"],
+      registers,
+    }),
+  };
+}
+
+function setOrDrop(gauge: Gauge, value: number | null): void {
+  if (value === null) gauge.remove();
+  else gauge.set(value);
+}
+
+function applyFacts(instruments: Instruments, facts: ScrapeFacts): void {
+  for (const { name, state, latencyMs } of facts.health.checks) {
+    instruments.up.set({ dependency: name }, state === "failed" ? 0 : 1);
+    instruments.latency.set({ dependency: name }, latencyMs / 1_000);
+  }
+  instruments.ready.set(facts.health.status === "unready" ? 0 : 1);
+  setOrDrop(instruments.pins, facts.pins);
+  setOrDrop(instruments.diskFree, facts.diskFreeBytes);
+  setOrDrop(instruments.snapshotAge, facts.snapshotAgeSeconds);
+  instruments.jobSuccess.reset();
+  for (const [job, seconds] of facts.jobSuccess) instruments.jobSuccess.set({ job }, seconds);
+}
+
+function labelsOf(observation: RequestObservation): { listener: string; method: string; status_class: string } {
+  const { listener, method, status } = observation;
+  return {
+    listener,
+    method: KNOWN_METHODS.has(method) ? method : "OTHER",
+    status_class: `${Math.floor(status / 100)}xx`,
+  };
+}
+
+/** Makes the metrics of one server, in a registry of its own. */
+export function createMetrics(build: { readonly version: string; readonly nodeVersion: string }): Metrics {
+  const registry = new Registry();
+  const registers = [registry];
+  collectDefaultMetrics({ register: registry, prefix: "fula_" });
+  new Gauge({
+    name: "fula_build_info",
+    help: "Always 1; the labels tell what runs.",
+    labelNames: ["version", "node_version"],
+    registers,
+  }).set({ version: build.version, node_version: build.nodeVersion }, 1);
+  const instruments: Instruments = { ...requestInstruments(registers), ...stateInstruments(registers) };
+  return {
+    contentType: registry.contentType,
+    names: () => registry.getMetricsAsArray().map(({ name }) => name),
+    describe: () =>
+      registry.getMetricsAsArray().map(({ name, type, help }) => ({ name, type: String(type), help })),
+    requestStarted: (listener) => {
+      instruments.inFlight.inc({ listener });
+    },
+    requestFinished: (observation) => {
+      const { listener, durationMs, receivedBytes, sentBytes } = observation;
+      const labels = labelsOf(observation);
+      instruments.inFlight.dec({ listener });
+      instruments.requests.inc(labels);
+      instruments.duration.observe(labels, durationMs / 1_000);
+      instruments.received.inc({ listener }, receivedBytes);
+      instruments.sent.inc({ listener }, sentBytes);
+    },
+    refused: (code) => {
+      instruments.errors.inc({ code });
+    },
+    render: async (facts) => {
+      applyFacts(instruments, facts);
+      return await registry.metrics();
+    },
+  };
+}
