@@ -1,11 +1,11 @@
 import { constants, statSync } from "node:fs";
 import { access, link, open, rename, rm, stat } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
+import { dirname } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { pathToFileURL } from "node:url";
 import type { Clock } from "../kernel/clock.ts";
 import { FulaError, systemErrorCode } from "../kernel/errors.ts";
-import { ensureDir, explainWriteError, fsyncDir, SECRET_FILE_MODE } from "../kernel/files.ts";
+import { ensureDir, explainWriteError, fsyncDir, SECRET_FILE_MODE, tempPathFor } from "../kernel/files.ts";
 import { acquireLock, type ProcessLock, tryLock } from "../kernel/lock.ts";
 import { retry } from "../kernel/retry.ts";
 
@@ -218,7 +218,7 @@ export async function createPinDatabase(dbFile: string, clusterId: string, clock
 }
 
 async function buildPinDatabase(dbFile: string, clusterId: string, clock: Clock): Promise<void> {
-  const temp = join(dirname(dbFile), `.${basename(dbFile)}.${process.pid}.tmp`);
+  const temp = tempPathFor(dbFile);
   try {
     await rm(temp, { force: true });
     await (await open(temp, "wx", SECRET_FILE_MODE)).close();

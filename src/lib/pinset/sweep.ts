@@ -281,15 +281,20 @@ async function recoverAndLookAgain(
     if (judged === null) gone += 1;
     else if (judged.verdict === "ok") recovered += 1;
     // What is well again keeps its row for the moment: `settle` tells the log and forgets it.
-    findings.note(
-      finding.cid,
-      finding.name,
-      judged ?? { ...finding, verdict: "ok", reason: "it is no longer pinned" },
-      nowMs,
-    );
+    findings.note(finding.cid, finding.name, judged === null ? goneFrom(finding) : withBoth(judged, finding), nowMs);
   }
   findings.commit();
   return { recovered, gone };
+}
+
+function goneFrom(finding: Finding): JudgedPin {
+  return { ...finding, verdict: "ok", reason: "it is no longer pinned" };
+}
+
+/** Keeps what was seen first beside what is seen now: a block that was found rotten is missing when it is looked for again. */
+function withBoth(judged: JudgedPin, { reason }: Finding): JudgedPin {
+  if (judged.reason === "" || judged.reason === reason) return judged;
+  return { ...judged, reason: `${judged.reason}; before the repair: ${reason}` };
 }
 
 async function* asStream<T>(items: Iterable<T>): AsyncGenerator<T> {

@@ -78,11 +78,11 @@ export async function runRestore(
   options: RestoreRunOptions,
   deps: RestoreRunDeps,
 ): Promise<RestoreReport> {
-  const { choice, plan, report } = await planIt(loaded, options, deps);
-  if (options.dryRun) return report;
+  if (options.dryRun) return (await planIt(loaded, options, deps)).report;
   const { paths } = loaded;
   const lock = await acquireLock(join(paths.locksDir, "restore.lock"), "restore", deps.clock);
   try {
+    const { choice, plan } = await planIt(loaded, options, deps);
     await deps.approve(plan, choice);
     // Only now: a lost pinset file must not become an empty one because a snapshot turned out to be bad.
     await using cluster = await openPinCluster(loaded, { clock: deps.clock, create: true });
