@@ -40,7 +40,8 @@ function tlsOf(params: URLSearchParams): { readonly tls?: TlsMode } {
  * @throws FulaError FULA_DATABASE_URL
  */
 export function parseDatabaseUrl(text: string): UrlOptions {
-  const url = URL.parse(text);
+  // libpq lets the host be empty before `?host=/socket/dir`; the URL standard does not.
+  const url = URL.parse(text.replace(/^([a-z]+:\/\/[^/?#]*@)\//, "$1127.0.0.1/"));
   if (url === null || !["postgresql:", "postgres:"].includes(url.protocol)) {
     return refuseUrl("The database URL is not of the form postgresql://user@host/database.");
   }
@@ -53,7 +54,7 @@ export function parseDatabaseUrl(text: string): UrlOptions {
   if (database === "" || database.includes("/")) refuseUrl("The database URL names no database.");
   const password = decode(url.password, "password");
   return {
-    host: host === "" ? "127.0.0.1" : host,
+    host,
     port: url.port === "" ? 5432 : Number(url.port),
     database,
     user,

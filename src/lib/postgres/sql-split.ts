@@ -100,19 +100,17 @@ export function splitStatements(sql: string): readonly SqlStatement[] {
   return statements;
 }
 
-/** A statement without comments, whitespace folded to one space: for recognising what it is, never for running it. */
+/** A statement without comments, with single spaces outside quotes: for recognising what it is, never for running it. */
 export function normalizeStatement(text: string): string {
   let out = "";
   for (let at = 0; at < text.length; ) {
     const next = skipOpaque(text, at);
-    if (next === at) {
-      out += text[at] ?? "";
-      at += 1;
-    } else {
-      const isComment = text[at] === "-" || text[at] === "/";
-      out += isComment ? " " : text.slice(at, next);
-      at = next;
-    }
+    const char = text[at] ?? "";
+    const isComment = next > at && (char === "-" || char === "/");
+    if (next > at && !isComment) out += text.slice(at, next);
+    else if (!isComment && !SPACE.test(char)) out += char;
+    else if (out !== "" && !out.endsWith(" ")) out += " ";
+    at = Math.max(next, at + 1);
   }
-  return out.replaceAll(/\s+/g, " ").trim();
+  return out.trimEnd();
 }
