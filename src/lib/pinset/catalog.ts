@@ -46,7 +46,7 @@ export async function listSnapshots(dir: string, deps: CatalogDeps): Promise<rea
     const entry = await readEntry(snapshotFiles(dir, name), deps);
     if (entry !== null) entries.push(entry);
   }
-  return entries.toSorted(newestFirst);
+  return newestFirst(entries);
 }
 
 /**
@@ -139,6 +139,18 @@ async function sizeOf(path: string): Promise<number | null> {
   }
 }
 
-function newestFirst(a: SnapshotEntry, b: SnapshotEntry): number {
-  return b.timeMs - a.timeMs || (b.manifest?.sequence ?? 0) - (a.manifest?.sequence ?? 0) || (a.name < b.name ? 1 : -1);
+/**
+ * By time; but good ones among each other by sequence, because a clock that once was wrong must not make an old
+ * snapshot the newest.
+ */
+function newestFirst(entries: readonly SnapshotEntry[]): readonly SnapshotEntry[] {
+  const bySequence = entries
+    .filter(({ good }) => good)
+    .toSorted((a, b) => (b.manifest?.sequence ?? 0) - (a.manifest?.sequence ?? 0) || byTime(a, b))
+    .values();
+  return entries.toSorted(byTime).map((entry) => (entry.good ? (bySequence.next().value ?? entry) : entry));
+}
+
+function byTime(a: SnapshotEntry, b: SnapshotEntry): number {
+  return b.timeMs - a.timeMs || (a.name < b.name ? 1 : -1);
 }

@@ -63,7 +63,7 @@ export class RecordCheck {
     const end = text.lastIndexOf("\n") + 1;
     this.#checkLines(text, end);
     this.#carry = text.slice(end);
-    if (this.#carry.length > RECORD_BYTES_MAX) this.#loseTrack();
+    if (this.#carry.length >= RECORD_BYTES_MAX) this.#loseTrack();
   }
 
   /** Tells what was wrong, once the stream has ended. */
@@ -88,7 +88,8 @@ export class RecordCheck {
       const match = isAllUtf8 ? RECORD.exec(text) : null;
       const cid = match?.[1];
       const metadata = match?.[2];
-      if (cid !== undefined && metadata !== undefined && isCanonicalMap(metadata)) {
+      const isShort = RECORD.lastIndex - start <= RECORD_BYTES_MAX;
+      if (cid !== undefined && metadata !== undefined && isShort && isCanonicalMap(metadata)) {
         this.#pass(cid);
         start = RECORD.lastIndex;
         continue;
