@@ -135,7 +135,11 @@ export const SETTINGS_TREE = {
   },
   server: {
     host: listenHost({ description: "Address that /healthz, /readyz and /metrics listen on.", default: "127.0.0.1" }),
-    port: integer({ description: "Port of /healthz, /readyz and /metrics.", default: 9010 }, 1, 65_535),
+    port: integer(
+      { description: "Port of /healthz, /readyz and /metrics; 0 takes any free one.", default: 9010 },
+      0,
+      65_535,
+    ),
     logLevel: oneOf({ description: "Least important log lines that are written.", default: "info" }, [
       "debug",
       "info",
@@ -150,7 +154,11 @@ export const SETTINGS_TREE = {
       default: "127.0.0.1",
       env: ["FULA_HOST"],
     }),
-    port: integer({ description: "Port of the S3 gateway.", default: 9000, env: ["FULA_PORT"] }, 1, 65_535),
+    port: integer(
+      { description: "Port of the S3 gateway; 0 takes any free one.", default: 9000, env: ["FULA_PORT"] },
+      0,
+      65_535,
+    ),
     maxObjectBytes: bytes(
       {
         description: "Largest object that a PUT may carry.",

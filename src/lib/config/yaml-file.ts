@@ -1,4 +1,14 @@
-import { isMap, isScalar, LineCounter, type Pair, parseDocument, type Document, type YAMLMap } from "yaml";
+import {
+  type Document,
+  isMap,
+  isScalar,
+  isSeq,
+  LineCounter,
+  type Pair,
+  parseDocument,
+  visit,
+  type YAMLMap,
+} from "yaml";
 import { nearest } from "../kernel/nearest.ts";
 import { type ConfigProblem, describeValue, problem } from "./problems.ts";
 import { SECRETS, SETTINGS, settingOf } from "./schema.ts";
@@ -129,7 +139,7 @@ function visitPair(pair: Pair, prefix: string, reading: Reading): void {
   } else if (isMap(node)) {
     visitMap(node, `${key}.`, reading);
   } else {
-    const observed = describeValue(isScalar(node) ? node.value : node);
+    const observed = describeValue(isScalar(node) ? node.value : isSeq(node) ? [] : node);
     problems.push(
       problem(
         "FULA_CONFIG_INVALID",
@@ -159,6 +169,14 @@ export function parseSettingsFile(text: string, path: string): SettingsFile {
       `${at(path, line, col)} is not valid YAML: ${error.message}.`,
       HINTS[error.code] ?? DEFAULT_HINT,
     );
+  });
+  visit(doc, {
+    // An alias would let one line change several settings, and a cut-off file point at nothing.
+    Alias: (_, { range, source }) => {
+      const { line, col } = lines.linePos(range?.[0] ?? 0);
+      const message = `${at(path, line, col)} uses the alias *${source}, which settings cannot have.`;
+      problems.push(problem("FULA_CONFIG_SYNTAX", path, message, "write the value out."));
+    },
   });
   const reading: Reading = { path, doc, lines, entries: new Map(), problems };
   if (problems.length > 0) return reading;
