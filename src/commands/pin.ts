@@ -32,14 +32,12 @@ const pinListCommand = defineCommand<{ readonly name?: string }>({
   options: [{ flags: "--name <prefix>", description: "only pins whose name begins with this text" }],
   run: async (context, { name: prefix = "" }) => {
     const { printableLine } = await import("../lib/terminal/printable.ts");
-    const { waitForDrain } = await import("../lib/terminal/drain.ts");
     const { out, signal } = context;
     await withPins(context, async (cluster) => {
       let listed = 0;
       for await (const pin of cluster.pins(signal)) {
         if (!pin.name.startsWith(prefix)) continue;
-        out.record(pin, () => printableLine(pinLine(pin)).trimEnd());
-        await waitForDrain(out.stdout, signal);
+        await out.recordSlowly(pin, () => printableLine(pinLine(pin)).trimEnd());
         listed += 1;
       }
       out.note(listed === 1 ? "1 pin" : `${listed} pins`);

@@ -4,11 +4,11 @@ import { parseCid } from "../../src/lib/blocks/cid.ts";
 import { type LocalBlockStore, openLocalBlockStore } from "../../src/lib/blocks/local.ts";
 import { type LocalCluster, openLocalCluster } from "../../src/lib/cluster/local.ts";
 import type { Pin } from "../../src/lib/cluster/pins.ts";
-import { makePin } from "../../src/lib/cluster/pins.ts";
 import { systemClock } from "../../src/lib/kernel/clock.ts";
 import { type SnapshotReport, takeSnapshot } from "../../src/lib/pinset/snapshot.ts";
 import { embeddedPeerId } from "../../src/lib/stack/pinset.ts";
-import { collect, rawBytes, rawCid } from "./pins.ts";
+import { blockPin } from "./pin-of-block.ts";
+import { collect, rawBytes } from "./pins.ts";
 import { tempDir } from "./temp-dir.ts";
 
 const CLUSTER_ID = "0b9a5f0e-0000-4000-8000-000000000001";
@@ -23,16 +23,6 @@ export interface PinsetBox {
   withPins<T>(use: (cluster: LocalCluster, blocks: LocalBlockStore) => Promise<T>): Promise<T>;
   pins(): Promise<readonly Pin[]>;
   snapshot(): Promise<SnapshotReport>;
-}
-
-/** The pin of a block that `storeBlocks` stores: number in, the same pin out. */
-export function blockPin(number: number): Pin {
-  return makePin(rawCid(`box ${number}`).toString(), "2026-01-01T00:00:00Z", {
-    name: `object-${number}`,
-    metadata: { number: String(number) },
-    replication_factor_min: number % 2 === 0 ? -1 : 1,
-    replication_factor_max: number % 2 === 0 ? -1 : 1,
-  });
 }
 
 /** Makes a box with `count` pins whose blocks are there; removed when the test is over. */

@@ -2,7 +2,8 @@ import { mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { runCliForTest } from "../../support/cli.ts";
-import { blockPin, makePinsetBox } from "../../support/pinset-box.ts";
+import { blockPin } from "../../support/pin-of-block.ts";
+import { makePinsetBox } from "../../support/pinset-box.ts";
 import { rawBytes, rawCid } from "../../support/pins.ts";
 import { tempDir } from "../../support/temp-dir.ts";
 

@@ -7,7 +7,8 @@ import { systemClock } from "../../../src/lib/kernel/clock.ts";
 import { acquireLock } from "../../../src/lib/kernel/lock.ts";
 import type { RestoreReport } from "../../../src/lib/stack/restore-run.ts";
 import { type CliRun, runCliForTest } from "../../support/cli.ts";
-import { blockPin, makePinsetBox, type PinsetBox } from "../../support/pinset-box.ts";
+import { blockPin } from "../../support/pin-of-block.ts";
+import { makePinsetBox, type PinsetBox } from "../../support/pinset-box.ts";
 import { rawBytes } from "../../support/pins.ts";
 
 async function restore(box: PinsetBox, ...options: readonly string[]): Promise<CliRun> {

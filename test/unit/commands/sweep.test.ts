@@ -7,7 +7,8 @@ import { systemClock } from "../../../src/lib/kernel/clock.ts";
 import { acquireLock } from "../../../src/lib/kernel/lock.ts";
 import { readSweepReport } from "../../../src/lib/pinset/sweep-report.ts";
 import { type CliRun, runCliForTest } from "../../support/cli.ts";
-import { blockPin, makePinsetBox, type PinsetBox } from "../../support/pinset-box.ts";
+import { blockPin } from "../../support/pin-of-block.ts";
+import { makePinsetBox, type PinsetBox } from "../../support/pinset-box.ts";
 
 async function sweep(box: PinsetBox, ...options: readonly string[]): Promise<CliRun> {
   return runCliForTest(["sweep", ...options], { baseDir: box.baseDir });
