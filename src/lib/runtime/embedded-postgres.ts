@@ -117,6 +117,8 @@ async function open(options: EmbeddedPostgresOptions, plan: PostgresUserPlan): P
   if (created) log.info("postgres.user_created", { user: user.name, uid: user.uid });
   const place = clusterPlace(stateDir);
   await openPassage([baseDir, stateDir, place.root], user);
+  // Once more, for parents of the base directory that were only made now.
+  await assertReachable(baseDir, user);
   const server = await bringUp({
     place,
     user,
