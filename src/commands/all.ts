@@ -4,6 +4,7 @@ import { joinCommand } from "./join.ts";
 import { migrateCommand } from "./migrate.ts";
 import { pinCommand } from "./pin.ts";
 import { restoreCommand } from "./restore.ts";
+import { serveCommand } from "./serve.ts";
 import { snapshotCommand } from "./snapshot.ts";
 import { startCommand } from "./start.ts";
 import { statusCommand } from "./status.ts";
@@ -16,6 +17,7 @@ import type { CommandSpec } from "../lib/terminal/command.ts";
 export const COMMANDS: readonly CommandSpec[] = [
   joinCommand,
   statusCommand,
+  serveCommand,
   startCommand,
   stopCommand,
   migrateCommand,

@@ -62,8 +62,3 @@ export function createJsonLog(options: JsonLogOptions): Log {
     ),
   );
 }
-
-/** A destination on a file descriptor that loses no line when the process ends: each write is done when it returns. */
-export function descriptorDestination(descriptor: number): DestinationStream {
-  return pino.destination({ dest: descriptor, sync: true });
-}

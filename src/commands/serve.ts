@@ -1,0 +1,34 @@
+import { defineCommand } from "../lib/terminal/command.ts";
+
+export const serveCommand = defineCommand({
+  name: "serve",
+  summary: "run this master in the foreground",
+  description:
+    "Runs this master in the foreground, for a service manager or a container: the S3 gateway, and beside it /healthz, " +
+    "/readyz and /metrics. Starts the embedded PostgreSQL where the settings ask for it. Writes its log to stdout, one " +
+    "JSON object a line. SIGTERM or Ctrl-C finishes the requests in flight (at most server.shutdownTimeout) and ends " +
+    "with 0; a second one ends at once. Changes nothing but what its clients ask for.",
+  examples: [
+    { command: "fula-master serve", explains: "Runs until it is told to stop." },
+    { command: "fula-master start", explains: "Runs it in the background instead, and waits until it is ready." },
+  ],
+  run: async ({ globals, env, cwd, out, clock, random, signal }) => {
+    const { loadConfig } = await import("../lib/config/load.ts");
+    const { createJsonLog } = await import("../lib/server/json-log.ts");
+    const { startServer } = await import("../lib/server/start.ts");
+    const loaded = await loadConfig({ globals, env, cwd });
+    const log = createJsonLog({
+      level: loaded.config.server.logLevel,
+      base: { node: loaded.config.node.name },
+      destination: { write: (line) => out.stdout.write(line) },
+    });
+    await using server = await startServer(loaded, { clock, random, log, signal });
+    out.note(`S3 is at ${server.endpoints.gateway}, /readyz and /metrics at ${server.endpoints.ops}.`);
+    await new Promise<void>((resolve) => {
+      if (signal.aborted) resolve();
+      signal.addEventListener("abort", () => {
+        resolve();
+      });
+    });
+  },
+});

@@ -1,0 +1,211 @@
+import { join } from "node:path";
+import { openLocalBlockStore } from "../blocks/local.ts";
+import type { LoadedConfig } from "../config/load.ts";
+import { createGateway, type Gateway } from "../gateway/gateway.ts";
+import { assertSealerFits, createKeyUsage, findAccessKey, type KeyUsage } from "../identity/key-table.ts";
+import { createSecretSealer } from "../identity/sealed-secret.ts";
+import type { Clock } from "../kernel/clock.ts";
+import { FulaError, messageOf } from "../kernel/errors.ts";
+import { acquireLock } from "../kernel/lock.ts";
+import type { Log } from "../kernel/log.ts";
+import { toolVersion } from "../kernel/project.ts";
+import { keepLogBounded } from "../runtime/log-files.ts";
+import { removeDaemonFile, writeDaemonFile } from "../stack/daemon-file.ts";
+import { type Ledger, openLedger } from "../stack/ledger.ts";
+import { openPinCluster } from "../stack/pinset.ts";
+import { createGatewayListener } from "./gateway-listener.ts";
+import { healthChecks } from "./health-checks.ts";
+import { createHealth, type Health } from "./health.ts";
+import { createMetrics } from "./metrics.ts";
+import { createOpsListener } from "./ops-listener.ts";
+import { assertPortsFree, listen, type ListenAddress, listenerUrl } from "./ports.ts";
+import { createReadiness, type Readiness } from "./readiness.ts";
+import type { RunningServer, ServerDeps } from "./running-server.ts";
+import { assertSchemaCurrent } from "./schema-check.ts";
+import { gatherScrapeFacts } from "./scrape.ts";
+import { repeat } from "./repeat.ts";
+
+/** How often unpins that could not be settled at once are tried again. */
+const UNPIN_INTERVAL_MS = 60_000;
+
+interface Addresses {
+  readonly ops: ListenAddress;
+  readonly gateway: ListenAddress;
+}
+
+function addressesOf({ config }: LoadedConfig): Addresses {
+  return {
+    ops: { ...pick(config.server), setting: "server" },
+    gateway: { ...pick(config.gateway), setting: "gateway" },
+  };
+}
+
+function pick({ host, port }: { readonly host: string; readonly port: number }): { host: string; port: number } {
+  return { host, port };
+}
+
+function requireClusterId({ config }: LoadedConfig): string {
+  const { clusterId } = config.node;
+  if (clusterId !== null) return clusterId;
+  throw new FulaError("FULA_NOT_JOINED", "There is no master to serve: the settings name no node.clusterId.", {
+    hint: "fula-master join --runtime embedded sets this box up; or give --base-dir if the master lives elsewhere.",
+  });
+}
+
+/** What is open while the server runs; the stack of the caller closes it. */
+interface OpenParts {
+  readonly ledger: Ledger;
+  readonly gateway: Gateway;
+  readonly health: Health;
+  readonly usage: KeyUsage;
+}
+
+async function openParts(loaded: LoadedConfig, deps: ServerDeps, opened: AsyncDisposableStack): Promise<OpenParts> {
+  const { config, paths, secrets } = loaded;
+  const { clock, random, log, signal } = deps;
+  const clusterId = requireClusterId(loaded);
+  const sealer = createSecretSealer(secrets.encryptionKey);
+  const ledger = opened.use(
+    await openLedger(loaded, { clock, random, log, part: "serve", supervise: true, ...(signal && { signal }) }),
+  );
+  const schema = await assertSchemaCurrent(ledger.pool);
+  await assertSealerFits(ledger.pool, sealer);
+  const blocks = await openLocalBlockStore(paths.blocksDir);
+  const pins = opened.use(await openPinCluster(loaded, { clock, blocks }));
+  const usage = createKeyUsage(ledger.pool, clock, (error) => {
+    log.warn("key.usage.not_noted", { message: messageOf(error) });
+  });
+  opened.defer(async () => await usage.settle());
+  const { pool, serverState } = ledger;
+  const { maxAge: maxAgeMs, trustedKeys } = config.snapshot;
+  const snapshots = { dir: paths.snapshotsDir, keysDir: paths.keysDir, trustedKeys, clusterId, maxAgeMs };
+  const checks = healthChecks({ pool, serverState, blocks, pins, snapshots, diskPath: paths.stateDir, clock, random });
+  const gateway = createGateway({
+    pool,
+    blocks,
+    pins,
+    findKey: async (keyId) => await findAccessKey(pool, sealer, keyId),
+    onKeyUsed: (keyId) => {
+      usage.used(keyId);
+    },
+    region: config.gateway.region,
+    maxObjectBytes: config.gateway.maxObjectBytes,
+    clock,
+    random,
+    log,
+  });
+  log.info("serve.opened", { ledger: `${ledger.host}:${ledger.port}`, schema, clusterId });
+  return { ledger, gateway, health: createHealth(checks, clock), usage };
+}
+
+async function listenForOps(
+  loaded: LoadedConfig,
+  deps: ServerDeps,
+  parts: { readonly health: Health; readonly readiness: Readiness; readonly metrics: ReturnType<typeof createMetrics> },
+  opened: AsyncDisposableStack,
+): Promise<void> {
+  const { clock, log } = deps;
+  const { health, readiness, metrics } = parts;
+  const app = createOpsListener({
+    metrics,
+    version: toolVersion(),
+    clock,
+    log,
+    readiness: async () => await readiness.report(),
+    renderMetrics: async () =>
+      await metrics.render(await gatherScrapeFacts(health, { sweepReportFile: loaded.paths.sweepReportFile, clock })),
+  });
+  opened.defer(async () => {
+    await app.close();
+  });
+  await app.ready();
+  await listen(app.server, addressesOf(loaded).ops);
+}
+
+async function listenForClients(
+  loaded: LoadedConfig,
+  deps: ServerDeps,
+  parts: { readonly gateway: Gateway; readonly metrics: ReturnType<typeof createMetrics> },
+  opened: AsyncDisposableStack,
+): Promise<void> {
+  const { clock, log } = deps;
+  const { server, drain } = createGatewayListener({ ...parts, clock, log });
+  const timeoutMs = loaded.config.server.shutdownTimeout;
+  opened.defer(async () => {
+    const cut = await drain.end(timeoutMs);
+    if (cut > 0) log.warn("serve.requests_cut", { requests: cut, timeoutMs });
+  });
+  await listen(server, addressesOf(loaded).gateway);
+}
+
+function settleUnpinsNowAndThen(gateway: Gateway, clock: Clock, log: Log): AsyncDisposable {
+  return repeat({ intervalMs: UNPIN_INTERVAL_MS, clock }, async () => {
+    try {
+      const settled = await gateway.settleUnpins();
+      if (settled > 0) log.info("gateway.unpins.settled", { settled });
+    } catch (error) {
+      log.warn("gateway.unpins.failed", { message: messageOf(error) });
+    }
+  });
+}
+
+async function startInto(loaded: LoadedConfig, deps: ServerDeps, opened: AsyncDisposableStack): Promise<Readiness> {
+  const { paths, config } = loaded;
+  const { clock, log } = deps;
+  const addresses = addressesOf(loaded);
+  opened.use(await acquireLock(join(paths.locksDir, "serve.lock"), "serve", clock));
+  await assertPortsFree([addresses.ops, addresses.gateway]);
+  await writeDaemonFile(paths.servePidFile, clock);
+  opened.defer(async () => {
+    await removeDaemonFile(paths.servePidFile);
+  });
+  opened.use(
+    keepLogBounded(paths.serveLogFile, (error) => {
+      log.warn("serve.log_rotation_failed", { message: messageOf(error) });
+    }),
+  );
+  const { gateway, health } = await openParts(loaded, deps, opened);
+  const version = toolVersion();
+  const readiness = createReadiness(health, { version, node: config.node.name, clock });
+  const metrics = createMetrics({ version, nodeVersion: process.version });
+  // Closed in the opposite order: clients first, so that /readyz and /metrics answer until the last request is out.
+  await listenForOps(loaded, deps, { health, readiness, metrics }, opened);
+  opened.use(settleUnpinsNowAndThen(gateway, clock, log));
+  await listenForClients(loaded, deps, { gateway, metrics }, opened);
+  opened.defer(() => {
+    readiness.stop();
+  });
+  return readiness;
+}
+
+/**
+ * Starts everything that `serve` is: takes the lock of the base directory, checks the ports, opens the ledger (an
+ * embedded PostgreSQL is started and kept alive), checks its schema, opens blocks and pinset, and listens. What was
+ * opened is closed again where a later step fails.
+ * @throws FulaError FULA_LOCKED, FULA_PORT_IN_USE, FULA_LISTEN_FAILED, FULA_NOT_JOINED, FULA_SCHEMA_BEHIND,
+ *   FULA_SCHEMA_NEWER, FULA_ENCRYPTION_KEY_INVALID, FULA_ENCRYPTION_KEY_WRONG, and what opening the ledger, the block
+ *   store and the pinset throws
+ */
+export async function startServer(loaded: LoadedConfig, deps: ServerDeps): Promise<RunningServer> {
+  const opened = new AsyncDisposableStack();
+  try {
+    await startInto(loaded, deps, opened);
+  } catch (error) {
+    await opened.disposeAsync();
+    throw error;
+  }
+  const { ops, gateway } = addressesOf(loaded);
+  const endpoints = { ops: listenerUrl(ops), gateway: listenerUrl(gateway) };
+  deps.log.info("serve.started", { ...endpoints, version: toolVersion(), pid: process.pid });
+  let closing: Promise<void> | null = null;
+  const closeOnce = async (): Promise<void> => {
+    deps.log.info("serve.stopping");
+    await opened.disposeAsync();
+    deps.log.info("serve.stopped");
+  };
+  const close = async (): Promise<void> => {
+    closing ??= closeOnce();
+    await closing;
+  };
+  return { endpoints, close, [Symbol.asyncDispose]: close };
+}
