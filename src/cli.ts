@@ -102,7 +102,7 @@ export async function runCli(
   let exitCode: number = EXIT.done;
   const run: CommandRunner = async (spec, options, args) => {
     const globals = globalsOf(options);
-    const out = new Output(environment, { ...globals, env });
+    const out = new Output(environment, { ...globals, env, signal });
     try {
       const context = { globals, out, env, cwd, clock: systemClock, random: systemRandom, signal, commands };
       // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- each command declares the options that Commander parses for it

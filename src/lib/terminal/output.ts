@@ -1,4 +1,4 @@
-import { createInterface } from "node:readline/promises";
+import { createInterface } from "node:readline";
 import type { Readable, Writable } from "node:stream";
 import { Chalk, type ChalkInstance } from "chalk";
 import { FulaError } from "../kernel/errors.ts";
@@ -19,6 +19,8 @@ export interface OutputOptions {
   readonly quiet: boolean;
   readonly verbose: boolean;
   readonly env: Readonly<Record<string, string | undefined>>;
+  /** Ends a question that nobody has answered yet. */
+  readonly signal?: AbortSignal;
 }
 
 /** Thrown when whoever reads our stdout has closed it, as `head` does; ends the run quietly. */
@@ -39,9 +41,11 @@ export class Output {
   /** Styles for text on stderr. */
   readonly errorStyle: ChalkInstance;
   readonly #streams: TerminalStreams;
+  readonly #signal: AbortSignal | undefined;
 
   constructor(streams: TerminalStreams, options: OutputOptions) {
     this.#streams = streams;
+    this.#signal = options.signal;
     this.json = options.json;
     this.quiet = options.quiet;
     this.verbose = options.verbose;
@@ -126,7 +130,7 @@ export class Output {
 
   /**
    * Asks before something is destroyed.
-   * @throws FulaError FULA_CONFIRMATION_REQUIRED when nobody can be asked, or the answer is not yes.
+   * @throws FulaError FULA_CONFIRMATION_REQUIRED when nobody can be asked, or the answer is not yes; FULA_INTERRUPTED on Ctrl-C
    */
   async confirm(question: string, assumeYes: boolean): Promise<void> {
     if (assumeYes) return;
@@ -135,13 +139,25 @@ export class Output {
         hint: "add --yes if you mean it, or --dry-run to see what would be done.",
       });
     }
+    const answer = await this.#ask(question);
+    if (/^y(es)?$/i.test(answer.trim())) return;
+    throw new FulaError("FULA_CONFIRMATION_REQUIRED", `${question} The answer was not yes; nothing was changed.`);
+  }
+
+  /** The line that is typed, or nothing at the end of input (Ctrl-D). @throws FulaError FULA_INTERRUPTED on Ctrl-C */
+  async #ask(question: string): Promise<string> {
     const prompt = createInterface({ input: this.#streams.stdin, output: this.#streams.stderr });
+    const interrupted = new FulaError("FULA_INTERRUPTED", `${question} There was no answer; nothing was changed.`);
     try {
-      const answer = await prompt.question(`${question} [y/N] `);
-      if (/^y(es)?$/i.test(answer.trim())) return;
+      return await new Promise<string>((resolve, reject) => {
+        // While a line is read, the terminal gives Ctrl-C to us as a key and sends no signal.
+        prompt.on("SIGINT", () => reject(interrupted));
+        prompt.on("close", () => resolve(""));
+        this.#signal?.addEventListener("abort", () => reject(interrupted), { once: true });
+        prompt.question(`${question} [y/N] `, resolve);
+      });
     } finally {
       prompt.close();
     }
-    throw new FulaError("FULA_CONFIRMATION_REQUIRED", `${question} The answer was not yes; nothing was changed.`);
   }
 }

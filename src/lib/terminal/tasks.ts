@@ -72,6 +72,8 @@ async function runLive(out: Output, tasks: readonly Task[]): Promise<void> {
       exitOnError: true,
       // Ctrl-C aborts the run's signal; listr2 would end the process in the middle of a step.
       registerSignalListeners: false,
+      // listr2 looks at process.stdout; the list is shown on stderr, whatever stdout is.
+      forceTTY: true,
       rendererOptions: {
         logger: new ListrLogger<LogLevels>({
           processOutput: new ProcessOutput(stream, stream, { leaveEmptyLine: false }),
