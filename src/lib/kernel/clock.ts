@@ -15,7 +15,13 @@ export const systemClock: Clock = {
   nowMs: () => Date.now(),
   monotonicMs: () => performance.now(),
   sleep: async (ms, signal) => {
-    await sleepTimer(ms, undefined, signal === undefined ? {} : { signal });
+    try {
+      await sleepTimer(ms, undefined, signal === undefined ? {} : { signal });
+    } catch (error) {
+      // Node.js wraps the signal's reason in an AbortError of its own.
+      signal?.throwIfAborted();
+      throw error;
+    }
   },
 };
 

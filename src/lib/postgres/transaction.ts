@@ -1,6 +1,6 @@
 import type { Pool, PoolClient } from "pg";
 import { type Clock, systemClock } from "../kernel/clock.ts";
-import { FulaError } from "../kernel/errors.ts";
+import { FulaError, isFulaError } from "../kernel/errors.ts";
 import { type Random, systemRandom } from "../kernel/random.ts";
 import { explainDatabaseError, formatTarget, isConnectionLoss, sqlStateOf, targetOf } from "./database-errors.ts";
 
@@ -32,6 +32,8 @@ export const RETRY_DELAYS_MS: Readonly<Record<string, readonly number[]>> = {
   "57P01": [250, 1_000, 2_000],
   "57P02": [250, 1_000, 2_000],
   "57P03": [250, 1_000, 2_000],
+  // connection_failure: what we call a connection that was lost before the commit was sent, where no server says why.
+  "08006": [250, 1_000, 2_000],
 };
 
 function beginStatement({ isolation, readOnly }: TransactionOptions): string {
@@ -55,12 +57,21 @@ async function commit(pool: Pool, client: PoolClient): Promise<void> {
   }
 }
 
+/** A server that cannot be reached at all is told at once; only one that answers "not yet" is worth another attempt. */
+async function connect(pool: Pool): Promise<PoolClient> {
+  try {
+    return await pool.connect();
+  } catch (error) {
+    throw sqlStateOf(error) === null ? explainDatabaseError(error, targetOf(pool)) : error;
+  }
+}
+
 async function runOnce<T>(
   pool: Pool,
   use: (client: TransactionClient) => Promise<T>,
   options: TransactionOptions,
 ): Promise<T> {
-  const client = await pool.connect();
+  const client = await connect(pool);
   let broken = true;
   try {
     await client.query(beginStatement(options));
@@ -70,7 +81,7 @@ async function runOnce<T>(
       broken = false;
       return result;
     } catch (error) {
-      if (!isConnectionLoss(error) && !(error instanceof FulaError && error.code === "FULA_COMMIT_UNKNOWN")) {
+      if (!isConnectionLoss(error) && !isFulaError(error, "FULA_COMMIT_UNKNOWN")) {
         await client.query("rollback");
         broken = false;
       }
@@ -99,7 +110,8 @@ export async function withTransaction<T>(
     try {
       return await runOnce(pool, use, options);
     } catch (error) {
-      const delayMs = RETRY_DELAYS_MS[sqlStateOf(error) ?? ""]?.[attempt];
+      const state = sqlStateOf(error) ?? (isConnectionLoss(error) ? "08006" : "");
+      const delayMs = RETRY_DELAYS_MS[state]?.[attempt];
       if (delayMs === undefined) throw explainDatabaseError(error, targetOf(pool));
       // Half of the pause is random, so that two losers of one race do not meet again.
       await clock.sleep(delayMs / 2 + random.int(delayMs / 2 + 1), options.signal);
