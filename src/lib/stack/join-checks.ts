@@ -12,6 +12,7 @@ import type { JoinContext } from "./join-box.ts";
 import type { Check, Finding } from "./preflight.ts";
 import {
   checkWritable,
+  type ExpectedPath,
   judgeContents,
   judgeDisk,
   judgeOwnership,
@@ -39,12 +40,24 @@ function importantFiles(paths: Paths): readonly { readonly path: string; readonl
   ];
 }
 
+function expectedPaths(paths: Paths): readonly ExpectedPath[] {
+  const { keysDir, snapshotsDir, journalDir, stateDir, locksDir, logsDir, envFile, configFile } = paths;
+  return [
+    ...[keysDir, snapshotsDir, journalDir, stateDir, locksDir, logsDir].map(
+      (path): ExpectedPath => ({ path, kind: "directory" }),
+    ),
+    { path: envFile, kind: "file" },
+    { path: configFile, kind: "file" },
+  ];
+}
+
 /** The newest time that stands on a file that the clock of this box dated: journals and snapshots. */
 async function newestFile(paths: Paths): Promise<{ readonly path: string; readonly mtimeMs: number } | null> {
   let newest: { path: string; mtimeMs: number } | null = null;
   for (const dir of [paths.journalDir, paths.snapshotsDir]) {
     const names = await readdir(dir).catch((error: unknown) => {
-      if (systemErrorCode(error) === "ENOENT") return [];
+      // A file in the place of the directory is the business of the check "base-dir".
+      if (["ENOENT", "ENOTDIR"].includes(systemErrorCode(error) ?? "")) return [];
       throw error;
     });
     for (const name of names) {
@@ -107,8 +120,7 @@ export function joinChecks({ context, reading, ownPids }: CheckTarget): readonly
     { name: "node", run: async () => judgeNode(host.nodeVersion) },
     {
       name: "base-dir",
-      run: async () =>
-        await checkWritable(paths.baseDir, [paths.stateDir, paths.keysDir, paths.envFile, paths.configFile]),
+      run: async () => await checkWritable(paths.baseDir, expectedPaths(paths)),
     },
     {
       name: "contents",

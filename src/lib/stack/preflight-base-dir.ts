@@ -37,18 +37,30 @@ export async function nearestExisting(path: string): Promise<string> {
   }
 }
 
+/** What must be there, if it is there, and be writable. */
+export interface ExpectedPath {
+  readonly path: string;
+  readonly kind: "directory" | "file";
+}
+
+async function whyNotWritable({ path, kind }: ExpectedPath): Promise<string | null> {
+  try {
+    if ((await stat(path)).isDirectory() !== (kind === "directory")) return `it is not a ${kind}`;
+    await access(path, constants.W_OK);
+    return null;
+  } catch (error) {
+    const code = systemErrorCode(error);
+    if (code === "ENOENT") return null;
+    return code === "EROFS" ? "its file system is read-only" : (code ?? "unknown error");
+  }
+}
+
 /** Checks that the base directory, or the first directory above it that exists, can be written. Writes nothing. */
-export async function checkWritable(baseDir: string, places: readonly string[]): Promise<Finding> {
+export async function checkWritable(baseDir: string, inner: readonly ExpectedPath[]): Promise<Finding> {
   const nearest = await nearestExisting(baseDir);
-  if (!(await stat(nearest)).isDirectory()) return notWritable(baseDir, nearest, "it is not a directory");
-  for (const place of [nearest, ...places]) {
-    try {
-      await access(place, constants.W_OK);
-    } catch (error) {
-      const code = systemErrorCode(error);
-      if (code === "ENOENT" && place !== nearest) continue;
-      return notWritable(baseDir, place, code === "EROFS" ? "its file system is read-only" : (code ?? "unknown error"));
-    }
+  for (const expected of [{ path: nearest, kind: "directory" } as const, ...inner]) {
+    const reason = await whyNotWritable(expected);
+    if (reason !== null) return notWritable(baseDir, expected.path, reason);
   }
   return { state: "ok", message: nearest === baseDir ? `${baseDir} can be written` : `${baseDir} can be made` };
 }
