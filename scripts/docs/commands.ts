@@ -32,7 +32,7 @@ function optionTable(options: readonly OptionSpec[]): string {
 function usageOf(spec: CommandSpec, path: string): string {
   const words = [
     path,
-    ...((spec.subcommands ?? []).length > 0 ? ["<command>"] : ["[options]"]),
+    ...(spec.run === undefined ? ["<command>"] : ["[options]"]),
     ...(spec.arguments ?? []).map(argumentShape),
   ];
   return words.join(" ");

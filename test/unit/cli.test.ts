@@ -57,6 +57,25 @@ const COMMANDS: readonly CommandSpec[] = [
     examples: [{ command: "fula-master key create", explains: "Makes one." }],
     subcommands: [{ ...failing("create", new Error("not reached")), aliases: ["new"] }, failing("revoke", null)],
   },
+  {
+    ...defineCommand<ShowOptions>({
+      name: "box",
+      summary: "box",
+      description: "box",
+      examples: [],
+      options: [{ flags: "--mode <mode>", description: "how", default: "fast" }],
+      run: async ({ out }, options) => out.result({ ran: "box", options }, () => "box"),
+    }),
+    subcommands: [
+      defineCommand({
+        name: "list",
+        summary: "list",
+        description: "list",
+        examples: [],
+        run: async ({ out }, options) => out.result({ ran: "list", options }, () => "list"),
+      }),
+    ],
+  },
   defineCommand({ name: "bad", summary: "bad", description: "bad", examples: [], run: async () => 1 }),
   failing(
     "refuse",
@@ -215,6 +234,14 @@ describe("results and remarks", () => {
     expect(JSON.parse(before.stdout)).toMatchObject({ globals: { json: true, quiet: true, baseDir: "/a" } });
     const both = await run(["--base-dir", "/a", "show", "x", "--json", "--base-dir", "/b", "--config", "c.yaml"]);
     expect(JSON.parse(both.stdout)).toMatchObject({ globals: { baseDir: "/b", config: "c.yaml", verbose: false } });
+  });
+
+  test("a command that has subcommands runs by itself, too, and keeps its options to itself", async () => {
+    expect(JSON.parse((await run(["box", "--json"])).stdout)).toEqual({
+      ran: "box",
+      options: { json: true, mode: "fast" },
+    });
+    expect(JSON.parse((await run(["box", "--json", "list"])).stdout)).toEqual({ ran: "list", options: { json: true } });
   });
 
   test("an exit code that a command returns is the exit code of the run", async () => {

@@ -37,8 +37,15 @@ export function explainUsageErrors(command: Command): void {
   });
 }
 
-function optionsFromRoot(command: Command): Readonly<Record<string, unknown>> {
-  return { ...(command.parent === null ? {} : optionsFromRoot(command.parent)), ...command.opts() };
+const GLOBAL_NAMES: ReadonlySet<string> = new Set(GLOBAL_OPTIONS.map((spec) => toOption(spec).attributeName()));
+
+/** A command's own options, and the global ones that stand before it; the nearer to the command wins. */
+function optionsOf(command: Command): Readonly<Record<string, unknown>> {
+  const given: Record<string, unknown> = {};
+  for (let ancestor = command.parent; ancestor !== null; ancestor = ancestor.parent) {
+    for (const [name, value] of Object.entries(ancestor.opts())) if (GLOBAL_NAMES.has(name)) given[name] ??= value;
+  }
+  return { ...given, ...command.opts() };
 }
 
 /** What `addCommand` needs beside the command itself. */
@@ -67,7 +74,7 @@ export function addCommand(parent: Command, spec: CommandSpec, parts: ProgramPar
   for (const sub of spec.subcommands ?? []) addCommand(command, sub, parts);
   if (spec.run !== undefined) {
     command.action(async () => {
-      await parts.run(spec, optionsFromRoot(command), command.args);
+      await parts.run(spec, optionsOf(command), command.args);
     });
   }
   parent.addCommand(command);

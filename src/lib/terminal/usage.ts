@@ -48,6 +48,9 @@ export function explainUsage(error: CommanderError, command: Command): FulaError
     const isCommandUnknown = command.commands.length > 0 && firstWord !== "" && !firstWord.startsWith("-");
     return isCommandUnknown ? unknownCommand(firstWord, command) : unknownOption(quotedIn(error.message), command);
   }
+  if (error.code === "commander.excessArguments" && command.commands.length > 0) {
+    return unknownCommand(firstWord, command);
+  }
   if (error.code === "commander.missingArgument") {
     return new FulaError("FULA_USAGE", `${path} needs <${quotedIn(error.message)}>.`, { hint: `${path} --help` });
   }

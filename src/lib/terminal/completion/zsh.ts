@@ -46,8 +46,10 @@ ${valueOptions.map(valueCase).join("\n")}
 ${nodes.map(nodeCase).join("\n")}
   esac
   if [[ $PREFIX == -* ]]; then _describe -o option flags; return; fi
-  (( \${#entries} )) && _describe command entries
-  [[ -n $files ]] && \${=files}
+  local none=1
+  (( \${#entries} )) && _describe command entries && none=0
+  [[ -n $files ]] && \${=files} && none=0
+  return none
 }
 if [[ $funcstack[1] == _fula-master ]]; then _fula-master "$@"; else compdef _fula-master fula-master; fi
 `;
