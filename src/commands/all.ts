@@ -1,6 +1,7 @@
 import { completionCommand } from "./completion.ts";
 import { configCommand } from "./config.ts";
 import { joinCommand } from "./join.ts";
+import { keyCommand } from "./key.ts";
 import { migrateCommand } from "./migrate.ts";
 import { pinCommand } from "./pin.ts";
 import { restoreCommand } from "./restore.ts";
@@ -26,6 +27,7 @@ export const COMMANDS: readonly CommandSpec[] = [
   restoreCommand,
   sweepCommand,
   pinCommand,
+  keyCommand,
   configCommand,
   completionCommand,
 ];

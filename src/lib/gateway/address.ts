@@ -23,9 +23,13 @@ export function isBucketName(name: string): boolean {
 function decodeKey(raw: string): string {
   const bytes = percentDecode(raw);
   if (bytes.byteLength > KEY_BYTES_MAX) {
-    throw new S3Error("KeyTooLongError", `The key has ${bytes.byteLength} bytes; at most ${KEY_BYTES_MAX} are allowed.`, {
-      fields: { Size: String(bytes.byteLength), MaxSizeAllowed: String(KEY_BYTES_MAX) },
-    });
+    throw new S3Error(
+      "KeyTooLongError",
+      `The key has ${bytes.byteLength} bytes; at most ${KEY_BYTES_MAX} are allowed.`,
+      {
+        fields: { Size: String(bytes.byteLength), MaxSizeAllowed: String(KEY_BYTES_MAX) },
+      },
+    );
   }
   const key = utf8OrNull(bytes);
   if (key === null) throw new S3Error("InvalidURI", "The key is not UTF-8.");

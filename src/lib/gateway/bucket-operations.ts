@@ -42,9 +42,11 @@ export function readLocationConstraint(document: string): string | null {
   if (XMLValidator.validate(document) !== true) {
     throw new S3Error("MalformedXML", "The XML you provided was not well-formed.");
   }
-  const parsed: unknown = new XMLParser({ parseTagValue: false, ignoreDeclaration: true, processEntities: false }).parse(
-    document,
-  );
+  const parsed: unknown = new XMLParser({
+    parseTagValue: false,
+    ignoreDeclaration: true,
+    processEntities: false,
+  }).parse(document);
   const configuration = configurationSchema.safeParse(parsed);
   if (!configuration.success) {
     throw new S3Error("NotImplemented", "Only a CreateBucketConfiguration with a LocationConstraint is supported.");
@@ -66,9 +68,13 @@ async function readConfiguration(exchange: Exchange): Promise<string> {
 export async function createBucketOperation(exchange: Exchange, { pool, region }: BucketParts): Promise<void> {
   const wanted = readLocationConstraint(await readConfiguration(exchange));
   if (wanted !== null && wanted !== region) {
-    throw new S3Error("IllegalLocationConstraintException", `This gateway is region ${region}; '${wanted}' is not here.`, {
-      fields: { Region: region },
-    });
+    throw new S3Error(
+      "IllegalLocationConstraintException",
+      `This gateway is region ${region}; '${wanted}' is not here.`,
+      {
+        fields: { Region: region },
+      },
+    );
   }
   const name = exchange.address.bucket ?? "";
   await createBucket(pool, exchange.auth.principal.ownerId, name);
@@ -87,7 +93,9 @@ export async function deleteBucketOperation(exchange: Exchange, { pool }: Bucket
   const outcome = await deleteBucket(pool, exchange.auth.principal.ownerId, name);
   if (outcome === "absent") throw noSuchBucket(name);
   if (outcome === "not-empty") {
-    throw new S3Error("BucketNotEmpty", "The bucket you tried to delete is not empty.", { fields: { BucketName: name } });
+    throw new S3Error("BucketNotEmpty", "The bucket you tried to delete is not empty.", {
+      fields: { BucketName: name },
+    });
   }
   exchange.wire.empty(204);
 }

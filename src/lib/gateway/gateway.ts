@@ -72,14 +72,19 @@ function rawRequestOf(request: IncomingMessage): RawRequest {
  * bucket named `healthz` is still about that bucket.
  */
 function isHealthProbe({ method, path, query, headers }: RawRequest): boolean {
-  return path === "/healthz" && query === "" && (method === "GET" || method === "HEAD") && !headers.has("authorization");
+  return (
+    path === "/healthz" && query === "" && (method === "GET" || method === "HEAD") && !headers.has("authorization")
+  );
 }
 
 function checkNoBody(raw: RawRequest, { payload }: AuthenticatedRequest): void {
   refuseBody(raw.headers);
   if (payload.kind === "chunked") throw new S3Error("InvalidRequest", "This request takes no body.");
   if (payload.kind === "hashed" && payload.sha256 !== EMPTY_SHA256) {
-    throw new S3Error("XAmzContentSHA256Mismatch", "The body is empty, but x-amz-content-sha256 is not the hash of nothing.");
+    throw new S3Error(
+      "XAmzContentSHA256Mismatch",
+      "The body is empty, but x-amz-content-sha256 is not the hash of nothing.",
+    );
   }
 }
 

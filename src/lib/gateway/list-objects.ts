@@ -123,7 +123,11 @@ async function readPage(pool: Pool, bucketId: string, request: ListRequest): Pro
   while (cursor !== null) {
     // One more than fits tells whether there is a next page.
     const limit = request.maxKeys - objects.length - prefixes.length + 1;
-    const rows: readonly ListedObject[] = await listObjects(pool, bucketId, { prefix: request.prefix, ...cursor, limit });
+    const rows: readonly ListedObject[] = await listObjects(pool, bucketId, {
+      prefix: request.prefix,
+      ...cursor,
+      limit,
+    });
     cursor = null;
     for (const row of rows) {
       if (objects.length + prefixes.length >= request.maxKeys) return { objects, prefixes, next: last };
@@ -141,10 +145,13 @@ async function readPage(pool: Pool, bucketId: string, request: ListRequest): Pro
   return { objects, prefixes, next: null };
 }
 
+function optional(tag: string, text: string | null): Xml | null {
+  return text === null ? null : element(tag, text);
+}
+
 function renderPage(name: string, request: ListRequest, page: Page, ownerId: string): string {
   const encode = (text: string): string =>
     request.encode ? uriEncode(Buffer.from(text, "utf8")).replaceAll("%2F", "/") : text;
-  const optional = (tag: string, text: string | null): Xml | null => (text === null ? null : element(tag, text));
   const owner = request.fetchOwner ? element("Owner", element("ID", ownerId), element("DisplayName", ownerId)) : null;
   const contents = page.objects.map((object) =>
     element(

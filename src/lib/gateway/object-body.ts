@@ -138,9 +138,13 @@ class BodyVerifier {
     const { sha256, md5, checksum } = this.#promised;
     const computed = sha256 === null ? null : this.#sha256.digest("hex");
     if (sha256 !== null && computed !== sha256) {
-      throw new S3Error("XAmzContentSHA256Mismatch", "The provided 'x-amz-content-sha256' header does not match what was computed.", {
-        fields: { ClientComputedContentSHA256: sha256, S3ComputedContentSHA256: computed ?? "" },
-      });
+      throw new S3Error(
+        "XAmzContentSHA256Mismatch",
+        "The provided 'x-amz-content-sha256' header does not match what was computed.",
+        {
+          fields: { ClientComputedContentSHA256: sha256, S3ComputedContentSHA256: computed ?? "" },
+        },
+      );
     }
     if (md5 !== null && this.#md5.digest("base64") !== md5) {
       throw new S3Error("BadDigest", "The Content-MD5 you specified did not match what we received.");
@@ -148,7 +152,10 @@ class BodyVerifier {
     if (checksum === null) return;
     const value = checksum.value ?? this.#trailingValue;
     if (value === null || this.#checksum?.digest() !== value) {
-      throw new S3Error("BadDigest", `The ${checksum.name.toUpperCase()} you specified did not match the calculated checksum.`);
+      throw new S3Error(
+        "BadDigest",
+        `The ${checksum.name.toUpperCase()} you specified did not match the calculated checksum.`,
+      );
     }
     this.verified = { name: checksum.name, value };
   }
@@ -193,7 +200,10 @@ export async function openObjectBody(
     throw new S3Error("InvalidRequest", "x-amz-trailer announces trailing headers, but the body encoding has none.");
   }
   const promised = promisesOf(headers, auth, trailers);
-  const verifier = new BodyVerifier(promised, promised.checksum === null ? null : await startChecksum(promised.checksum.name));
+  const verifier = new BodyVerifier(
+    promised,
+    promised.checksum === null ? null : await startChecksum(promised.checksum.name),
+  );
   const decoded = framed
     ? decodeAwsChunked(source, {
         decodedBytes: sizeBytes ?? 0,

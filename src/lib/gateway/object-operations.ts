@@ -75,7 +75,10 @@ async function requireObject(exchange: Exchange, pool: Pool): Promise<ObjectReco
 }
 
 /** The head of an answer about an object, and which of its bytes are asked for. */
-function planAnswer(exchange: Exchange, object: ObjectRecord): {
+function planAnswer(
+  exchange: Exchange,
+  object: ObjectRecord,
+): {
   readonly status: number;
   readonly headers: Readonly<Record<string, string | number>>;
   readonly range: { readonly start: number; readonly end: number };

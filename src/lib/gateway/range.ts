@@ -20,7 +20,11 @@ export function parseRange(header: string | null, sizeBytes: number): ByteRange 
   }
   const match = /^bytes=(\d{0,15})-(\d{0,15})$/.exec(header.trim());
   const [, first = "", last = ""] = match ?? [];
-  if (match === null || (first === "" && last === "") || (first !== "" && last !== "" && Number(last) < Number(first))) {
+  if (
+    match === null ||
+    (first === "" && last === "") ||
+    (first !== "" && last !== "" && Number(last) < Number(first))
+  ) {
     throw new S3Error("InvalidArgument", "The Range header is not bytes=<first>-<last>.", {
       fields: { ArgumentName: "Range", ArgumentValue: header },
     });

@@ -16,7 +16,14 @@ const COMMON_QUERY: ReadonlySet<string> = new Set(["x-id"]);
 /** `x-amz-*` headers of every request. */
 const COMMON_HEADERS: ReadonlySet<string> = new Set(["x-amz-date", "x-amz-content-sha256", "x-amz-user-agent"]);
 /** A condition that is ignored is a write that should not have happened. */
-const CONDITIONS = ["if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range", "content-range"];
+const CONDITIONS = [
+  "if-match",
+  "if-none-match",
+  "if-modified-since",
+  "if-unmodified-since",
+  "if-range",
+  "content-range",
+];
 
 function notImplemented(what: string, fields: Readonly<Record<string, string>>): S3Error {
   return new S3Error("NotImplemented", `${what} implies functionality that is not implemented.`, { fields });

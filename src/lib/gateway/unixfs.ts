@@ -89,7 +89,8 @@ export async function* readContent(
     },
   };
   const entry = await exporter(root, source);
-  if (entry.type !== "file" && entry.type !== "raw") throw new Error(`${root.toString()} is a ${entry.type}, not a file`);
+  if (entry.type !== "file" && entry.type !== "raw")
+    throw new Error(`${root.toString()} is a ${entry.type}, not a file`);
   const size = Number(entry.size);
   if (range.end >= size) throw new Error(`${root.toString()} has ${size} bytes; byte ${range.end} was asked for`);
   for (let offset = range.start; offset <= range.end; offset += READ_WINDOW_BYTES) {

@@ -53,7 +53,10 @@ export class UploadRegistry {
         mine.clear();
       },
       discard: async () => {
-        for (const [name, block] of mine) await this.#leave(name, block, upload);
+        for (const [name, block] of mine) {
+          this.#leave(name, block, upload);
+          await block.removing;
+        }
         mine.clear();
       },
     };
@@ -75,16 +78,12 @@ export class UploadRegistry {
     }
   }
 
-  /** Returns when the block is gone, where it goes. Published blocks need no waiting. */
-  #leave(name: string, block: SharedBlock, upload: symbol): Promise<void> | null {
+  /** The last upload that leaves decides: the block stays if one of them was published, else it is being removed. */
+  #leave(name: string, block: SharedBlock, upload: symbol): void {
     block.uploads.delete(upload);
-    if (block.uploads.size > 0) return null;
-    if (block.kept) {
-      this.#shared.delete(name);
-      return null;
-    }
-    block.removing = this.#remove(name, block);
-    return block.removing;
+    if (block.uploads.size > 0) return;
+    if (block.kept) this.#shared.delete(name);
+    else block.removing = this.#remove(name, block);
   }
 
   async #remove(name: string, block: SharedBlock): Promise<void> {

@@ -4,21 +4,32 @@ export type Xml = { readonly xml: string };
 /** The namespace of S3's answers. */
 export const S3_NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/";
 
-const ENTITIES: Readonly<Record<string, string>> = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&apos;" };
+const ENTITIES: Readonly<Record<string, string>> = {
+  "&": "&amp;",
+  "<": "&lt;",
+  ">": "&gt;",
+  '"': "&quot;",
+  "'": "&apos;",
+};
 
 /**
  * Escapes text for XML. Control characters become numeric references, as S3 writes them: XML 1.0 cannot hold them at
  * all, and a reader that minds asks for `encoding-type=url`.
  */
 export function escapeXml(text: string): string {
-  return text
-    .replaceAll(/[&<>"']/g, (char) => ENTITIES[char] ?? char)
-    // oxlint-disable-next-line no-control-regex -- they are what is looked for
-    .replaceAll(/[\u0000-\u001f\u007f\ufffe\uffff]/g, (char) => `&#x${char.codePointAt(0)?.toString(16) ?? ""};`);
+  return (
+    text
+      .replaceAll(/[&<>"']/g, (char) => ENTITIES[char] ?? char)
+      // oxlint-disable-next-line no-control-regex -- they are what is looked for
+      .replaceAll(/[\u0000-\u001f\u007f\ufffe\uffff]/g, (char) => `&#x${char.codePointAt(0)?.toString(16) ?? ""};`)
+  );
 }
 
 /** One element with text or further elements in it; null and undefined children are left out. */
-export function element(name: string, ...children: readonly (Xml | string | number | boolean | null | undefined)[]): Xml {
+export function element(
+  name: string,
+  ...children: readonly (Xml | string | number | boolean | null | undefined)[]
+): Xml {
   const body = children
     .filter((child) => child !== null && child !== undefined)
     .map((child) => (typeof child === "object" ? child.xml : escapeXml(String(child))))

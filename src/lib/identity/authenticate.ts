@@ -61,11 +61,15 @@ function checkedTimestamp(request: RawRequest, header: SignatureHeader, nowMs: n
     throw new Refusal("AccessDenied", "AWS authentication requires a valid x-amz-date header (20130524T000000Z).");
   }
   if (Math.abs(nowMs - timeMs) > CLOCK_SKEW_MAX_MS) {
-    throw new Refusal("RequestTimeTooSkewed", "The difference between the request time and the server's time is too large.", {
-      RequestTime: timestamp,
-      ServerTime: new Date(nowMs).toISOString(),
-      MaxAllowedSkewMilliseconds: String(CLOCK_SKEW_MAX_MS),
-    });
+    throw new Refusal(
+      "RequestTimeTooSkewed",
+      "The difference between the request time and the server's time is too large.",
+      {
+        RequestTime: timestamp,
+        ServerTime: new Date(nowMs).toISOString(),
+        MaxAllowedSkewMilliseconds: String(CLOCK_SKEW_MAX_MS),
+      },
+    );
   }
   if (header.scope.date !== timestamp.slice(0, 8)) {
     throw new Refusal("AuthorizationHeaderMalformed", "The date of the Credential is not the date of x-amz-date.");
@@ -80,7 +84,10 @@ function checkScope({ scope }: SignatureHeader, region: string): void {
     });
   }
   if (scope.service !== SERVICE) {
-    throw new Refusal("AuthorizationHeaderMalformed", `The service '${scope.service}' is wrong; expecting '${SERVICE}'.`);
+    throw new Refusal(
+      "AuthorizationHeaderMalformed",
+      `The service '${scope.service}' is wrong; expecting '${SERVICE}'.`,
+    );
   }
 }
 
@@ -147,7 +154,10 @@ async function authenticateBearer(
   const payloadHash = request.headers.single("x-amz-content-sha256");
   const payload: PayloadForm = payloadHash === null ? { kind: "unsigned" } : parsePayloadForm(payloadHash);
   if (payload.kind === "chunked" && payload.signed) {
-    throw new Refusal("InvalidRequest", "Chunks can only be signed where the request is: use Signature V4, or an unsigned body.");
+    throw new Refusal(
+      "InvalidRequest",
+      "Chunks can only be signed where the request is: use Signature V4, or an unsigned body.",
+    );
   }
   return { principal: principalOf(key), payload, chunkSigner: null };
 }
@@ -163,10 +173,7 @@ export async function authenticate(request: RawRequest, facts: AuthenticationFac
   if (authorization.startsWith(`${ALGORITHM} `)) return await authenticateSigned(request, authorization, facts);
   const bearer = /^bearer +(\S+)$/i.exec(authorization)?.[1];
   if (bearer !== undefined) return await authenticateBearer(request, bearer, facts);
-  throw new Refusal(
-    "InvalidRequest",
-    `The authorization mechanism is not supported; use ${ALGORITHM} or Bearer.`,
-  );
+  throw new Refusal("InvalidRequest", `The authorization mechanism is not supported; use ${ALGORITHM} or Bearer.`);
 }
 
 /** @throws Refusal AccessDenied where the sender's key lacks the scope */

@@ -38,14 +38,19 @@ function parseChunkHead(line: string): ChunkHead {
 
 /** Checks that a chunk is signed where it must be, and only there. */
 function requireSignature({ signature }: ChunkHead, signer: ChunkSigner | null): string {
-  if (signer === null && signature !== null) throw invalid("a chunk is signed although the body is announced as unsigned");
+  if (signer === null && signature !== null)
+    throw invalid("a chunk is signed although the body is announced as unsigned");
   if (signer !== null && signature === null) throw invalid("a chunk has no signature");
   return signature ?? "";
 }
 
 async function readTrailerLines(reader: ByteReader): Promise<readonly (readonly [string, string])[]> {
   const lines: (readonly [string, string])[] = [];
-  for (let line = await reader.readLine(TRAILER_LINE_BYTES_MAX); line !== null; line = await reader.readLine(TRAILER_LINE_BYTES_MAX)) {
+  for (
+    let line = await reader.readLine(TRAILER_LINE_BYTES_MAX);
+    line !== null;
+    line = await reader.readLine(TRAILER_LINE_BYTES_MAX)
+  ) {
     if (line === "") continue;
     const colon = line.indexOf(":");
     if (colon < 1 || lines.length === TRAILER_LINES_MAX) {
@@ -81,7 +86,8 @@ async function readTrailers(reader: ByteReader, options: AwsChunkedOptions): Pro
     throw new Refusal("MalformedTrailerError", "The trailing headers are not those that x-amz-trailer announces.");
   }
   if (options.signer !== null) checkTrailerSignature(content, signatures[0], options.signer);
-  else if (signatures.length > 0) throw invalid("the trailing headers are signed although the body is announced as unsigned");
+  else if (signatures.length > 0)
+    throw invalid("the trailing headers are signed although the body is announced as unsigned");
   return new Map(content);
 }
 

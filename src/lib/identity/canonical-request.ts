@@ -14,9 +14,7 @@ function compare(a: string, b: string): number {
 }
 
 function canonicalHeaders(request: RawRequest, signedHeaders: readonly string[]): string {
-  return signedHeaders
-    .map((name) => `${name}:${request.headers.all(name).map(collapseSpaces).join(",")}\n`)
-    .join("");
+  return signedHeaders.map((name) => `${name}:${request.headers.all(name).map(collapseSpaces).join(",")}\n`).join("");
 }
 
 function collapseSpaces(value: string): string {

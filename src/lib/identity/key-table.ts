@@ -123,7 +123,9 @@ export async function revokeAccessKey(pool: Pool, keyId: string): Promise<KeyRec
 
 /** Finds a key with its secret opened; null where there is none. @throws FulaError FULA_ENCRYPTION_KEY_WRONG */
 export async function findAccessKey(pool: Pool, sealer: SecretSealer, keyId: string): Promise<AccessKey | null> {
-  const { rows } = await pool.query<Pick<KeyRow, "key_id" | "user_id" | "scopes" | "revoked_at"> & { sealed_secret: Buffer }>({
+  const { rows } = await pool.query<
+    Pick<KeyRow, "key_id" | "user_id" | "scopes" | "revoked_at"> & { sealed_secret: Buffer }
+  >({
     name: "access_key_find",
     text: "select key_id, user_id, scopes, revoked_at, sealed_secret from access_keys where key_id = $1",
     values: [keyId],

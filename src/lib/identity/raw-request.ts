@@ -55,9 +55,7 @@ export class RequestHeaders {
 /** Splits the request target at its first `?`; everything else stays as it was sent. */
 export function splitTarget(target: string): { readonly path: string; readonly query: string } {
   const mark = target.indexOf("?");
-  return mark === -1
-    ? { path: target, query: "" }
-    : { path: target.slice(0, mark), query: target.slice(mark + 1) };
+  return mark === -1 ? { path: target, query: "" } : { path: target.slice(0, mark), query: target.slice(mark + 1) };
 }
 
 /**
@@ -65,8 +63,11 @@ export function splitTarget(target: string): { readonly path: string; readonly q
  * @throws Refusal InvalidURI for a `%` without two hex digits
  */
 export function percentDecode(text: string): Uint8Array {
-  if (/%(?![0-9A-Fa-f]{2})/.test(text)) throw new Refusal("InvalidURI", "The URI has a % that is not followed by two hex digits.");
-  const unescaped = text.replaceAll(/%([0-9A-Fa-f]{2})/g, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)));
+  if (/%(?![0-9A-Fa-f]{2})/.test(text))
+    throw new Refusal("InvalidURI", "The URI has a % that is not followed by two hex digits.");
+  const unescaped = text.replaceAll(/%([0-9A-Fa-f]{2})/g, (_, hex: string) =>
+    String.fromCharCode(Number.parseInt(hex, 16)),
+  );
   return Buffer.from(unescaped, "latin1");
 }
 

@@ -36,7 +36,8 @@ function parseCredential(text: string): { readonly keyId: string; readonly scope
   if (keyId === undefined || keyId === "" || date === undefined || region === undefined || service === undefined) {
     return malformed("the Credential is not <key id>/<date>/<region>/s3/aws4_request");
   }
-  if (terminator !== "aws4_request" || rest.length > 0) return malformed('the Credential does not end in "aws4_request"');
+  if (terminator !== "aws4_request" || rest.length > 0)
+    return malformed('the Credential does not end in "aws4_request"');
   if (!/^\d{8}$/.test(date)) return malformed("the date of the Credential is not YYYYMMDD");
   return { keyId, scope: { date, region, service } };
 }

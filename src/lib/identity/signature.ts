@@ -48,6 +48,9 @@ export function sign(signingKey: Uint8Array, text: string): string {
 /** Compares two signatures or secrets in a time that does not depend on where they differ. */
 export function equalsSecretly(a: string, b: string): boolean {
   // Hashing first makes both the same length, so that the length does not show either.
-  const digest = (text: string): Buffer => createHash("sha256").update(text, "utf8").digest();
-  return timingSafeEqual(digest(a), digest(b));
+  return timingSafeEqual(digestOf(a), digestOf(b));
+}
+
+function digestOf(text: string): Buffer {
+  return createHash("sha256").update(text, "utf8").digest();
 }

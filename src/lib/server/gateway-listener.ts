@@ -45,7 +45,10 @@ function answerBrokenRequest(error: Error, socket: Socket, requestId: string): v
 
 function explainBrokenRequest(code: string | undefined): S3Error {
   if (code === "HPE_HEADER_OVERFLOW") {
-    return new S3Error("RequestHeaderSectionTooLarge", `The request's headers are longer than ${HEADER_BYTES_MAX} bytes.`);
+    return new S3Error(
+      "RequestHeaderSectionTooLarge",
+      `The request's headers are longer than ${HEADER_BYTES_MAX} bytes.`,
+    );
   }
   if (code === "ERR_HTTP_REQUEST_TIMEOUT") {
     return new S3Error("RequestTimeout", "The request's headers did not arrive in time.");
@@ -53,7 +56,10 @@ function explainBrokenRequest(code: string | undefined): S3Error {
   return new S3Error("InvalidRequest", "What was sent is no HTTP request.");
 }
 
-function serve(parts: GatewayListenerParts, drain: Drain): (request: IncomingMessage, response: ServerResponse, expectsContinue: boolean) => Promise<void> {
+function serve(
+  parts: GatewayListenerParts,
+  drain: Drain,
+): (request: IncomingMessage, response: ServerResponse, expectsContinue: boolean) => Promise<void> {
   const { gateway, metrics, clock, log } = parts;
   return async (request, response, expectsContinue) => {
     const startMs = clock.monotonicMs();
@@ -72,7 +78,15 @@ function serve(parts: GatewayListenerParts, drain: Drain): (request: IncomingMes
     const method = request.method ?? "";
     metrics.requestFinished({ listener: "gateway", method, status, durationMs, receivedBytes, sentBytes });
     if (summary.code !== null) metrics.refused(summary.code);
-    const fields = { listener: "gateway", method, status, durationMs: Math.round(durationMs), receivedBytes, sentBytes, ...known };
+    const fields = {
+      listener: "gateway",
+      method,
+      status,
+      durationMs: Math.round(durationMs),
+      receivedBytes,
+      sentBytes,
+      ...known,
+    };
     if (failure === null) log.info("http.request", fields);
     else log.error("http.request", { ...fields, error: failure });
   };

@@ -12,14 +12,15 @@ export interface Drain {
   end(timeoutMs: number): Promise<number>;
 }
 
+/** Keep-alive would hold the connection, and with it the shutdown, open after the answer. */
+function closeAfter(response: ServerResponse): void {
+  if (!response.headersSent) response.setHeader("connection", "close");
+}
+
 /** Makes the drain of one server. */
 export function createDrain(server: Server, clock: Clock): Drain {
   const inFlight = new Set<ServerResponse>();
   let ending = false;
-  const closeAfter = (response: ServerResponse): void => {
-    // Keep-alive would hold the connection, and with it the shutdown, open after the answer.
-    if (!response.headersSent) response.setHeader("connection", "close");
-  };
   return {
     track: (response) => {
       inFlight.add(response);

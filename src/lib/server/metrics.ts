@@ -58,7 +58,9 @@ interface Instruments {
   readonly jobSuccess: Gauge<"job">;
 }
 
-function requestInstruments(registers: Registry[]): Pick<Instruments, "requests" | "duration" | "inFlight" | "received" | "sent" | "errors"> {
+function requestInstruments(
+  registers: Registry[],
+): Pick<Instruments, "requests" | "duration" | "inFlight" | "received" | "sent" | "errors"> {
   const requestLabels = ["listener", "method", "status_class"] as const;
   return {
     requests: new Counter({
@@ -178,8 +180,7 @@ export function createMetrics(build: { readonly version: string; readonly nodeVe
   return {
     contentType: registry.contentType,
     names: () => registry.getMetricsAsArray().map(({ name }) => name),
-    describe: () =>
-      registry.getMetricsAsArray().map(({ name, type, help }) => ({ name, type: String(type), help })),
+    describe: () => registry.getMetricsAsArray().map(({ name, type, help }) => ({ name, type: String(type), help })),
     requestStarted: (listener) => {
       instruments.inFlight.inc({ listener });
     },

@@ -29,7 +29,14 @@ function observe(app: FastifyInstance, { metrics, clock, log }: OpsParts): void 
     const durationMs = clock.monotonicMs() - (startedMs.get(request.raw) ?? clock.monotonicMs());
     const status = reply.statusCode;
     const sentBytes = Number(reply.getHeader("content-length") ?? 0);
-    metrics.requestFinished({ listener: "ops", method: request.method, status, durationMs, receivedBytes: 0, sentBytes });
+    metrics.requestFinished({
+      listener: "ops",
+      method: request.method,
+      status,
+      durationMs,
+      receivedBytes: 0,
+      sentBytes,
+    });
     log.debug("http.request", {
       listener: "ops",
       method: request.method,
@@ -69,7 +76,9 @@ export function createOpsListener(parts: OpsParts): FastifyInstance {
   });
   app.setNotFoundHandler(async (_request, reply) => {
     reply.code(404);
-    return { error: { code: "NOT_FOUND", message: "There are /healthz, /readyz and /metrics here; S3 has its own port." } };
+    return {
+      error: { code: "NOT_FOUND", message: "There are /healthz, /readyz and /metrics here; S3 has its own port." },
+    };
   });
   app.setErrorHandler(async (error, _request, reply) => {
     const status =

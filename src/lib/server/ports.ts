@@ -26,7 +26,12 @@ async function portInUse({ host, port, setting }: ListenAddress): Promise<FulaEr
   });
 }
 
-function cannotListen({ host, port, setting }: ListenAddress, code: ErrorCode, why: string, cause?: unknown): FulaError {
+function cannotListen(
+  { host, port, setting }: ListenAddress,
+  code: ErrorCode,
+  why: string,
+  cause?: unknown,
+): FulaError {
   return new FulaError(code, `Cannot listen on ${host}:${port}: ${why}.`, {
     hint: `set ${setting}.host and ${setting}.port to an address of this machine that this user may listen on.`,
     details: { host, port, setting },
@@ -40,12 +45,15 @@ function cannotListen({ host, port, setting }: ListenAddress, code: ErrorCode, w
  */
 export async function assertPortsFree(addresses: readonly ListenAddress[]): Promise<void> {
   for (const address of addresses) {
-    const twin = addresses.find((other) => other !== address && other.port === address.port && other.host === address.host);
+    const twin = addresses.find(
+      (other) => other !== address && other.port === address.port && other.host === address.host,
+    );
     if (twin !== undefined) throw cannotListen(address, "FULA_LISTEN_FAILED", `${twin.setting}.port is the same port`);
     const state = await probePort(address.host, address.port);
     if (state === "in-use") throw await portInUse(address);
     if (state === "not-permitted") throw cannotListen(address, "FULA_LISTEN_FAILED", "that is not permitted");
-    if (state === "no-such-address") throw cannotListen(address, "FULA_LISTEN_FAILED", "no such address on this machine");
+    if (state === "no-such-address")
+      throw cannotListen(address, "FULA_LISTEN_FAILED", "no such address on this machine");
   }
 }
 
