@@ -25,7 +25,7 @@ export { detectScheduler, type Scheduler } from "./scheduler.ts";
 
 /** How schedules are planned and installed; everything has the machine's own value as default. */
 export interface ScheduleOptions {
-  /** Root of the file system that is written to. Anything but `/` leaves the running systemd alone. */
+  /** Root of the file system that is written to. */
   readonly rootDir?: string;
   readonly scheduler?: Scheduler;
   readonly run?: RunProgram;
@@ -44,6 +44,8 @@ export interface ScheduleChangeOptions extends ScheduleOptions {
    */
   readonly onForeign?: "refuse" | "keep" | "replace";
   readonly clock?: Clock;
+  /** True tells the running systemd what has changed. Default: only where `rootDir` is `/`. */
+  readonly live?: boolean;
 }
 
 /** One file of a schedule. */
@@ -217,6 +219,10 @@ async function applyFile(file: PlannedFile): Promise<void> {
   }
 }
 
+function isLive({ live, rootDir = "/" }: ScheduleChangeOptions): boolean {
+  return live ?? rootDir === "/";
+}
+
 async function systemctl(run: RunProgram, args: readonly string[]): Promise<void> {
   const { exitCode, stderr } = await run("systemctl", args);
   if (exitCode === 0) return;
@@ -242,7 +248,7 @@ async function isEnabled(kind: ScheduleKind, run: RunProgram): Promise<boolean> 
 
 /** Makes systemd know the units. `boot` is enabled, not started: whoever installs it has a daemon running already. */
 async function activate(plan: SchedulePlan, changed: boolean, options: ScheduleChangeOptions): Promise<boolean> {
-  if (plan.scheduler.kind !== "systemd" || (options.rootDir ?? "/") !== "/") return false;
+  if (plan.scheduler.kind !== "systemd" || !isLive(options)) return false;
   const run = options.run ?? runProgram;
   if (!changed && (await isEnabled(plan.kind, run))) return false;
   await systemctl(run, ["daemon-reload"]);
@@ -259,7 +265,7 @@ async function deactivate(
   options: ScheduleChangeOptions,
 ): Promise<void> {
   const units = files.filter(({ path, content }) => content === null && path.endsWith(unitOf(kind)));
-  if (units.length === 0 || (options.rootDir ?? "/") !== "/") return;
+  if (units.length === 0 || !isLive(options)) return;
   // Where systemd no longer runs there is nothing to stop.
   await (options.run ?? runProgram)("systemctl", ["disable", ...(kind === "boot" ? [] : ["--now"]), unitOf(kind)]);
 }
@@ -334,7 +340,7 @@ export async function removeSchedule(
     for (const file of strangers(going)) await backUp(file, loaded, options.clock ?? systemClock);
     await deactivate(kind, going, options);
     for (const file of going) await applyFile(file);
-    if (rootDir === "/" && going.some(({ path }) => path.includes("/systemd/")))
+    if (isLive(options) && going.some(({ path }) => path.includes("/systemd/")))
       await (options.run ?? runProgram)("systemctl", ["daemon-reload"]);
   }
   const scheduler = options.scheduler ?? (await detectScheduler({ ...options, rootDir }));

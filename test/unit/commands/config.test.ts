@@ -1,7 +1,10 @@
 import { chmodSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
+import { z } from "zod";
 import { type CliRun, runCliForTest } from "../../support/cli.ts";
 import { boxWith } from "../../support/config.ts";
+
+const shownSchema = z.looseObject({ settings: z.array(z.looseObject({ key: z.string() })) });
 
 type Box = ReturnType<typeof boxWith>;
 
@@ -34,7 +37,7 @@ describe("config show", () => {
   test("--json gives the same as data with stable fields", async () => {
     const box = boxWith(files);
     const { stdout } = await run(box, "show", "--json");
-    const { settings, ...rest } = JSON.parse(stdout) as { settings: { key: string }[] };
+    const { settings, ...rest } = shownSchema.parse(JSON.parse(stdout));
     expect(rest).toEqual({ baseDir: "<base>", configFile: "<base>/fula-master.yaml", envFile: "<base>/.env" });
     expect(settings.find(({ key }) => key === "server.port")).toEqual({
       key: "server.port",
