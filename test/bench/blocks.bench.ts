@@ -4,17 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { CID } from "multiformats/cid";
 import { createCid, RAW_CODEC } from "../../src/lib/blocks/cid.ts";
-import { openLocalBlockStore } from "../../src/lib/blocks/local.ts";
-
-/** One comparison: both sides measured in this run, interleaved. */
-export interface BlocksResult {
-  readonly what: string;
-  /** Median over all rounds, in MB a second. */
-  readonly oursMBps: number;
-  readonly plainMBps: number;
-  /** Our time for the work divided by the plain way's: 1 = the same. */
-  readonly ratio: number;
-}
+import { type LocalBlockStore, openLocalBlockStore } from "../../src/lib/blocks/local.ts";
+import { type Contestant, measureInTurns, printAgainstFirst } from "./measure.ts";
 
 const BLOCK_BYTES = 262_144;
 const BLOCKS = 200;
@@ -34,27 +25,6 @@ function makeBlocks(round: number): readonly Block[] {
   });
 }
 
-async function time(work: () => Promise<void>): Promise<number> {
-  const startedMs = performance.now();
-  await work();
-  return performance.now() - startedMs;
-}
-
-function median(values: readonly number[]): number {
-  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
-}
-
-function compare(what: string, ours: readonly number[], plain: readonly number[]): BlocksResult {
-  const megabytes = (BLOCKS * BLOCK_BYTES) / 1e6;
-  const [oursMs, plainMs] = [median(ours), median(plain)];
-  return {
-    what,
-    oursMBps: (megabytes / oursMs) * 1_000,
-    plainMBps: (megabytes / plainMs) * 1_000,
-    ratio: oursMs / plainMs,
-  };
-}
-
 async function writePlain(path: string, bytes: Uint8Array): Promise<void> {
   const handle = await open(path, "wx");
   await handle.writeFile(bytes);
@@ -62,58 +32,60 @@ async function writePlain(path: string, bytes: Uint8Array): Promise<void> {
   await handle.close();
 }
 
-/**
- * Puts and gets 256 KiB blocks one after the other: the local block store (hash, temp file, fsync, rename, fsync of the
- * directory; hash again on the way out) against a plain write with fsync, and a plain read with SHA-256.
- */
-export async function benchBlocks(): Promise<readonly BlocksResult[]> {
-  const dir = await mkdtemp(join(tmpdir(), "fula-bench-blocks-"));
-  const times = { put: [] as number[], write: [] as number[], get: [] as number[], read: [] as number[] };
-  try {
-    const store = await openLocalBlockStore(join(dir, "store"));
-    for (let round = 0; round < ROUNDS; round += 1) {
-      const blocks = makeBlocks(round);
-      const plainPath = (index: number): string => join(dir, `${round}-${index}`);
-      times.write.push(
-        await time(async () => {
-          for (const [index, { bytes }] of blocks.entries()) await writePlain(plainPath(index), bytes);
-        }),
-      );
-      times.put.push(
-        await time(async () => {
-          for (const { cid, bytes } of blocks) await store.put(cid, bytes);
-        }),
-      );
-      times.read.push(
-        await time(async () => {
-          for (const index of blocks.keys()) {
-            createHash("sha256")
-              .update(await readFile(plainPath(index)))
-              .digest();
-          }
-        }),
-      );
-      times.get.push(
-        await time(async () => {
-          for (const { cid } of blocks) await store.get(cid);
-        }),
-      );
-    }
-    return [
-      compare("put: against write + fsync", times.put, times.write),
-      compare("get: against read + SHA-256", times.get, times.read),
-    ];
-  } finally {
-    await rm(dir, { recursive: true, force: true });
-  }
+function writers(dir: string, store: LocalBlockStore): readonly Contestant[] {
+  const rounds = { plain: 0, ours: 0 };
+  const prepared = Array.from({ length: ROUNDS + 1 }, (_, round) => makeBlocks(round));
+  return [
+    {
+      name: "plain write + fsync",
+      run: async () => {
+        const round = rounds.plain++;
+        for (const [index, { bytes }] of (prepared[round] ?? []).entries()) {
+          await writePlain(join(dir, `${round}-${index}`), bytes);
+        }
+      },
+    },
+    {
+      name: "put: hash, temp file, fsync, rename, fsync",
+      run: async () => {
+        for (const { cid, bytes } of prepared[rounds.ours++] ?? []) await store.put(cid, bytes);
+      },
+    },
+  ];
 }
 
-if (import.meta.main) {
-  const results = await benchBlocks();
-  process.stdout.write(`Blocks of ${BLOCK_BYTES / 1024} KiB, ${BLOCKS} a round, median of ${ROUNDS} rounds:\n`);
-  for (const { what, oursMBps, plainMBps, ratio } of results) {
-    process.stdout.write(
-      `  ${what}: ratio ${ratio.toFixed(2)} (${oursMBps.toFixed(0)} to ${plainMBps.toFixed(0)} MB/s)\n`,
-    );
+function readers(dir: string, store: LocalBlockStore): readonly Contestant[] {
+  const cids = makeBlocks(0).map(({ cid }) => cid);
+  return [
+    {
+      name: "plain read + SHA-256",
+      run: async () => {
+        for (const index of cids.keys()) {
+          createHash("sha256")
+            .update(await readFile(join(dir, `0-${index}`)))
+            .digest();
+        }
+      },
+    },
+    {
+      name: "get: read and verify",
+      run: async () => {
+        for (const cid of cids) await store.get(cid);
+      },
+    },
+  ];
+}
+
+/** The local block store against plain files of the same bytes, one block after the other. */
+export async function bench(): Promise<void> {
+  const dir = await mkdtemp(join(tmpdir(), "fula-bench-blocks-"));
+  try {
+    const store = await openLocalBlockStore(join(dir, "store"));
+    console.log(`${BLOCKS} blocks of ${BLOCK_BYTES / 1024} KiB a round, ${ROUNDS} rounds\n`);
+    printAgainstFirst(await measureInTurns(writers(dir, store), ROUNDS));
+    console.log("");
+    printAgainstFirst(await measureInTurns(readers(dir, store), ROUNDS));
+  } finally {
+    await rm(dir, { recursive: true, force: true });
   }
 }

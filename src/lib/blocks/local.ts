@@ -32,7 +32,7 @@ const CORRUPT_DIR = ".corrupt";
 const SHARD_NAME = /^[A-Z2-7]{2}$/;
 
 /** How much a block directory holds. */
-export interface BlockUsage {
+interface BlockUsage {
   readonly blocks: number;
   readonly bytes: number;
   /** Files that failed their check and were moved aside. */

@@ -15,8 +15,6 @@ import { bringUp, FAST_STOP_PATIENCE_MS, LOOPBACK, type ReadyServer } from "./po
 import { ensurePostgresUser, planPostgresUser, type PostgresUserPlan } from "./postgres-user.ts";
 import { isSameProcessRunning } from "./processes.ts";
 
-export { planPostgresUser } from "./postgres-user.ts";
-
 /** Where the embedded server lives on this box. */
 export interface EmbeddedPostgresPlace {
   readonly baseDir: string;

