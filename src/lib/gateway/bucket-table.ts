@@ -1,5 +1,6 @@
-import { explainDatabaseError, sqlStateOf, targetOf } from "../postgres/database-errors.ts";
+import { sqlStateOf } from "../postgres/database-errors.ts";
 import type { Pool } from "../postgres/pool.ts";
+import { runQuery } from "../postgres/run-query.ts";
 
 /** A bucket of one owner. */
 export interface Bucket {
@@ -20,19 +21,6 @@ const FOREIGN_KEY_VIOLATION = "23503";
 
 function bucketOf(row: BucketRow): Bucket {
   return { bucketId: row.bucket_id, name: row.name, createdAtMs: row.created_at.getTime() };
-}
-
-/** Runs one query; an outage comes out as FULA_DATABASE_UNREACHABLE. */
-export async function runQuery<Row extends object>(
-  pool: Pool,
-  query: { readonly name: string; readonly text: string; readonly values: readonly unknown[] },
-): Promise<{ readonly rows: readonly Row[]; readonly rowCount: number }> {
-  try {
-    const { rows, rowCount } = await pool.query<Row>({ ...query, values: [...query.values] });
-    return { rows, rowCount: rowCount ?? 0 };
-  } catch (error) {
-    throw explainDatabaseError(error, targetOf(pool));
-  }
 }
 
 /** Makes a bucket. @returns false where the owner has it already */

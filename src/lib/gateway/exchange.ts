@@ -20,6 +20,11 @@ export interface Exchange {
   readonly wire: Wire;
 }
 
+/** The client ended the connection in the middle of an exchange: nobody is left to be told anything. */
+export class ClientGone extends Error {
+  override readonly name = "ClientGone";
+}
+
 /** The connection's side of an exchange: bytes in, bytes out, and how many of each. */
 export class Wire {
   readonly requestId: string;
@@ -58,14 +63,9 @@ export class Wire {
         yield piece;
       }
     } catch (error) {
-      if (!this.#request.destroyed && !this.#request.errored) throw error;
-      throw new S3Error("IncompleteBody", "The connection ended before the whole body was there.", { cause: error });
+      if (!this.#request.destroyed) throw error;
+      throw new ClientGone("The connection ended before the whole body was there.", { cause: error });
     }
-  }
-
-  /** True where the request has a body that was not read to its end. */
-  get bodyUnread(): boolean {
-    return !this.#request.complete;
   }
 
   /** Answers without a body. */
@@ -94,9 +94,7 @@ export class Wire {
   error(error: S3Error): void {
     const { code, message, fields, status } = error;
     const document = errorDocument({ code, message, fields, requestId: this.requestId });
-    // The rest of a body that nobody wants is not read for ever: after the answer the connection ends.
-    const close = this.bodyUnread ? { connection: "close" } : {};
-    this.text(status, "application/xml", document, { "x-amz-error-code": code, ...error.headers, ...close });
+    this.text(status, "application/xml", document, { "x-amz-error-code": code, ...error.headers });
   }
 
   /**
@@ -106,8 +104,14 @@ export class Wire {
   async stream(status: number, headers: AnswerHeaders, content: AsyncGenerator<Uint8Array>): Promise<void> {
     const first = await content.next();
     this.#response.writeHead(status, headers);
-    const rest = this.#counted(first, content);
-    await pipeline(Readable.from(rest, { highWaterMark: 1 }), this.#response);
+    const failures: unknown[] = [];
+    const rest = this.#counted(first, content, (error) => failures.push(error));
+    try {
+      await pipeline(Readable.from(rest, { highWaterMark: 1 }), this.#response);
+    } catch (error) {
+      if (failures.length > 0) throw failures[0];
+      throw new ClientGone("The connection ended before the whole answer was out.", { cause: error });
+    }
   }
 
   /** Ends the connection without another word. */
@@ -118,12 +122,16 @@ export class Wire {
   async *#counted(
     first: IteratorResult<Uint8Array, void>,
     content: AsyncGenerator<Uint8Array>,
+    onFailure: (error: unknown) => void,
   ): AsyncGenerator<Uint8Array> {
     try {
       for (let next = first; next.done !== true; next = await content.next()) {
         this.sentBytes += next.value.byteLength;
         yield next.value;
       }
+    } catch (error) {
+      onFailure(error);
+      throw error;
     } finally {
       await content.return(undefined);
     }

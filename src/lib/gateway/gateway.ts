@@ -10,7 +10,7 @@ import type { Log } from "../kernel/log.ts";
 import type { Random } from "../kernel/random.ts";
 import type { Pool } from "../postgres/pool.ts";
 import { parseAddress } from "./address.ts";
-import { type Exchange, Wire } from "./exchange.ts";
+import { ClientGone, type Exchange, Wire } from "./exchange.ts";
 import { findOperation, type Operation, type OperationParts } from "./operations.ts";
 import { createPublication, type Publication } from "./publication.ts";
 import { readQuery } from "./query.ts";
@@ -42,6 +42,8 @@ export interface ExchangeSummary {
   readonly keyId: string | null;
   readonly status: number;
   readonly code: S3Code | null;
+  /** Who ended the connection before the answer was whole; null where it is. */
+  readonly cutBy: "client" | "server" | null;
   /** What failed, where it was none of the client's doing. */
   readonly failure: unknown;
   readonly receivedBytes: number;
@@ -120,18 +122,26 @@ class S3Gateway implements Gateway {
     const wire = new Wire(request, response, this.newRequestId(), expectsContinue);
     const progress: Progress = { operation: null, bucket: null, keyId: null };
     let error: S3Error | null = null;
+    let cutBy: ExchangeSummary["cutBy"] = null;
     try {
       await this.#answer(rawRequestOf(request), wire, progress);
     } catch (thrown) {
-      error = toS3Error(thrown);
-      if (wire.answered) wire.cut();
-      else wire.error(error);
+      if (thrown instanceof ClientGone) {
+        cutBy = "client";
+        wire.cut();
+      } else {
+        error = toS3Error(thrown);
+        if (wire.answered) cutBy = "server";
+        if (wire.answered) wire.cut();
+        else wire.error(error);
+      }
     }
     return {
       ...progress,
       requestId: wire.requestId,
       status: wire.status,
       code: error?.code ?? null,
+      cutBy,
       failure: error !== null && error.status >= 500 ? (error.cause ?? null) : null,
       receivedBytes: wire.receivedBytes,
       sentBytes: wire.sentBytes,

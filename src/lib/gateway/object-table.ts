@@ -1,6 +1,6 @@
 import type { Pool } from "../postgres/pool.ts";
+import { runQuery } from "../postgres/run-query.ts";
 import { type TransactionClient, withTransaction } from "../postgres/transaction.ts";
-import { runQuery } from "./bucket-table.ts";
 
 /** What is kept of an object beside its content. */
 export interface ObjectRecord {

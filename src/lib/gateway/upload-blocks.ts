@@ -89,6 +89,8 @@ export class UploadRegistry {
   async #remove(name: string, block: SharedBlock): Promise<void> {
     try {
       if (!(await block.wasThere)) await this.#blocks.delete(block.cid);
+    } catch {
+      // What cannot be removed is garbage, and harmless; the upload's own error is what its client must hear.
     } finally {
       this.#shared.delete(name);
     }

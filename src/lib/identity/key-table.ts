@@ -1,4 +1,5 @@
 import type { Pool } from "../postgres/pool.ts";
+import { runQuery } from "../postgres/run-query.ts";
 import type { Clock } from "../kernel/clock.ts";
 import { FulaError } from "../kernel/errors.ts";
 import type { Random } from "../kernel/random.ts";
@@ -61,7 +62,7 @@ export async function createAccessKey(
 ): Promise<{ readonly pair: AccessKeyPair; readonly record: KeyRecord }> {
   const pair = generateAccessKey(deps.random);
   const sealed = deps.sealer.seal(pair.secret, sealContext(pair.keyId, key.userId), deps.random);
-  const { rows } = await pool.query<KeyRow>({
+  const { rows } = await runQuery<KeyRow>(pool, {
     name: "access_key_create",
     text: `
       insert into access_keys (key_id, user_id, sealed_secret, scopes, label)
@@ -76,7 +77,7 @@ export async function createAccessKey(
 
 /** Every key, or those of one user, newest first. */
 export async function listAccessKeys(pool: Pool, userId: string | null): Promise<readonly KeyRecord[]> {
-  const { rows } = await pool.query<KeyRow>({
+  const { rows } = await runQuery<KeyRow>(pool, {
     name: "access_key_list",
     text: `
       select ${COLUMNS} from access_keys
@@ -89,7 +90,7 @@ export async function listAccessKeys(pool: Pool, userId: string | null): Promise
 
 /** One key without its secret. @throws FulaError FULA_KEY_NOT_FOUND */
 export async function readAccessKey(pool: Pool, keyId: string): Promise<KeyRecord> {
-  const { rows } = await pool.query<KeyRow>({
+  const { rows } = await runQuery<KeyRow>(pool, {
     name: "access_key_read",
     text: `select ${COLUMNS} from access_keys where key_id = $1`,
     values: [keyId],
@@ -107,7 +108,7 @@ export async function readAccessKey(pool: Pool, keyId: string): Promise<KeyRecor
  * @throws FulaError FULA_KEY_NOT_FOUND
  */
 export async function revokeAccessKey(pool: Pool, keyId: string): Promise<KeyRecord | null> {
-  const { rows } = await pool.query<KeyRow>({
+  const { rows } = await runQuery<KeyRow>(pool, {
     name: "access_key_revoke",
     text: `
       update access_keys set revoked_at = now()
@@ -123,9 +124,9 @@ export async function revokeAccessKey(pool: Pool, keyId: string): Promise<KeyRec
 
 /** Finds a key with its secret opened; null where there is none. @throws FulaError FULA_ENCRYPTION_KEY_WRONG */
 export async function findAccessKey(pool: Pool, sealer: SecretSealer, keyId: string): Promise<AccessKey | null> {
-  const { rows } = await pool.query<
+  const { rows } = await runQuery<
     Pick<KeyRow, "key_id" | "user_id" | "scopes" | "revoked_at"> & { sealed_secret: Buffer }
-  >({
+  >(pool, {
     name: "access_key_find",
     text: "select key_id, user_id, scopes, revoked_at, sealed_secret from access_keys where key_id = $1",
     values: [keyId],
@@ -146,9 +147,11 @@ export async function findAccessKey(pool: Pool, sealer: SecretSealer, keyId: str
  * @throws FulaError FULA_ENCRYPTION_KEY_WRONG
  */
 export async function assertSealerFits(pool: Pool, sealer: SecretSealer): Promise<void> {
-  const { rows } = await pool.query<{ key_id: string }>(
-    "select key_id from access_keys where revoked_at is null order by created_at desc limit 1",
-  );
+  const { rows } = await runQuery<{ key_id: string }>(pool, {
+    name: "access_key_newest",
+    text: "select key_id from access_keys where revoked_at is null order by created_at desc limit 1",
+    values: [],
+  });
   const newest = rows[0];
   if (newest !== undefined) await findAccessKey(pool, sealer, newest.key_id);
 }
@@ -169,7 +172,7 @@ export function createKeyUsage(pool: Pool, clock: Clock, onError: (error: unknow
   const writing = new Set<Promise<void>>();
   const write = async (keyId: string, nowMs: number): Promise<void> => {
     try {
-      await pool.query({
+      await runQuery(pool, {
         name: "access_key_used",
         text: "update access_keys set last_used_at = greatest(last_used_at, to_timestamp($2 / 1000.0)) where key_id = $1",
         values: [keyId, nowMs],

@@ -4,7 +4,7 @@ import { rawErrorAnswer } from "../gateway/exchange.ts";
 import type { Gateway } from "../gateway/gateway.ts";
 import { S3Error } from "../gateway/s3-error.ts";
 import type { Clock } from "../kernel/clock.ts";
-import { systemErrorCode } from "../kernel/errors.ts";
+import { isFulaError, systemErrorCode } from "../kernel/errors.ts";
 import type { Log } from "../kernel/log.ts";
 import { createDrain, type Drain } from "./http-drain.ts";
 import type { Metrics } from "./metrics.ts";
@@ -27,6 +27,7 @@ export interface GatewayListener {
 const HEADER_BYTES_MAX = 16 * 1024;
 /** Nobody needs longer to send a request's head; who does holds connections open on purpose. */
 const HEADERS_TIMEOUT_MS = 20_000;
+const CONNECTIONS_CHECK_MS = 5_000;
 /** A connection on which nothing moves for so long, in either direction, is dead. Bodies may take as long as they move. */
 const IDLE_TIMEOUT_MS = 60_000;
 const KEEP_ALIVE_TIMEOUT_MS = 15_000;
@@ -88,6 +89,9 @@ function serve(
       ...known,
     };
     if (failure === null) log.info("http.request", fields);
+    // An outage mends itself and has its own line; anything else is ours to mend.
+    else if (isFulaError(failure) && failure.kind === "unavailable")
+      log.warn("http.request", { ...fields, error: failure });
     else log.error("http.request", { ...fields, error: failure });
   };
 }
@@ -114,6 +118,7 @@ export function createGatewayListener(parts: GatewayListenerParts): GatewayListe
   const server = createServer({
     maxHeaderSize: HEADER_BYTES_MAX,
     headersTimeout: HEADERS_TIMEOUT_MS,
+    connectionsCheckingInterval: CONNECTIONS_CHECK_MS,
     // A large object over a slow line takes hours; the idle timeout ends what stands still.
     requestTimeout: 0,
     keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,

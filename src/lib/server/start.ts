@@ -2,8 +2,8 @@ import { join } from "node:path";
 import { openLocalBlockStore } from "../blocks/local.ts";
 import type { LoadedConfig } from "../config/load.ts";
 import { createGateway, type Gateway } from "../gateway/gateway.ts";
-import { assertSealerFits, createKeyUsage, findAccessKey, type KeyUsage } from "../identity/key-table.ts";
-import { createSecretSealer } from "../identity/sealed-secret.ts";
+import { assertSealerFits, createKeyUsage, findAccessKey } from "../identity/key-table.ts";
+import { createSecretSealer, type SecretSealer } from "../identity/sealed-secret.ts";
 import type { Clock } from "../kernel/clock.ts";
 import { FulaError, messageOf } from "../kernel/errors.ts";
 import { acquireLock } from "../kernel/lock.ts";
@@ -11,7 +11,7 @@ import type { Log } from "../kernel/log.ts";
 import { toolVersion } from "../kernel/project.ts";
 import { keepLogBounded } from "../runtime/log-files.ts";
 import { removeDaemonFile, writeDaemonFile } from "../stack/daemon-file.ts";
-import { type Ledger, openLedger } from "../stack/ledger.ts";
+import { openLedger } from "../stack/ledger.ts";
 import { openPinCluster } from "../stack/pinset.ts";
 import { createGatewayListener } from "./gateway-listener.ts";
 import { healthChecks } from "./health-checks.ts";
@@ -54,17 +54,19 @@ function requireClusterId({ config }: LoadedConfig): string {
 
 /** What is open while the server runs; the stack of the caller closes it. */
 interface OpenParts {
-  readonly ledger: Ledger;
   readonly gateway: Gateway;
   readonly health: Health;
-  readonly usage: KeyUsage;
 }
 
-async function openParts(loaded: LoadedConfig, deps: ServerDeps, opened: AsyncDisposableStack): Promise<OpenParts> {
-  const { config, paths, secrets } = loaded;
+async function openParts(
+  loaded: LoadedConfig,
+  deps: ServerDeps,
+  given: { readonly clusterId: string; readonly sealer: SecretSealer },
+  opened: AsyncDisposableStack,
+): Promise<OpenParts> {
+  const { config, paths } = loaded;
   const { clock, random, log, signal } = deps;
-  const clusterId = requireClusterId(loaded);
-  const sealer = createSecretSealer(secrets.encryptionKey);
+  const { clusterId, sealer } = given;
   const ledger = opened.use(
     await openLedger(loaded, { clock, random, log, part: "serve", supervise: true, ...(signal && { signal }) }),
   );
@@ -95,7 +97,7 @@ async function openParts(loaded: LoadedConfig, deps: ServerDeps, opened: AsyncDi
     log,
   });
   log.info("serve.opened", { ledger: `${ledger.host}:${ledger.port}`, schema, clusterId });
-  return { ledger, gateway, health: createHealth(checks, clock), usage };
+  return { gateway, health: createHealth(checks, clock) };
 }
 
 async function listenForOps(
@@ -149,10 +151,12 @@ function settleUnpinsNowAndThen(gateway: Gateway, clock: Clock, log: Log): Async
   });
 }
 
-async function startInto(loaded: LoadedConfig, deps: ServerDeps, opened: AsyncDisposableStack): Promise<Readiness> {
+async function startInto(loaded: LoadedConfig, deps: ServerDeps, opened: AsyncDisposableStack): Promise<void> {
   const { paths, config } = loaded;
   const { clock, log } = deps;
   const addresses = addressesOf(loaded);
+  // Settings first: a base directory that nobody has set up is not even to get a lock file.
+  const given = { clusterId: requireClusterId(loaded), sealer: createSecretSealer(loaded.secrets.encryptionKey) };
   opened.use(await acquireLock(join(paths.locksDir, "serve.lock"), "serve", clock));
   await assertPortsFree([addresses.ops, addresses.gateway]);
   await writeDaemonFile(paths.servePidFile, clock);
@@ -164,7 +168,7 @@ async function startInto(loaded: LoadedConfig, deps: ServerDeps, opened: AsyncDi
       log.warn("serve.log_rotation_failed", { message: messageOf(error) });
     }),
   );
-  const { gateway, health } = await openParts(loaded, deps, opened);
+  const { gateway, health } = await openParts(loaded, deps, given, opened);
   const version = toolVersion();
   const readiness = createReadiness(health, { version, node: config.node.name, clock });
   const metrics = createMetrics({ version, nodeVersion: process.version });
@@ -175,7 +179,6 @@ async function startInto(loaded: LoadedConfig, deps: ServerDeps, opened: AsyncDi
   opened.defer(() => {
     readiness.stop();
   });
-  return readiness;
 }
 
 /**
