@@ -1,5 +1,6 @@
 import { execFileSync, spawnSync } from "node:child_process";
-import { existsSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { PROJECT_ROOT } from "../../src/lib/kernel/project.ts";
 import buildOnce from "../support/build.ts";
@@ -11,11 +12,11 @@ const ROUNDS = 15;
 const NPX_ROUNDS = 7;
 const LAUNCHER = join(PROJECT_ROOT, "bin", "fula-master.js");
 
-function starting(name: string, command: string, args: readonly string[]): Contestant {
+function starting(name: string, command: string, args: readonly string[], cwd: string = PROJECT_ROOT): Contestant {
   return {
     name,
     run: () => {
-      execFileSync(command, args, { cwd: PROJECT_ROOT, stdio: "ignore" });
+      execFileSync(command, args, { cwd, stdio: "ignore" });
     },
   };
 }
@@ -27,6 +28,17 @@ function systemNode(): string | null {
   if (node === undefined) return null;
   const version = spawnSync(node, ["--version"], { encoding: "utf8" }).stdout.trim();
   return version === process.version ? null : node;
+}
+
+/** A project that has fula-master, and a program that does nothing, among its installed programs. */
+function layProject(): string {
+  const project = mkdtempSync(join(tmpdir(), "fula-bench-"));
+  const programs = join(project, "node_modules", ".bin");
+  mkdirSync(programs, { recursive: true });
+  writeFileSync(join(project, "package.json"), "{}");
+  writeFileSync(join(programs, "nothing"), "#!/bin/sh\n", { mode: 0o755 });
+  symlinkSync(LAUNCHER, join(programs, "fula-master"));
+  return project;
 }
 
 /** How long the CLI takes to start, against an empty Node.js. */
@@ -69,13 +81,19 @@ export async function bench(): Promise<void> {
   }
 
   console.log("\nThrough npx, which takes most of the time itself:\n");
-  printAgainstFirst(
-    await measureInTurns(
-      [
-        starting("npx -c 'node -e 0'", "npx", ["-c", "node -e 0"]),
-        starting("npx fula-master --version", "npx", ["fula-master", "--version"]),
-      ],
-      NPX_ROUNDS,
-    ),
-  );
+  const project = layProject();
+  try {
+    printAgainstFirst(
+      await measureInTurns(
+        [
+          starting("npx of a program that does nothing", "npx", ["nothing"], project),
+          starting("npx fula-master --version, installed", "npx", ["fula-master", "--version"], project),
+          starting("npx fula-master --version, in its checkout", "npx", ["fula-master", "--version"]),
+        ],
+        NPX_ROUNDS,
+      ),
+    );
+  } finally {
+    rmSync(project, { recursive: true, force: true });
+  }
 }
