@@ -42,10 +42,14 @@ export interface RunContext {
 const LOCK_TIMEOUT_MS = 5_000;
 /** Pauses before the whole migration is tried again when a lock was not to be had, in milliseconds. */
 const LOCK_RETRY_DELAYS_MS = [1_000, 2_000, 5_000, 10_000, 20_000] as const;
-/** Runs a script's statements one by one. @returns the rows of the last one. @throws StatementFailure */
-export async function runStatements(client: ClientBase, script: MigrationScript): Promise<readonly object[]> {
+/** Runs a script's statements one by one. @returns the rows of the last one. @throws StatementFailure; the signal's reason */
+export async function runStatements(
+  { client, signal }: Pick<RunContext, "client" | "signal">,
+  script: MigrationScript,
+): Promise<readonly object[]> {
   let rows: readonly object[] = [];
   for (const statement of script.statements) {
+    signal?.throwIfAborted();
     try {
       ({ rows } = await client.query<object>(statement.text));
     } catch (error) {
@@ -63,40 +67,57 @@ export async function prepareSession(client: ClientBase): Promise<void> {
   await client.query("set client_min_messages = warning");
 }
 
-/** Runs `work` and, when the signal aborts, asks the server to cancel what `client` is doing. */
-async function cancellable<T>(context: RunContext, work: () => Promise<T>): Promise<T> {
-  const { client, pool, signal } = context;
-  signal?.throwIfAborted();
-  const { rows } = await client.query<{ pid: number }>("select pg_backend_pid() as pid");
-  const pid = rows[0]?.pid;
-  const onAbort = (): void => {
-    // A connection of its own: the pool may have none to spare.
-    const { host, port, database, user, password, ssl } = pool.options;
-    const canceller = new Client({ host, port, database, user, password, ssl });
-    canceller.on("error", () => {});
-    void canceller
-      .connect()
-      .then(async () => await canceller.query("select pg_cancel_backend($1)", [pid]))
-      .catch((error: unknown) => {
-        context.log.warn("migration.cancel.failed", { message: messageOf(error) });
-      })
-      .finally(() => {
-        void canceller.end().catch(() => {});
-      });
-  };
-  signal?.addEventListener("abort", onAbort, { once: true });
+const CANCEL_INTERVAL_MS = 200;
+
+/**
+ * Asks the server to cancel what session `pid` is doing, until `done`: a request that arrives between two statements is
+ * lost. On a connection of its own, because the pool may have none to spare.
+ */
+async function cancelUntil(context: RunContext, pid: number, done: AbortSignal): Promise<void> {
+  const { host, port, database, user, password, ssl } = context.pool.options;
+  const canceller = new Client({ host, port, database, user, password, ssl });
+  canceller.on("error", () => {});
   try {
-    return await work();
+    await canceller.connect();
+    while (!done.aborted) {
+      await canceller.query("select pg_cancel_backend($1)", [pid]);
+      await context.clock.sleep(CANCEL_INTERVAL_MS, done);
+    }
+  } catch (error) {
+    if (!done.aborted) context.log.warn("migration.cancel.failed", { message: messageOf(error) });
   } finally {
-    signal?.removeEventListener("abort", onAbort);
+    await canceller.end().catch(() => {});
   }
 }
 
-async function inTransaction(client: ClientBase, work: () => Promise<void>): Promise<void> {
+/** Runs `work` and, when the signal aborts, has the server cancel it. */
+async function cancellable<T>(context: RunContext, work: () => Promise<T>): Promise<T> {
+  const { client, signal } = context;
+  if (signal === undefined) return await work();
+  signal.throwIfAborted();
+  const { rows } = await client.query<{ pid: number }>("select pg_backend_pid() as pid");
+  const pid = rows[0]?.pid ?? 0;
+  const done = new AbortController();
+  const cancelling: Promise<void>[] = [];
+  const onAbort = (): void => {
+    cancelling.push(cancelUntil(context, pid, done.signal));
+  };
+  signal.addEventListener("abort", onAbort, { once: true });
+  try {
+    return await work();
+  } finally {
+    signal.removeEventListener("abort", onAbort);
+    done.abort();
+    await Promise.all(cancelling);
+  }
+}
+
+async function inTransaction(context: RunContext, work: () => Promise<void>): Promise<void> {
+  const { client } = context;
   await client.query("begin");
   try {
     await client.query(`set local lock_timeout = ${LOCK_TIMEOUT_MS}`);
-    await work();
+    await cancellable(context, work);
     await client.query("commit");
   } catch (error) {
     const cause = error instanceof StatementFailure ? error.cause : error;
@@ -108,9 +129,7 @@ async function inTransaction(client: ClientBase, work: () => Promise<void>): Pro
 async function runTransactional(context: RunContext, id: string, work: () => Promise<void>): Promise<void> {
   for (let attempt = 0; ; attempt += 1) {
     try {
-      await cancellable(context, async () => {
-        await inTransaction(context.client, work);
-      });
+      await inTransaction(context, work);
       return;
     } catch (error) {
       const cause = error instanceof StatementFailure ? error.cause : error;
@@ -136,7 +155,10 @@ async function dropInvalidIndex(context: RunContext, id: string, index: string):
       { hint: "wait until that build is done, then run migrate up again.", details: { index, ...state.builder } },
     );
   }
-  await context.client.query(`drop index concurrently if exists public.${quoteIdentifier(index)}`);
+  await cancellable(
+    context,
+    async () => await context.client.query(`drop index concurrently if exists public.${quoteIdentifier(index)}`),
+  );
   context.report({ event: "index.dropped", id, index });
 }
 
@@ -149,7 +171,7 @@ async function runAutocommit(context: RunContext, id: string, script: MigrationS
       await dropInvalidIndex(context, id, index);
     }
     const run = async (): Promise<void> => {
-      await runStatements(context.client, { ...script, statements: [statement] });
+      await runStatements(context, { ...script, statements: [statement] });
     };
     await cancellable(context, async () => {
       await (index === null
@@ -180,7 +202,7 @@ export async function applyMigration(context: RunContext, migration: Migration):
   };
   if (migration.up.transactional) {
     await runTransactional(context, id, async () => {
-      await runStatements(client, migration.up);
+      await runStatements(context, migration.up);
       await record();
     });
   } else {
@@ -212,7 +234,7 @@ export async function revertMigration(
   if (script.transactional) {
     await runTransactional(context, id, async () => {
       await check();
-      await runStatements(client, script);
+      await runStatements(context, script);
       await forgetMigration(client, migration.version);
     });
   } else {

@@ -186,10 +186,10 @@ function isLoss(row: object): row is { what: string; rows: string } {
 }
 
 /** What reverting would destroy. `lock` also takes the guard's table locks, for as long as the transaction lives. */
-async function findLosses({ client }: RunContext, migration: Migration, lock: boolean): Promise<readonly Loss[]> {
+async function findLosses(context: RunContext, migration: Migration, lock: boolean): Promise<readonly Loss[]> {
   const { guard } = migration;
   if (guard === null) return [];
-  const rows = await runStatements(client, lock ? guard : { ...guard, statements: guard.statements.slice(-1) });
+  const rows = await runStatements(context, lock ? guard : { ...guard, statements: guard.statements.slice(-1) });
   if (!rows.every(isLoss)) {
     throw new FulaError("FULA_MIGRATION_FILES", `${guard.fileName} does not return (what text, rows bigint).`);
   }
