@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { copyFile, mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { copyFile, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -180,5 +180,16 @@ describe("import arrows", () => {
   test("every folder of src/lib stands in the picture", async () => {
     const folders = await readdir(join(PROJECT_ROOT, "src", "lib"));
     expect(folders.filter((folder) => !AREAS.includes(folder))).toEqual([]);
+  });
+
+  // oxlint has no rule for it: `new Date()` without an argument reads the machine's clock as Date.now() does.
+  test("nobody reads the clock through new Date() but the kernel", async () => {
+    const sources = join(PROJECT_ROOT, "src");
+    const files = (await readdir(sources, { recursive: true })).filter((file) => file.endsWith(".ts"));
+    const texts = await Promise.all(
+      files.map(async (file) => ({ file, text: await readFile(join(sources, file), "utf8") })),
+    );
+    const readers = texts.filter(({ file, text }) => !file.startsWith("lib/kernel/") && /\bDate\(\)/.test(text));
+    expect(readers.map(({ file }) => file)).toEqual([]);
   });
 });
