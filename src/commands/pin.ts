@@ -19,7 +19,7 @@ function pinLine(pin: Pin): string {
   return `${pin.cid.padEnd(59)}  ${pin.mode.padEnd(9)}  ${copiesText(pin).padEnd(6)}  ${expiry.padEnd(20)}  ${pin.name}`;
 }
 
-const pinListCommand = defineCommand<{ readonly name?: string }>({
+const pinListCommand = defineCommand<{ readonly name?: string; readonly expired?: boolean }>({
   name: "ls",
   aliases: ["list"],
   summary: "list every pin",
@@ -29,14 +29,19 @@ const pinListCommand = defineCommand<{ readonly name?: string }>({
     { command: "fula-master pin ls --json | wc -l", explains: "count them: each line is one whole record" },
     { command: "fula-master pin ls --name photos/", explains: "only pins whose name begins like this" },
   ],
-  options: [{ flags: "--name <prefix>", description: "only pins whose name begins with this text" }],
-  run: async (context, { name: prefix = "" }) => {
+  options: [
+    { flags: "--name <prefix>", description: "only pins whose name begins with this text" },
+    { flags: "--expired", description: "only pins whose time is over" },
+  ],
+  run: async (context, { name: prefix = "", expired = false }) => {
+    const { hasExpired } = await import("../lib/pinset/judge-pin.ts");
     const { printableLine } = await import("../lib/terminal/printable.ts");
-    const { out, signal } = context;
+    const { out, clock, signal } = context;
     await withPins(context, async (cluster) => {
+      const nowMs = clock.nowMs();
       let listed = 0;
       for await (const pin of cluster.pins(signal)) {
-        if (!pin.name.startsWith(prefix)) continue;
+        if (!pin.name.startsWith(prefix) || (expired && !hasExpired(pin, nowMs))) continue;
         await out.recordSlowly(pin, () => printableLine(pinLine(pin)).trimEnd());
         listed += 1;
       }

@@ -83,7 +83,6 @@ export const ERROR_CODES = {
     when: "Another process kept the pinset file locked for longer than a write waits.",
   },
   FULA_PIN_INVALID: { kind: "usage", when: "A pin record has a field whose value is not allowed." },
-  FULA_PIN_NOT_FOUND: { kind: "failed", when: "A pin that was named is not in the pinset." },
   FULA_DAG_UNREADABLE: {
     kind: "failed",
     when: "A block that should name further blocks cannot be read as what its CID says it is.",

@@ -28,6 +28,14 @@ describe("pin ls", () => {
     expect(JSON.parse(stdout)).toEqual(blockPin(1));
   });
 
+  test("with --expired prints only pins whose time is over", async () => {
+    const box = await makePinsetBox(2);
+    await box.withPins(async (cluster) => cluster.put({ ...blockPin(1), expire_at: "2026-01-02T00:00:00Z" }));
+    const { stdout } = await runCliForTest(["pin", "ls", "--expired"], { baseDir: box.baseDir });
+    expect(stdout.split(/\s+/)[0]).toBe(blockPin(1).cid);
+    expect(stdout.trim().split("\n")).toHaveLength(1);
+  });
+
   test("shows what a name would do to the terminal instead of doing it", async () => {
     const box = await makePinsetBox(0);
     await box.withPins(async (cluster) => cluster.put({ ...blockPin(0), name: "\u001b[31mred\u001b[0m\nnext" }));

@@ -5,6 +5,7 @@ import { describe, expect, test } from "vitest";
 import { parseCid } from "../../../src/lib/blocks/cid.ts";
 import { systemClock } from "../../../src/lib/kernel/clock.ts";
 import { acquireLock } from "../../../src/lib/kernel/lock.ts";
+import { ensureSigningKey } from "../../../src/lib/pinset/signing.ts";
 import type { RestoreReport } from "../../../src/lib/stack/restore-run.ts";
 import { type CliRun, runCliForTest } from "../../support/cli.ts";
 import { blockPin } from "../../support/pin-of-block.ts";
@@ -220,6 +221,30 @@ describe("the snapshot that is restored from", () => {
     for (const given of [file, manifestFile, name]) {
       expect((await report(box, given, "--dry-run")).snapshot.file).toBe(file);
     }
+  });
+
+  test("may be one of the existing fleet, when it is named: unsorted, without an end mark, signed over its bytes", async () => {
+    const box = await makePinsetBox(4);
+    const key = await ensureSigningKey(join(box.baseDir, "keys"));
+    mkdirSync(box.snapshotsDir, { recursive: true });
+    const file = join(box.snapshotsDir, "pinset-20260102T030405Z.json");
+    const pins = [3, 0, 2, 1].map((number) => blockPin(number));
+    const text = pins.map((pin) => `${JSON.stringify(pin, null, 4)}\n`).join("");
+    writeFileSync(file, text);
+    writeFileSync(`${file}.sig`, key.sign(Buffer.from(text)));
+    await unpin(box, 0, 2);
+    const unnamed = await restore(box);
+    expect(unnamed.exitCode).toBe(1);
+    expect(unnamed.stderr).toContain("1 in the old format");
+    const { exitCode, stderr } = await restore(box, file);
+    expect(exitCode).toBe(0);
+    expect(stderr).toContain("is in the old format");
+    expect(await box.pins()).toEqual(inOrder(4));
+
+    writeFileSync(file, `${text}{}`);
+    await unpin(box, 0);
+    expect((await restore(box, file)).exitCode).toBe(1);
+    expect(await box.pins()).toHaveLength(3);
   });
 
   test("of another cluster is refused unless that is said to be meant", async () => {
