@@ -4,7 +4,7 @@ import { readTextIfExists } from "../kernel/files.ts";
 import type { Paths } from "./paths.ts";
 
 /** A file that decides what this master does or that nobody else may read. */
-export interface FileFact {
+interface FileFact {
   readonly path: string;
   readonly mode: number;
   readonly isSecret: boolean;

@@ -7,7 +7,7 @@ import { Secret } from "../kernel/secret.ts";
 import { parseEnvFile, renderEnvValue } from "./env-syntax.ts";
 import { resolveLink, waitForLock } from "./file-access.ts";
 
-export { parseEnvFile, renderEnvValue } from "./env-syntax.ts";
+export { parseEnvFile } from "./env-syntax.ts";
 
 /** What a merge did, or with `dryRun` would do; names only. */
 export interface EnvMergeReport {

@@ -18,14 +18,13 @@ import { resolveSettings } from "./resolve.ts";
 import type { Inputs, Overrides, ValueSource } from "./sources.ts";
 import { type FileEntry, parseSettingsFile } from "./yaml-file.ts";
 
-export type { ConfigProblem } from "./problems.ts";
-export { describeSource, type Override, type Overrides, type ValueSource } from "./sources.ts";
+export { describeSource, type Override, type Overrides } from "./sources.ts";
 
 /** Each secret that is set; null where it is not. */
-export type Secrets = Readonly<Record<SecretKey, Secret | null>>;
+type Secrets = Readonly<Record<SecretKey, Secret | null>>;
 
 /** Where each value came from, secrets included. */
-export type Sources = Readonly<Record<SettingKey | SecretKey, ValueSource>>;
+type Sources = Readonly<Record<SettingKey | SecretKey, ValueSource>>;
 
 /** The effective configuration of one run. */
 export interface LoadedConfig {

@@ -40,7 +40,7 @@ function modeDefault<Own extends string, Remote extends string>(
  * Every setting, once: the type of the configuration, the names in YAML and in the environment, the checks, the
  * defaults and docs/configuration.md all come from this table.
  */
-export const SETTINGS_TREE = {
+const SETTINGS_TREE = {
   runtime: oneOf({ description: "How this master's services run.", default: "auto" }, RUNTIMES),
   node: {
     name: plainText(

@@ -23,7 +23,7 @@ export interface SettingDefault<T> {
 }
 
 /** A name of the environment that sets a setting, and a rule of the fleet where its text is not read as everywhere. */
-export interface SeedName {
+interface SeedName {
   readonly name: string;
   /** `exactly-true`: only the text `true` is true; the fleet reads anything else as false. */
   readonly rule?: "exactly-true";
@@ -192,7 +192,7 @@ export function duration(options: { readonly description: string; readonly defau
 }
 
 /** Renders milliseconds in the largest unit that loses nothing: `93600000` → `26h`. */
-export function renderDuration(ms: number): string {
+function renderDuration(ms: number): string {
   for (const [factor, unit] of [
     [86_400_000, "d"],
     [3_600_000, "h"],

@@ -18,7 +18,7 @@ export interface ShownSetting {
 }
 
 /** Every effective value with where it came from, in the order of the reference; secrets redacted. */
-export function showSettings({ config, secrets, sources }: LoadedConfig): readonly ShownSetting[] {
+function showSettings({ config, secrets, sources }: LoadedConfig): readonly ShownSetting[] {
   const settings = SETTINGS.map((entry) => {
     const value = valueOf(config, entry);
     const source = sources[entry.key];

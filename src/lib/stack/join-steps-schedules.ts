@@ -1,5 +1,4 @@
 import type { LoadedConfig } from "../config/load.ts";
-import { readTextIfExists } from "../kernel/files.ts";
 import { JOBS } from "./schedule-files.ts";
 import { runProgram } from "./scheduler.ts";
 import { installSchedule, planSchedule, type ScheduleKind, type SchedulePlan } from "./schedules.ts";
@@ -13,22 +12,6 @@ export interface ScheduleLook {
   /** `other-master`: the files are ours, but run the job of another base directory. */
   readonly state: "installed" | "absent" | "edited" | "other-master" | "no-scheduler";
   readonly plan: SchedulePlan;
-}
-
-const BASE_DIR_OPTION = /--base-dir[ =]("[^"]*"|'[^']*'|\S+)/;
-
-/** The base directory that a schedule file runs, or null where it names none. */
-export function baseDirOfSchedule(text: string): string | null {
-  return BASE_DIR_OPTION.exec(text)?.[1]?.replaceAll(/^["']|["']$/g, "") ?? null;
-}
-
-async function isOfAnotherMaster(plan: SchedulePlan, baseDir: string): Promise<boolean> {
-  for (const { path, state } of plan.files) {
-    if (state !== "outdated") continue;
-    const other = baseDirOfSchedule((await readTextIfExists(path)) ?? "");
-    if (other !== null && other !== baseDir) return true;
-  }
-  return false;
 }
 
 /** systemd forgets nothing, but a run that was killed may have written units that were never enabled. */
@@ -46,13 +29,13 @@ export async function lookAtSchedule(kind: ScheduleKind, loaded: LoadedConfig, r
   if (pending.length === 0) {
     return { kind, plan, state: (await isEnabled(plan, rootDir)) ? "installed" : "absent" };
   }
-  if (await isOfAnotherMaster(plan, loaded.paths.baseDir)) return { kind, plan, state: "other-master" };
+  if (pending.some(({ state }) => state === "other-master")) return { kind, plan, state: "other-master" };
   const strange = pending.some(({ state }) => state === "edited" || state === "foreign");
   return { kind, plan, state: strange ? "edited" : "absent" };
 }
 
 /** The jobs that a master runs at set times; `boot` only where join starts serve itself. */
-export function wantedSchedules(box: JoinBox): readonly ScheduleKind[] {
+function wantedSchedules(box: JoinBox): readonly ScheduleKind[] {
   return box.options.start === false ? ["snapshot", "sweep"] : ["snapshot", "sweep", "boot"];
 }
 

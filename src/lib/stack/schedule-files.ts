@@ -78,7 +78,7 @@ function embeddedSettings({ config, sources }: LoadedConfig): Record<string, str
 }
 
 /** What a schedule runs, and the environment it needs for the same effect as now. */
-export function invocationOf(kind: ScheduleKind, setup: ScheduleSetup): Invocation {
+function invocationOf(kind: ScheduleKind, setup: ScheduleSetup): Invocation {
   const { loaded, nodePath, launcherPath } = setup;
   const { baseDir, configFile } = loaded.paths;
   const ownConfig = configFile === join(baseDir, "fula-master.yaml") ? [] : ["--config", configFile];
@@ -150,7 +150,7 @@ export function renderFiles(
   const bodies = scheduler === "cron" ? [cronFile(kind, setup)] : unitFiles(kind, setup);
   return filePathsOf(kind)[scheduler].map((path, index) => ({
     path: join(setup.rootDir, path),
-    content: sealFile(bodies[index] ?? ""),
+    content: sealFile(setup.loaded.paths.baseDir, bodies[index] ?? ""),
   }));
 }
 

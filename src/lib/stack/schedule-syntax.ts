@@ -75,22 +75,33 @@ export function fillTemplate(name: string, values: Readonly<Record<string, strin
 }
 
 const HEADER = "# Written by fula-master. It rewrites this file only while the lines below are as it wrote them.\n";
-const DIGEST_LINE = /^# fula-master-sha256: ([0-9a-f]{64})\n/;
+const SEAL = /^# fula-master-base-dir: (".*")\n# fula-master-sha256: ([0-9a-f]{64})\n/;
 
-function digestOf(body: string): string {
-  return createHash("sha256").update(body).digest("hex");
+function digestOf(baseDir: string, body: string): string {
+  return createHash("sha256").update(`${baseDir}\n${body}`).digest("hex");
 }
 
-/** Puts before a file what lets us recognise it later as ours, and as not edited since. */
-export function sealFile(body: string): string {
-  return `${HEADER}# fula-master-sha256: ${digestOf(body)}\n${body}`;
+/** Puts before a file what lets us recognise it later: as ours, of which master, and whether it was edited since. */
+export function sealFile(baseDir: string, body: string): string {
+  const quoted = JSON.stringify(baseDir);
+  return `${HEADER}# fula-master-base-dir: ${quoted}\n# fula-master-sha256: ${digestOf(quoted, body)}\n${body}`;
 }
 
-/** Who wrote a file: `ours` as we left it, `edited` ours with changes, `foreign` somebody else's. */
-export function recogniseFile(text: string): "ours" | "edited" | "foreign" {
-  if (!text.startsWith(HEADER)) return "foreign";
+/** Who wrote a file. */
+export type FileAuthor =
+  /** We, for the master in `baseDir`, and nobody has edited it since. */
+  | { readonly by: "us"; readonly baseDir: string }
+  /** We, but it was changed afterwards. */
+  | { readonly by: "editor" }
+  | { readonly by: "stranger" };
+
+/** Tells who wrote a file by the seal of `sealFile`. */
+export function recogniseFile(text: string): FileAuthor {
+  if (!text.startsWith(HEADER)) return { by: "stranger" };
   const rest = text.slice(HEADER.length);
-  const digest = DIGEST_LINE.exec(rest);
-  if (digest === null) return "edited";
-  return digestOf(rest.slice(digest[0].length)) === digest[1] ? "ours" : "edited";
+  const [seal, quoted, digest] = SEAL.exec(rest) ?? [];
+  if (seal === undefined || quoted === undefined) return { by: "editor" };
+  if (digestOf(quoted, rest.slice(seal.length)) !== digest) return { by: "editor" };
+  const baseDir: unknown = JSON.parse(quoted);
+  return typeof baseDir === "string" ? { by: "us", baseDir } : { by: "editor" };
 }

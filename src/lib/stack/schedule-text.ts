@@ -5,7 +5,7 @@ const OUTCOMES: Readonly<Record<ScheduleReport["outcome"], string>> = {
   updated: "updated",
   unchanged: "already installed as it should be",
   kept: "left as it is",
-  printed: "not installed: this box has neither cron nor systemd",
+  printed: "not installed",
   removed: "removed",
 };
 
@@ -18,7 +18,8 @@ const PLANNED: Partial<Readonly<Record<ScheduleReport["outcome"], string>>> = {
 /** Says what became of a schedule. @param dryRun true says what would have */
 export function scheduleText(report: ScheduleReport, dryRun: boolean): string {
   const outcome = (dryRun ? PLANNED[report.outcome] : undefined) ?? OUTCOMES[report.outcome];
-  const lines = [`The ${report.kind} schedule (${report.schedule}): ${outcome}.`];
+  const because = report.because === null ? "" : `: ${report.because}`;
+  const lines = [`The ${report.kind} schedule (${report.schedule}): ${outcome}${because}.`];
   for (const file of report.files) lines.push(`  ${file}`);
   if (report.lines.length > 0) lines.push("Add this to a crontab of this user:", ...report.lines);
   for (const warning of report.warnings) lines.push(`warning: ${warning}`);

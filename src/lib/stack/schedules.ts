@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { mkdir, rm } from "node:fs/promises";
 import { userInfo } from "node:os";
 import { basename, dirname, join } from "node:path";
@@ -21,7 +22,6 @@ import { recogniseFile } from "./schedule-syntax.ts";
 import { detectScheduler, type RunProgram, runProgram, type Scheduler } from "./scheduler.ts";
 
 export type { ScheduleKind } from "./schedule-files.ts";
-export { detectScheduler, type Scheduler } from "./scheduler.ts";
 
 /** How schedules are planned and installed; everything has the machine's own value as default. */
 export interface ScheduleOptions {
@@ -49,12 +49,15 @@ export interface ScheduleChangeOptions extends ScheduleOptions {
 }
 
 /** One file of a schedule. */
-export interface PlannedFile {
+interface PlannedFile {
   readonly path: string;
   /** What it shall hold; null where it shall go, because another scheduler runs the job now. */
   readonly content: string | null;
-  /** `edited`: ours, but changed since; `foreign`: somebody else's. */
-  readonly state: "missing" | "same" | "outdated" | "edited" | "foreign";
+  /**
+   * `edited`: ours, but changed since; `other-master`: ours, for a master in another base directory that is still there;
+   * `foreign`: somebody else's.
+   */
+  readonly state: "missing" | "same" | "outdated" | "edited" | "other-master" | "foreign";
 }
 
 /** What installing one schedule would do. */
@@ -76,6 +79,8 @@ export interface ScheduleReport {
   readonly schedule: string;
   /** `printed`: nothing was installed, the operator has to install `lines`. With `dryRun` what would have been. */
   readonly outcome: "installed" | "updated" | "unchanged" | "kept" | "printed" | "removed";
+  /** Why nothing was installed, where it was `printed`; else null. */
+  readonly because: string | null;
   /** The files of the schedule, written or already so. */
   readonly files: readonly string[];
   readonly lines: readonly string[];
@@ -103,12 +108,14 @@ function setupOf(loaded: LoadedConfig, options: ScheduleOptions): ScheduleSetup 
   };
 }
 
-async function stateOf(path: string, content: string | null): Promise<PlannedFile["state"]> {
+async function stateOf(path: string, content: string | null, baseDir: string): Promise<PlannedFile["state"]> {
   const text = await readTextIfExists(path);
   if (text === null) return "missing";
   if (text === content) return "same";
   const author = recogniseFile(text);
-  return author === "ours" ? "outdated" : author;
+  if (author.by !== "us") return author.by === "editor" ? "edited" : "foreign";
+  // The schedule of a master that was removed from the disk belongs to nobody any more.
+  return author.baseDir === baseDir || !existsSync(author.baseDir) ? "outdated" : "other-master";
 }
 
 function schedulerWarnings(scheduler: Scheduler): string[] {
@@ -128,12 +135,13 @@ export async function planSchedule(
     (await detectScheduler({ rootDir: setup.rootDir, ...(options.run === undefined ? {} : { run: options.run }) }));
   const wanted = scheduler.kind === "none" ? [] : renderFiles(kind, scheduler.kind, setup);
   const files: PlannedFile[] = [];
-  for (const { path, content } of wanted) files.push({ path, content, state: await stateOf(path, content) });
+  for (const { path, content } of wanted)
+    files.push({ path, content, state: await stateOf(path, content, loaded.paths.baseDir) });
   if (scheduler.kind !== "none") {
     // A job that cron and systemd both knew would run twice.
     for (const path of filePathsOf(kind)[scheduler.kind === "cron" ? "systemd" : "cron"]) {
       const other = join(setup.rootDir, path);
-      const state = await stateOf(other, null);
+      const state = await stateOf(other, null, loaded.paths.baseDir);
       if (state !== "missing") files.push({ path: other, content: null, state });
     }
   }
@@ -158,13 +166,20 @@ export async function planSchedules(
   );
 }
 
+const STRANGE: ReadonlySet<PlannedFile["state"]> = new Set(["edited", "other-master", "foreign"] as const);
+
+const STRANGE_TEXT: Partial<Readonly<Record<PlannedFile["state"], string>>> = {
+  edited: "was edited after fula-master wrote it",
+  "other-master": "runs the job of a master in another base directory",
+  foreign: "was not written by fula-master",
+};
+
 function strangers(files: readonly PlannedFile[]): PlannedFile[] {
-  return files.filter(({ state }) => state === "edited" || state === "foreign");
+  return files.filter(({ state }) => STRANGE.has(state));
 }
 
 function describeStranger({ path, state, content }: PlannedFile): string {
-  const what = state === "edited" ? "was edited after fula-master wrote it" : "was not written by fula-master";
-  return `${path} ${what}${content === null ? " and would run the job a second time" : ""}`;
+  return `${path} ${STRANGE_TEXT[state] ?? state}${content === null ? " and would run the job a second time" : ""}`;
 }
 
 function outcomeOf(plan: SchedulePlan): ScheduleReport["outcome"] {
@@ -174,6 +189,10 @@ function outcomeOf(plan: SchedulePlan): ScheduleReport["outcome"] {
   return plan.files.every(({ state, content }) => state === "missing" || content === null) ? "installed" : "updated";
 }
 
+function becauseOf(scheduler: Scheduler): string | null {
+  return scheduler.kind === "none" ? scheduler.because : null;
+}
+
 function reportOf(
   plan: SchedulePlan,
   outcome: ScheduleReport["outcome"],
@@ -181,14 +200,16 @@ function reportOf(
 ): ScheduleReport {
   const { kind, scheduler, schedule, lines } = plan;
   const files = plan.files.filter(({ content }) => content !== null).map(({ path }) => path);
+  const told = [...plan.warnings, ...warnings];
   return {
     kind,
     scheduler: scheduler.kind,
     schedule,
     outcome,
+    because: becauseOf(scheduler),
     files,
     lines,
-    warnings: [...plan.warnings, ...warnings],
+    warnings: told,
   };
 }
 
@@ -331,7 +352,7 @@ export async function removeSchedule(
   const paths = filePathsOf(kind);
   const found: PlannedFile[] = [];
   for (const path of [...paths.cron, ...paths.systemd].map((each) => join(rootDir, each))) {
-    const state = await stateOf(path, null);
+    const state = await stateOf(path, null, loaded.paths.baseDir);
     if (state !== "missing") found.push({ path, content: null, state });
   }
   const kept = options.onForeign === "replace" ? [] : strangers(found);
@@ -348,29 +369,10 @@ export async function removeSchedule(
     kind,
     scheduler: scheduler.kind,
     schedule: JOBS[kind].schedule(loaded),
+    because: becauseOf(scheduler),
     outcome: going.length > 0 ? "removed" : kept.length > 0 ? "kept" : "unchanged",
     files: going.map(({ path }) => path),
     lines: [],
     warnings: kept.map((file) => `${describeStranger(file)}; it was left as it is.`),
   };
-}
-
-const OUTCOME_TEXT: Readonly<Record<ScheduleReport["outcome"], string>> = {
-  installed: "installed",
-  updated: "updated",
-  unchanged: "already so",
-  kept: "left as it was",
-  printed: "not installed",
-  removed: "removed",
-};
-
-/** A report in words, one line a fact; commands print it as it is. */
-export function describeSchedule(report: ScheduleReport): string {
-  const where = report.files.length === 0 ? "" : `: ${report.files.join(", ")}`;
-  const head = `${report.kind} schedule (${report.schedule}) ${OUTCOME_TEXT[report.outcome]}${where}`;
-  if (report.outcome !== "printed") return head;
-  return [
-    `${head}; no scheduler was found that fula-master may write to. To run it, add with crontab -e:`,
-    ...report.lines,
-  ].join("\n");
 }

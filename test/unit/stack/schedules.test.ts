@@ -1,5 +1,5 @@
 import { execFileSync, spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { PROJECT_ROOT } from "../../../src/lib/kernel/project.ts";
@@ -9,15 +9,16 @@ import {
   renderEnvironment,
   renderExecStart,
   renderForCron,
+  sealFile,
 } from "../../../src/lib/stack/schedule-syntax.ts";
 import {
-  describeSchedule,
   installSchedule,
   planSchedule,
   planSchedules,
   removeSchedule,
   type ScheduleChangeOptions,
 } from "../../../src/lib/stack/schedules.ts";
+import { scheduleText } from "../../../src/lib/stack/schedule-text.ts";
 import { FakeClock } from "../../support/clock.ts";
 import { emptyRoot, loadedBox, recordPrograms } from "../../support/schedules.ts";
 import { tempDir } from "../../support/temp-dir.ts";
@@ -157,17 +158,16 @@ describe("doing it again", () => {
     const again = await installSchedule("sweep", loaded, on(root, scheduler));
     expect(again.outcome).toBe("unchanged");
     expect(again.files.map((file) => [readFileSync(file, "utf8"), statSync(file).ino])).toEqual(before);
-    expect(describeSchedule(again)).toContain("already so");
+    expect(scheduleText(again, false)).toContain("already installed");
   });
 
   test("rewrites a file that is as we left it when the schedule has changed", async () => {
     const root = emptyRoot();
-    await installSchedule("sweep", await loadedBox(), on(root, CRON));
-    const report = await installSchedule(
-      "sweep",
-      await loadedBox({ yaml: 'sweep:\n  schedule: "@hourly"\n' }),
-      on(root, CRON),
-    );
+    const loaded = await loadedBox();
+    await installSchedule("sweep", loaded, on(root, CRON));
+    const { config } = loaded;
+    const changed = { ...loaded, config: { ...config, sweep: { ...config.sweep, schedule: "@hourly" } } };
+    const report = await installSchedule("sweep", changed, on(root, CRON));
     expect(report.outcome).toBe("updated");
     expect(jobLine(readFileSync(report.files[0] ?? "", "utf8"))).toMatch(/^@hourly root /m);
   });
@@ -210,7 +210,7 @@ describe("a file that is not as we wrote it", () => {
     expect((await installSchedule("snapshot", loaded, on(root, CRON, { onForeign: "replace" }))).outcome).toBe(
       "updated",
     );
-    expect(recogniseFile(readFileSync(path, "utf8"))).toBe("ours");
+    expect(recogniseFile(readFileSync(path, "utf8"))).toEqual({ by: "us", baseDir: loaded.paths.baseDir });
     // The copy lies where no cron daemon runs it.
     const copies = join(loaded.paths.stateDir, "replaced");
     expect(readdirSync(copies).map((name) => readFileSync(join(copies, name), "utf8"))).toEqual([text]);
@@ -227,12 +227,25 @@ describe("a file that is not as we wrote it", () => {
   });
 
   test("a file whose header was copied onto other lines is not taken for ours", () => {
-    expect(
-      recogniseFile(
-        "# Written by fula-master. It rewrites this file only while the lines below are as it wrote them.\nx\n",
-      ),
-    ).toBe("edited");
-    expect(recogniseFile("")).toBe("foreign");
+    const ours = sealFile("/opt/fula-master", "x\n");
+    expect(recogniseFile(ours)).toEqual({ by: "us", baseDir: "/opt/fula-master" });
+    expect(recogniseFile(ours.replace("x\n", "y\n"))).toEqual({ by: "editor" });
+    expect(recogniseFile(ours.replace("/opt/fula-master", "/opt/other"))).toEqual({ by: "editor" });
+    expect(recogniseFile(ours.replace(/# fula-master-sha256.*\n/, ""))).toEqual({ by: "editor" });
+    expect(recogniseFile("x\n")).toEqual({ by: "stranger" });
+  });
+
+  test("the schedule of another master on this box is left to it, until that master is gone", async () => {
+    const root = emptyRoot();
+    const [first, second] = [await loadedBox(), await loadedBox()];
+    await installSchedule("snapshot", first, on(root, CRON));
+    await expect(installSchedule("snapshot", second, on(root, CRON))).rejects.toMatchObject({
+      code: "FULA_SCHEDULE_FOREIGN",
+      message: expect.stringContaining("another base directory"),
+    });
+    expect((await removeSchedule("snapshot", second, on(root, CRON))).outcome).toBe("kept");
+    rmSync(first.paths.baseDir, { recursive: true });
+    expect((await installSchedule("snapshot", second, on(root, CRON))).outcome).toBe("updated");
   });
 });
 
@@ -371,7 +384,7 @@ describe("without a scheduler", () => {
     expect(report.lines).toEqual([
       `0 */6 * * * /usr/bin/node /opt/app/bin/fula-master.js snapshot --base-dir ${baseDir} >> ${baseDir}/logs/snapshot.log 2>&1`,
     ]);
-    expect(describeSchedule(report)).toMatch(/not installed.*crontab -e:\n0 \*\/6 /);
+    expect(scheduleText(report, false)).toMatch(/not installed: a test\.\n.*crontab of this user:\n0 \*\/6 /);
     expect(readdirSync(join(root, "etc/cron.d"))).toEqual([]);
   });
 
