@@ -1,19 +1,36 @@
+import { FulaError } from "../lib/kernel/errors.ts";
+import { nearest } from "../lib/kernel/nearest.ts";
 import { defineCommand } from "../lib/terminal/command.ts";
 import { configCheckCommand } from "./config-check.ts";
 import { configSetCommand, configUnsetCommand } from "./config-set.ts";
 import { configShowCommand } from "./config-show.ts";
 
+function unknownPath(what: string, names: readonly string[]): FulaError {
+  const meant = nearest(what, names);
+  return new FulaError("FULA_USAGE", `There is no path named "${what}".`, {
+    hint: `${meant === null ? "" : `fula-master config path ${meant}; `}the names are ${names.join(", ")}.`,
+  });
+}
+
 const configPathCommand = defineCommand({
   name: "path",
   summary: "print where everything of this box lies",
-  description: "Prints the base directory, why it is that one, and the files in it. Reads no file.",
+  description:
+    "Prints the base directory, why it is that one, and the files in it; or one path alone, for a script. Reads no file.",
+  arguments: [{ name: "what", description: "one of the names that it prints, such as snapshotsDir" }],
   examples: [
     { command: "fula-master config path", explains: "where the settings, secrets, keys and snapshots are" },
-    { command: "fula-master config path --json | jq -r .configFile", explains: "one path, for a script" },
+    { command: "ls $(fula-master config path snapshotsDir)", explains: "one path, for a script" },
   ],
-  run: async (context) => {
+  run: async (context, _options, [wanted]) => {
     const { locateBaseDir, locateConfigFile, resolvePaths } = await import("../lib/config/paths.ts");
     const paths = resolvePaths(context);
+    if (wanted !== undefined) {
+      const path = Object.entries(paths).find(([name]) => name === wanted)?.[1];
+      if (path === undefined) throw unknownPath(wanted, Object.keys(paths));
+      context.out.result({ [wanted]: path }, () => path);
+      return;
+    }
     const because = {
       baseDir: locateBaseDir(context).because,
       configFile: locateConfigFile(context, paths.baseDir).because,
@@ -21,10 +38,10 @@ const configPathCommand = defineCommand({
     context.out.result({ ...paths, because }, () =>
       context.out.table(
         [{ title: "WHAT" }, { title: "PATH" }, { title: "BECAUSE" }],
-        Object.entries(paths).map(([what, path]) => [
-          what,
+        Object.entries(paths).map(([name, path]) => [
+          name,
           path,
-          what === "baseDir" || what === "configFile" ? because[what] : "",
+          name === "baseDir" || name === "configFile" ? because[name] : "",
         ]),
       ),
     );

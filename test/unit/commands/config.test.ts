@@ -196,3 +196,11 @@ describe("config set", () => {
     expect(readFileSync(box.configFile, "utf8")).toBe("server:\n\tport: 1\n");
   });
 });
+
+test("config path prints one path alone, and a name that there is not names the nearest", async () => {
+  const box = boxWith({});
+  expect(await run(box, "path", "snapshotsDir")).toMatchObject({ exitCode: 0, stdout: "<base>/snapshots\n" });
+  const refused = await run(box, "path", "snapshotDir");
+  expect(refused.exitCode).toBe(2);
+  expect(refused.stderr).toContain("fula-master config path snapshotsDir");
+});
