@@ -1,6 +1,10 @@
 import { defineCommand } from "../lib/terminal/command.ts";
 import { EXIT } from "../lib/terminal/errors.ts";
 
+function counted(count: number, what: string): string {
+  return `${count} ${what}${count === 1 ? "" : "s"}`;
+}
+
 /** `config check`: all problems at once. */
 export const configCheckCommand = defineCommand({
   name: "check",
@@ -28,7 +32,7 @@ export const configCheckCommand = defineCommand({
           `${style[severity](`${severity}:`)} ${message}${severity === "error" ? ` [${code}]` : ""}`,
           ...(hint === null ? [] : [`  Try: ${hint}`]),
         ]),
-        problems.length === 0 ? "No problems." : `${errors} errors, ${warnings} warnings.`,
+        problems.length === 0 ? "No problems." : `${counted(errors, "error")}, ${counted(warnings, "warning")}.`,
       ].join("\n"),
     );
     return errors === 0 ? EXIT.done : EXIT.usage;

@@ -297,10 +297,12 @@ async function applyPlan(
   options: ScheduleChangeOptions,
 ): Promise<ScheduleReport> {
   const outcome = outcomeOf(plan);
-  if (outcome === "printed" || options.dryRun === true) return reportOf(plan, outcome);
+  if (options.dryRun === true) return reportOf(plan, outcome);
+  // A redirection into a directory that is not there would keep the job from ever starting.
+  if (plan.scheduler.kind !== "systemd") await ensureDir(dirname(logFileOf(plan.kind, loaded)));
+  if (outcome === "printed") return reportOf(plan, outcome);
   const clock = options.clock ?? systemClock;
   for (const file of strangers(plan.files)) await backUp(file, loaded, clock);
-  if (plan.scheduler.kind === "cron") await ensureDir(dirname(logFileOf(plan.kind, loaded)));
   await deactivate(plan.kind, plan.files, options);
   for (const file of plan.files) await applyFile(file);
   const activated = await activate(plan, outcome !== "unchanged", options);

@@ -375,7 +375,7 @@ describe("a start at boot", () => {
 });
 
 describe("without a scheduler", () => {
-  test("the exact line is given to be printed, and nothing is written", async () => {
+  test("the exact line is given to be printed, no schedule is written, and the directory of its log is there", async () => {
     const root = emptyRoot();
     const loaded = await loadedBox();
     const report = await installSchedule("snapshot", loaded, on(root, NONE));
@@ -384,6 +384,7 @@ describe("without a scheduler", () => {
     expect(report.lines).toEqual([
       `0 */6 * * * /usr/bin/node /opt/app/bin/fula-master.js snapshot --base-dir ${baseDir} >> ${baseDir}/logs/snapshot.log 2>&1`,
     ]);
+    expect(existsSync(loaded.paths.logsDir)).toBe(true);
     expect(scheduleText(report, false)).toMatch(/not installed: a test\.\n.*crontab of this user:\n0 \*\/6 /);
     expect(readdirSync(join(root, "etc/cron.d"))).toEqual([]);
   });
