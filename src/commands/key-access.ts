@@ -1,5 +1,6 @@
 import { InvalidArgumentError } from "commander";
 import type { KeyRecord } from "../lib/identity/key-table.ts";
+import type { MadeKey } from "../lib/stack/key-run.ts";
 import type { Pool } from "../lib/postgres/pool.ts";
 import { type CommandContext, defineCommand } from "../lib/terminal/command.ts";
 
@@ -29,7 +30,21 @@ interface CreateOptions {
   readonly user?: string;
   readonly scope: (typeof SCOPE_WORDS)[number];
   readonly label: string;
+  readonly env?: boolean;
   readonly dryRun?: boolean;
+}
+
+/** Shell lines for the environment that AWS's SDKs and command line read; no value has a character to quote. */
+function shellLines({ keyId, secret, endpoint, region }: MadeKey): string {
+  const values = {
+    AWS_ACCESS_KEY_ID: keyId,
+    AWS_SECRET_ACCESS_KEY: secret,
+    AWS_ENDPOINT_URL_S3: endpoint,
+    AWS_REGION: region,
+  };
+  return Object.entries(values)
+    .map(([name, value]) => `export ${name}=${value}`)
+    .join("\n");
 }
 
 /** `key create`: a new pair for one user. */
@@ -46,6 +61,10 @@ export const keyCreateCommand = defineCommand<CreateOptions>({
       explains: "a key that can only read, with a name to tell it by",
     },
     {
+      command: 'eval "$(fula-master key create --user alice@example.com --env)"',
+      explains: "an S3 client that this shell starts needs nothing else",
+    },
+    {
       command: "fula-master key create --user alice@example.com --json",
       explains: "keyId, secret, userId, scopes, label, createdAt and endpoint as JSON",
     },
@@ -54,11 +73,16 @@ export const keyCreateCommand = defineCommand<CreateOptions>({
     { flags: "--user <email|id>", description: "whose buckets it opens: an e-mail address or a user id (needed)" },
     { flags: "--scope <scopes>", description: "what it may do", default: "read,write", choices: SCOPE_WORDS },
     { flags: "--label <text>", description: "a name to tell it by", default: "", parse: parseLabel },
+    { flags: "--env", description: "print shell lines that set AWS_ACCESS_KEY_ID and its like" },
   ],
   changes: true,
   run: async (context, options) => {
     const { makeAccessKey } = await import("../lib/stack/key-run.ts");
     const made = await makeAccessKey(context, { ...options, dryRun: options.dryRun === true });
+    if (options.env === true && !made.dryRun) {
+      context.out.result(made, () => shellLines(made));
+      return;
+    }
     context.out.result(made, () =>
       made.dryRun
         ? `Would make a key with ${made.scopes.join(" and ")} for user ${made.userId}.`

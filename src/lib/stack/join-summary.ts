@@ -54,19 +54,24 @@ export function placeOptions(box: JoinBox): string {
   return `${base}${config}`;
 }
 
-function nextCommands(box: JoinBox, gateway: string): JoinSummary["next"] {
+function nextCommands(box: JoinBox): JoinSummary["next"] {
   const place = placeOptions(box);
-  const start = box.options.start === false ? [{ command: `fula-master start${place}`, explains: "start serve" }] : [];
+  // From a clone, `fula-master` is on nobody's PATH; npm says so when it was npx that ran us.
+  const program = box.context.env["npm_command"] === "exec" ? "npx fula-master" : "fula-master";
+  const start = box.options.start === false ? [{ command: `${program} start${place}`, explains: "start serve" }] : [];
   return [
     ...start,
-    { command: `fula-master status${place}`, explains: "how this master is, on one screen" },
-    { command: `fula-master key create${place}`, explains: "an access key for an S3 client" },
+    { command: `${program} status${place}`, explains: "how this master is, on one screen" },
     {
-      command: `aws --endpoint-url ${gateway} s3 cp ./photo.jpg s3://photos/photo.jpg`,
-      explains: "store a file, with that key in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+      command: `eval "$(${program} key create --user you@example.org --env${place})"`,
+      explains: "an access key and the endpoint, in the environment that S3 clients read",
     },
-    { command: `fula-master snapshot${place}`, explains: "sign a snapshot of what is pinned" },
-    { command: `fula-master verify${place}`, explains: "check the newest snapshot" },
+    {
+      command: "aws s3 mb s3://photos && aws s3 cp ./photo.jpg s3://photos/",
+      explains: "store a file with any S3 client, such as this one",
+    },
+    { command: `${program} snapshot${place}`, explains: "sign a snapshot of what is pinned" },
+    { command: `${program} verify${place}`, explains: "check the newest snapshot" },
   ];
 }
 
@@ -98,6 +103,6 @@ export async function summarizeJoin(box: JoinBox): Promise<JoinSummary> {
         : { sequence: last.manifest.sequence, time: last.manifest.time, pinCount: last.manifest.pinCount },
     schedules: schedules.map(({ kind, state, plan }) => ({ kind, state, lines: plan.lines, warnings: plan.warnings })),
     warnings: settingWarnings(loaded),
-    next: nextCommands(box, endpoint),
+    next: nextCommands(box),
   };
 }
