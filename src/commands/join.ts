@@ -44,7 +44,7 @@ export const joinCommand = defineCommand<JoinOptions>({
   summary: "make this box a master",
   description:
     "Checks the box, shows a plan, asks, and then does it: directories, settings, secrets, signing key, PostgreSQL, " +
-    "migrations, block store and pinset, serve in the background, schedules, and the first snapshot at once. Every step " +
+    "migrations, block store and pinset, the first snapshot at once, serve in the background, and schedules. Every step " +
     "looks at what is there: a run that was stopped is resumed, and a finished box is left as it is.",
   examples: [
     { command: "fula-master join --dry-run", explains: "show what would be done; writes nothing at all" },

@@ -1,5 +1,5 @@
-import { chmod, mkdir, stat } from "node:fs/promises";
-import { dirname, relative } from "node:path";
+import { chmod, mkdir, readdir, rm, stat } from "node:fs/promises";
+import { dirname, join, relative } from "node:path";
 import { mergeEnvFile } from "../config/env-file.ts";
 import type { Paths } from "../config/paths.ts";
 import { updateSettingsFile } from "../config/settings-file.ts";
@@ -8,6 +8,7 @@ import { systemErrorCode } from "../kernel/errors.ts";
 import { ensureDir, explainWriteError, PRIVATE_DIR_MODE, SECRET_FILE_MODE } from "../kernel/files.ts";
 import { toolVersion } from "../kernel/project.ts";
 import { ensureSigningKey, readSigningKey, signingKeyFiles } from "../pinset/signing.ts";
+import { identifyProcess } from "../runtime/processes.ts";
 import {
   compareVersions,
   type Installation,
@@ -19,6 +20,7 @@ import type { JoinBox } from "./join-box.ts";
 import { secretChanges, settingChanges } from "./join-settings.ts";
 import type { JoinRun, JoinStep } from "./join-step.ts";
 import { already, todo } from "./plan.ts";
+import { writerOf } from "./preflight-base-dir.ts";
 
 /** Directories above the base directory that we make; whoever needs to pass through to it can. */
 const PARENT_DIR_MODE = 0o755;
@@ -57,6 +59,24 @@ export async function makeBaseDir(baseDir: string): Promise<void> {
   await ensureDir(baseDir);
 }
 
+/** Removes what writers that were killed left unfinished, secrets among it; those of running processes stay. */
+async function clearUnfinished(dirs: readonly string[]): Promise<void> {
+  for (const dir of dirs) {
+    for (const name of await readdir(dir)) {
+      const pid = writerOf(name);
+      if (pid !== null && identifyProcess(pid) === null) await rm(join(dir, name), { force: true });
+    }
+  }
+}
+
+async function unfinishedIn(dirs: readonly string[]): Promise<number> {
+  const names = await Promise.all(dirs.map(async (dir) => await readdir(dir).catch(() => [])));
+  return names.flat().filter((name) => {
+    const pid = writerOf(name);
+    return pid !== null && identifyProcess(pid) === null;
+  }).length;
+}
+
 /** Step: the directories of the base directory, closed to others. */
 export function directoriesStep({ box }: JoinRun): JoinStep {
   const dirs = directoriesOf(box.paths);
@@ -70,6 +90,8 @@ export function directoriesStep({ box }: JoinRun): JoinStep {
         .filter(({ mode }) => mode !== null && (mode & TOO_OPEN) !== 0)
         .map(({ path, mode }) => `close ${path} to others (${mode?.toString(8)} → 700)`);
       if (missing.includes("")) changes.push(`create ${box.paths.baseDir} (0700)`);
+      const unfinished = await unfinishedIn([box.paths.baseDir, box.paths.stateDir, box.paths.keysDir]);
+      if (unfinished > 0) changes.push(`remove ${unfinished} files that a killed run left unfinished`);
       const inner = missing.filter((name) => name !== "");
       if (inner.length > 0) changes.push(`create in it: ${inner.join(", ")}`);
       if (changes.length === 0) return already(`${box.paths.baseDir} and what belongs in it are there`);
@@ -81,6 +103,7 @@ export function directoriesStep({ box }: JoinRun): JoinStep {
         await ensureDir(path);
         if ((((await modeOf(path)) ?? 0) & TOO_OPEN) !== 0) await chmod(path, PRIVATE_DIR_MODE);
       }
+      await clearUnfinished([box.paths.baseDir, box.paths.stateDir, box.paths.keysDir]);
       return box.paths.baseDir;
     },
   };

@@ -15,8 +15,9 @@ export function joinSteps(run: JoinRun): readonly JoinStep[] {
     postgresStep(run),
     migrationsStep(run),
     storesStep(run),
+    // Before serve: a master that takes objects can restore their pins from its first minute on.
+    snapshotStep(run),
     ...(options.start === false ? [] : [serveStep(run)]),
     ...(options.schedules === false ? [] : [schedulesStep(run)]),
-    snapshotStep(run),
   ];
 }

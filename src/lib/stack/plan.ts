@@ -7,9 +7,9 @@ export const STEP_IDS = [
   "postgres",
   "migrations",
   "stores",
+  "snapshot",
   "serve",
   "schedules",
-  "snapshot",
 ] as const;
 
 /** Names one step of `join` in the plan, in the journal and in messages. */

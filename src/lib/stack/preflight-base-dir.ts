@@ -20,6 +20,15 @@ export const DISK_FREE_INODES_MIN = 50_000;
 /** What lies directly in a base directory of ours, and what a file system or a service manager puts there by itself. */
 const OWN_NAMES = new Set(["fula-master.yaml", ".env", "keys", "snapshots", "journal", "state", "logs", "lost+found"]);
 
+/** What `writeFileAtomic` calls a file that it has not finished: `.env.4711-1.tmp`. A kill leaves it there. */
+const UNFINISHED = /^(.+)\.(\d+)-\d+\.tmp$/;
+
+/** The process that was writing this file when it ended; null for a name that is no such file's. */
+export function writerOf(name: string): number | null {
+  const pid = UNFINISHED.exec(name)?.[2];
+  return pid === undefined ? null : Number(pid);
+}
+
 /** Left by the shell installers of the older fleet, in the same place. */
 const OLD_FLEET_NAMES = new Set([".migrations-applied", "snapshot-ed25519.pem", "replication-alerts.log"]);
 
@@ -83,7 +92,7 @@ export interface BaseDirContents {
   readonly baseDir: string;
   /** Names directly in it; empty where it does not exist. */
   readonly names: readonly string[];
-  /** Names directly in `state/`, locks left out. */
+  /** Names directly in `state/`; locks and unfinished files left out, here as above. */
   readonly stateNames: readonly string[];
   readonly installation: Installation | null;
   readonly hasSettings: boolean;
@@ -101,11 +110,11 @@ async function namesIn(dir: string): Promise<readonly string[]> {
 
 /** Lists what stands there. */
 export async function readContents(baseDir: string, installation: Installation | null): Promise<BaseDirContents> {
-  const names = await namesIn(baseDir);
+  const names = (await namesIn(baseDir)).filter((name) => writerOf(name) === null);
   return {
     baseDir,
     names,
-    stateNames: (await namesIn(join(baseDir, "state"))).filter((name) => name !== "locks"),
+    stateNames: (await namesIn(join(baseDir, "state"))).filter((name) => name !== "locks" && writerOf(name) === null),
     installation,
     hasSettings: names.includes("fula-master.yaml"),
   };

@@ -91,6 +91,15 @@ test("a master of the older shell installers is recognised, and the way over is 
   });
 });
 
+test("files that a killed join left unfinished are not taken for somebody's", async () => {
+  await mkdir(join(dir, "state"));
+  await writeFile(join(dir, ".env.4711-1.tmp"), "");
+  await writeFile(join(dir, "state", "installation.json.4711-2.tmp"), "");
+  expect(judgeContents(await readContents(dir, null)).state).toBe("ok");
+  await writeFile(join(dir, "state", "pins.sqlite"), "");
+  expect(judgeContents(await readContents(dir, null)).state).toBe("failed");
+});
+
 test("state without the file that says whose it is, is refused and not written over", async () => {
   await mkdir(join(dir, "state", "blocks"), { recursive: true });
   expect(judgeContents(await readContents(dir, null))).toMatchObject({

@@ -1,0 +1,171 @@
+import { join } from "node:path";
+import { setImmediate as nextTurn, setTimeout as wait } from "node:timers/promises";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { readTextIfExists } from "../../src/lib/kernel/files.ts";
+import { inspectEmbeddedPostgres } from "../../src/lib/runtime/embedded-postgres.ts";
+import { readInstallation } from "../../src/lib/stack/installation.ts";
+import { findUnfinishedRun } from "../../src/lib/stack/join-journal.ts";
+import { STEP_IDS, type StepId } from "../../src/lib/stack/plan.ts";
+import { journalNames, journalText, launch } from "../support/launched.ts";
+import { makeTestBox, type TestBox } from "../support/test-box.ts";
+
+const SOAK = process.env["SOAK"] === "1";
+/** About what a whole join takes; random kills fall within it. */
+const JOIN_MS = 2_500;
+const RANDOM_KILLS = SOAK ? 200 : 20;
+const KILLS_A_BOX = 4;
+
+let box: TestBox;
+
+beforeEach(async () => {
+  box = await makeTestBox();
+});
+
+afterEach(async () => {
+  await box[Symbol.asyncDispose]();
+});
+
+/** Which secrets and which cluster id were seen first; they must never be others. */
+class FirstSeen {
+  #env: string | null = null;
+  #clusterId: string | null = null;
+
+  async check(): Promise<void> {
+    const env = await readTextIfExists(join(box.baseDir, ".env"));
+    const installation = await readInstallation(join(box.baseDir, "state"));
+    if (this.#env !== null) expect(env).toBe(this.#env);
+    if (this.#clusterId !== null) expect(installation?.clusterId).toBe(this.#clusterId);
+    this.#env ??= env;
+    this.#clusterId ??= installation?.clusterId ?? null;
+  }
+}
+
+function joinNow() {
+  return launch([...box.joinArgs, "--base-dir", box.baseDir]);
+}
+
+/** Joins, and kills the process as soon as this run's journal holds one of the texts, and `delayMs` have passed. */
+async function killAt(texts: readonly string[], delayMs: number): Promise<boolean> {
+  const before = new Set(journalNames(box.baseDir));
+  const run = joinNow();
+  const watch = new AbortController();
+  void run.ended.then(() => {
+    watch.abort();
+  });
+  while (!watch.signal.aborted) {
+    const name = journalNames(box.baseDir).find((each) => !before.has(each));
+    const text = name === undefined ? "" : journalText(box.baseDir, name);
+    if (texts.some((wanted) => text.includes(wanted))) {
+      if (delayMs > 0) await wait(delayMs);
+      run.kill();
+      break;
+    }
+    await nextTurn();
+  }
+  const { signal, exitCode, output } = await run.ended;
+  // A run that was too quick to be killed must have come to its end, not to an error.
+  if (signal === null) expect({ exitCode, output }).toMatchObject({ exitCode: 0 });
+  return signal === "SIGKILL";
+}
+
+/** Joins to the end, and looks at everything that a master must have exactly once. */
+async function expectWholeMaster(seen: FirstSeen): Promise<void> {
+  const { exitCode, output } = await joinNow().ended;
+  expect({ exitCode, output }).toMatchObject({ exitCode: 0 });
+  await seen.check();
+  const status = await box.run(["status", "--json", "--schedule-root", box.scheduleRoot]);
+  expect(JSON.parse(status.stdout)).toMatchObject({
+    healthy: true,
+    serve: { state: "ok", pid: expect.any(Number) },
+    ledger: { state: "ok", pending: [] },
+    schedules: { state: "ok" },
+    snapshot: { state: "ok" },
+  });
+  const { clusterId } = (await box.load()).config.node;
+  expect(await readInstallation(join(box.baseDir, "state"))).toMatchObject({ clusterId, made: ["ledger", "pinset"] });
+  const verified = await box.run(["verify", "--json"]);
+  expect(verified).toMatchObject({ exitCode: 0 });
+  expect(verified.stdout).toContain(clusterId);
+  const again = await box.run([...box.joinArgs, "--json"]);
+  expect(JSON.parse(again.stdout)).toMatchObject({ outcome: "already", changed: [] });
+}
+
+async function expectNothingRunsAfterStop(): Promise<void> {
+  expect(await box.run(["stop"])).toMatchObject({ exitCode: 0 });
+  expect((await inspectEmbeddedPostgres((await box.load()).paths)).running).toBeNull();
+}
+
+// Half of what the step takes on a machine like CI's.
+const MIDDLE_MS: Readonly<Partial<Record<StepId, number>>> = {
+  postgres: 500,
+  migrations: 150,
+  snapshot: 20,
+  serve: 400,
+};
+
+test("kill -9 at the beginning, in the middle and at the end of every step is resumed by the next run", async () => {
+  const seen = new FirstSeen();
+  const stopped = new Set<StepId | null>();
+  let killed = 0;
+  for (const step of STEP_IDS) {
+    const started = `"event":"step.started","step":"${step}"`;
+    const done = `"event":"step.done","step":"${step}"`;
+    for (const [texts, delayMs] of [
+      [[started, done], 0],
+      [[started, done], MIDDLE_MS[step] ?? 2],
+      [[done], 0],
+    ] as const) {
+      if (await killAt(texts, delayMs)) killed += 1;
+      stopped.add((await findUnfinishedRun(join(box.baseDir, "journal")))?.stoppedAt ?? null);
+      await seen.check();
+    }
+  }
+  // The very last step may be over before the kill arrives.
+  expect(killed).toBeGreaterThanOrEqual(STEP_IDS.length * 3 - 3);
+  expect(STEP_IDS.filter((step) => !stopped.has(step))).toEqual([]);
+  await expectWholeMaster(seen);
+  await expectNothingRunsAfterStop();
+});
+
+/** mulberry32: a small generator whose seed makes a failure repeatable. */
+function randomOf(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = Math.trunc(state + 0x6d2b79f5);
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+test.each(Array.from({ length: RANDOM_KILLS / KILLS_A_BOX }, (_, index) => index + 1))(
+  `kill -9 at ${KILLS_A_BOX} random moments is resumed by the next run (seed %i)`,
+  async (seed) => {
+    const random = randomOf(seed);
+    const seen = new FirstSeen();
+    for (let kill = 0; kill < KILLS_A_BOX; kill += 1) {
+      const run = joinNow();
+      await Promise.race([wait(random() * JOIN_MS), run.ended]);
+      run.kill();
+      const { signal, exitCode, output } = await run.ended;
+      if (signal === null) expect({ exitCode, output }).toMatchObject({ exitCode: 0 });
+      await seen.check();
+    }
+    await expectWholeMaster(seen);
+  },
+);
+
+test("kill -9 of serve and of PostgreSQL under it is put right by the next join", async () => {
+  const seen = new FirstSeen();
+  await expectWholeMaster(seen);
+  const report = JSON.parse((await box.run(["status", "--json"])).stdout);
+  const { running } = await inspectEmbeddedPostgres((await box.load()).paths);
+  if (running === null) throw new Error("PostgreSQL does not run");
+  process.kill(report.serve.pid, "SIGKILL");
+  process.kill(running.pid, "SIGKILL");
+  expect(await box.run(["status"])).toMatchObject({
+    exitCode: 1,
+    stdout: expect.stringContaining("serve does not run"),
+  });
+  await expectWholeMaster(seen);
+});
