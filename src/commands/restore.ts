@@ -1,5 +1,5 @@
-import type { RestoreReport } from "../lib/stack/restore-run.ts";
 import { defineCommand } from "../lib/terminal/command.ts";
+import { printableLine } from "../lib/terminal/printable.ts";
 
 interface RestoreOptions {
   readonly only?: readonly string[];
@@ -58,6 +58,7 @@ export const restoreCommand = defineCommand<RestoreOptions>({
     const { loadConfig } = await import("../lib/config/load.ts");
     const { readOnlyList } = await import("../lib/pinset/only-list.ts");
     const { parseRestoreNumbers, runRestore } = await import("../lib/stack/restore-run.ts");
+    const { changeLines, changeQuestion, restoreLines } = await import("../lib/stack/restore-text.ts");
     const { out, clock, signal, cwd } = context;
     const numbers = parseRestoreNumbers(options);
     const only = await readOnlyList(options.only, cwd);
@@ -88,45 +89,21 @@ export const restoreCommand = defineCommand<RestoreOptions>({
             }
             progress.update(done, total);
           },
-          approve: async ({ counts, differing }, { warnings }) => {
+          approve: async (plan, { warnings }) => {
             progress.end();
             for (const warning of warnings) out.warn(warning);
-            if (options.keepExisting === true || counts.differs === 0) return;
-            for (const { cid, fields } of differing) out.note(`${cid}  differs in ${fields.join(", ")}`);
-            const pins = counts.differs === 1 ? "1 existing pin" : `${counts.differs} existing pins`;
-            await out.confirm(`Set the options of ${pins} as they are in the snapshot?`, options.yes === true);
+            if (options.keepExisting === true || plan.counts.differs === 0) return;
+            for (const line of changeLines(plan)) out.note(printableLine(line));
+            await out.confirm(changeQuestion(plan), options.yes === true);
           },
         },
       );
       progress.end();
       if (dryRun) for (const warning of report.warnings) out.warn(warning);
-      out.result(report, () => restoreText(report));
+      out.result(report, () => restoreLines(report).map(printableLine).join("\n"));
       return report.ok || dryRun ? 0 : 1;
     } finally {
       progress.end();
     }
   },
 });
-
-function restoreText({ snapshot, plan, result }: RestoreReport): string {
-  const { missing, differs, equal, extra, expired } = plan.counts;
-  const lines = [
-    `Snapshot ${snapshot.file}`,
-    `  taken ${snapshot.time ?? "at an unknown time"}, ${snapshot.pinCount ?? 0} pins, signed by ${snapshot.signedBy ?? "nobody"}`,
-    `${missing} missing, ${differs} with other options, ${equal} as they should be, ${expired} expired, ${extra} not in the snapshot (left alone).`,
-  ];
-  if (result === null) {
-    for (const { cid, name } of plan.missing) lines.push(`  would pin     ${cid}  ${name}`);
-    for (const { cid, fields } of plan.differing) lines.push(`  would change  ${cid}  ${fields.join(", ")}`);
-    const more = missing + differs - plan.missing.length - plan.differing.length;
-    if (more > 0) lines.push(`  … and ${more} more`);
-    lines.push(`A restore would write ${plan.toWrite} pins. Nothing was written.`);
-  } else {
-    lines.push(`${result.written} pins written, ${result.verified} read again and as they should be.`);
-    if (result.problems > 0) lines.push(`${result.problems} are not:`);
-    for (const { cid, problem, detail } of result.shown) lines.push(`  ${cid}  ${problem}: ${detail}`);
-    if (result.file !== null) lines.push(`All of them are listed in ${result.file}`);
-  }
-  for (const cid of plan.notInSnapshot.slice(0, 20)) lines.push(`  ${cid}  is not in the snapshot`);
-  return lines.join("\n");
-}

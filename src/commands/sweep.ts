@@ -1,5 +1,5 @@
-import type { SweepReport } from "../lib/pinset/sweep-report.ts";
 import { defineCommand } from "../lib/terminal/command.ts";
+import { printableLine } from "../lib/terminal/printable.ts";
 
 interface SweepOptions {
   readonly strict?: boolean;
@@ -44,6 +44,7 @@ export const sweepCommand = defineCommand<SweepOptions>({
   run: async (context, options) => {
     const { loadConfig } = await import("../lib/config/load.ts");
     const { parseGrace, runSweep } = await import("../lib/stack/sweep-run.ts");
+    const { sweepLines } = await import("../lib/stack/sweep-text.ts");
     const { out, clock, signal } = context;
     const replMin = { flag: "--repl-min", value: options.replMin };
     const loaded = await loadConfig(context, { "sweep.replMin": replMin });
@@ -68,33 +69,10 @@ export const sweepCommand = defineCommand<SweepOptions>({
         { clock, signal, onProgress: (_phase, done, total) => progress.update(done, total) },
       );
       progress.end();
-      out.result(report, () => sweepText(report, loaded.config.sweep.alertLog));
+      out.result(report, () => sweepLines(report, loaded.config.sweep.alertLog).map(printableLine).join("\n"));
       return options.strict === true && report.belowAfter > 0 ? 1 : 0;
     } finally {
       progress.end();
     }
   },
 });
-
-function sweepText(report: SweepReport, alertLog: string): string {
-  const { pins, ok, pinning, under, lost, expired, belowBefore, belowAfter, withoutPin } = report;
-  const parts = [`${ok} ok`];
-  for (const [count, word] of [
-    [lost, "lost"],
-    [under, "under-replicated"],
-    [pinning, "on their way"],
-    [expired, "expired"],
-  ] as const) {
-    if (count > 0) parts.push(`${count} ${word}`);
-  }
-  const lines = [`${pins === 1 ? "1 pin" : `${pins} pins`}: ${parts.join(", ")}.`];
-  if (belowBefore > 0) lines.push(`Held by too few: ${belowBefore} before the repair, ${belowAfter} after it.`);
-  for (const { cid, verdict, pinned, required, reason } of report.worst) {
-    lines.push(`  ${cid}  ${verdict} (${pinned} of ${required}): ${reason}`);
-  }
-  if (belowAfter > report.worst.length) {
-    lines.push(`  … and ${belowAfter - report.worst.length} more: see ${alertLog}`);
-  }
-  if (withoutPin > 0) lines.push(`${withoutPin} CIDs have a status, but no pin.`);
-  return lines.join("\n");
-}

@@ -3,6 +3,7 @@ import { join, resolve } from "node:path";
 import type { Clock } from "../kernel/clock.ts";
 import { FulaError } from "../kernel/errors.ts";
 import { listSnapshots } from "./catalog.ts";
+import { filesOf } from "./format.ts";
 import type { TrustedKey } from "./keys.ts";
 import { readMemory } from "./memory.ts";
 import { type Verification, verifySnapshot } from "./verify.ts";
@@ -51,6 +52,16 @@ function isForeign({ manifest }: Verification, { clusterId, anyCluster }: Choice
 async function named(name: string, deps: ChoiceDeps): Promise<SnapshotChoice> {
   const path = resolve(deps.cwd, name);
   const file = existsSync(path) ? path : join(deps.snapshotsDir, name);
+  const { manifest, data } = filesOf(file);
+  if (!existsSync(manifest) && !existsSync(data)) {
+    throw new FulaError(
+      "FULA_SNAPSHOT_ABSENT",
+      `There is no snapshot ${path}, nor one of that name in ${deps.snapshotsDir}.`,
+      {
+        hint: "fula-master snapshot list",
+      },
+    );
+  }
   const verification = await verify(file, deps);
   const [first, ...more] = verification.problems;
   if (first !== undefined) {

@@ -39,7 +39,7 @@ describe("restore", () => {
     const { exitCode, stdout } = await restore(box);
     expect(exitCode).toBe(0);
     expect(stdout).toContain("3 missing, 0 with other options, 7 as they should be");
-    expect(stdout).toContain("3 pins written, 10 read again and as they should be.");
+    expect(stdout).toContain("3 pins written. Read again: 10 as they should be, 0 not.");
     expect(await box.pins()).toEqual(inOrder(10));
   });
 
@@ -73,7 +73,7 @@ describe("restore", () => {
     await unpin(box, 1);
     const asked = await restore(box);
     expect(asked.exitCode).toBe(3);
-    expect(asked.stderr).toContain(`${blockPin(0).cid}  differs in name`);
+    expect(asked.stderr).toContain(`${blockPin(0).cid}  renamed  differs in name`);
     expect(await box.pins()).toHaveLength(2);
 
     expect((await restore(box, "--keep-existing")).exitCode).toBe(0);
@@ -133,7 +133,7 @@ describe("restore", () => {
     expect(await box.pins()).toHaveLength(5);
     const strange = await restore(box, "--only", blockPin(99).cid);
     expect(strange.exitCode).toBe(1);
-    expect(strange.stdout).toContain(`${blockPin(99).cid}  not-in-snapshot`);
+    expect(strange.stdout).toContain(`${blockPin(99).cid}    not-in-snapshot`);
   });
 
   test("--limit restores that many, and the next run goes on", async () => {
@@ -174,6 +174,9 @@ describe("the snapshot that is restored from", () => {
     const { exitCode, stderr } = await restore(await makePinsetBox(1));
     expect(exitCode).toBe(1);
     expect(stderr).toContain("FULA_SNAPSHOT_ABSENT");
+    const named = await restore(await makePinsetBox(1), "pinset-20260101T000000Z");
+    expect(named.exitCode).toBe(1);
+    expect(named.stderr).toContain("Try: fula-master snapshot list");
   });
 
   test("is refused where one byte of it was changed, and nothing is pinned", async () => {
