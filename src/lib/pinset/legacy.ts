@@ -93,11 +93,12 @@ function utc(time: string | null | undefined): string | null {
 /** Reads an old-format file pin by pin, in its own order, never holding more than one object. @throws FulaError FULA_SNAPSHOT_RECORD */
 export async function* readLegacyPins(path: string, signal?: AbortSignal): AsyncGenerator<Pin> {
   let index = 0;
-  for await (const text of readJsonObjects(path, signal)) {
+  const decoder = new TextDecoder("utf-8", { fatal: true });
+  for await (const bytes of readJsonObjects(path, signal)) {
     index += 1;
     let pin: Pin;
     try {
-      pin = toPin(JSON.parse(text));
+      pin = toPin(JSON.parse(decoder.decode(bytes)));
     } catch (cause) {
       throw new FulaError("FULA_SNAPSHOT_RECORD", `Entry ${index} of ${path} is not a pin: ${messageOf(cause)}`, {
         cause,
@@ -115,8 +116,8 @@ const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 const COMMA = 0x2c;
 
-/** Cuts a stream of concatenated JSON objects, or an array of them, into the text of each. @throws FulaError FULA_SNAPSHOT_RECORD */
-async function* readJsonObjects(path: string, signal?: AbortSignal): AsyncGenerator<string> {
+/** Cuts a stream of concatenated JSON objects, or an array of them, into the bytes of each. @throws FulaError FULA_SNAPSHOT_RECORD */
+async function* readJsonObjects(path: string, signal?: AbortSignal): AsyncGenerator<Buffer> {
   const cutter = new ObjectCutter(path);
   for await (const chunk of createReadStream(path, { highWaterMark: 256 * 1024 })) {
     signal?.throwIfAborted();
@@ -128,7 +129,6 @@ async function* readJsonObjects(path: string, signal?: AbortSignal): AsyncGenera
 
 class ObjectCutter {
   readonly #path: string;
-  readonly #decoder = new TextDecoder("utf-8", { fatal: true });
   #parts: Buffer[] = [];
   #partBytes = 0;
   #depth = 0;
@@ -136,13 +136,13 @@ class ObjectCutter {
   #escaped = false;
   #offset = 0;
   /** What may come between objects. */
-  #between: "start" | "stream" | "element" | "separator" | "end" = "start";
+  #between: "start" | "stream" | "first" | "element" | "separator" | "end" = "start";
 
   constructor(path: string) {
     this.#path = path;
   }
 
-  *add(chunk: Buffer): Generator<string> {
+  *add(chunk: Buffer): Generator<Buffer> {
     let start = this.#depth > 0 ? 0 : -1;
     for (let at = 0; at < chunk.length; at += 1) {
       const byte = chunk[at] ?? 0;
@@ -169,7 +169,7 @@ class ObjectCutter {
 
   finish(): void {
     if (this.#depth > 0) throw this.#bad(this.#offset, "the file ends in the middle of a pin");
-    if (this.#between === "element" || this.#between === "separator")
+    if (this.#between !== "start" && this.#between !== "stream" && this.#between !== "end")
       throw this.#bad(this.#offset, "the list has no end");
   }
 
@@ -182,9 +182,9 @@ class ObjectCutter {
       this.#depth = 1;
       return true;
     }
-    if (byte === OPEN_BRACKET && between === "start") this.#between = "element";
+    if (byte === OPEN_BRACKET && between === "start") this.#between = "first";
     else if (byte === COMMA && between === "separator") this.#between = "element";
-    else if (byte === CLOSE_BRACKET && (between === "separator" || between === "element")) this.#between = "end";
+    else if (byte === CLOSE_BRACKET && (between === "separator" || between === "first")) this.#between = "end";
     else throw this.#bad(offset, "something else than a pin stands there");
     return false;
   }
@@ -196,12 +196,12 @@ class ObjectCutter {
       throw this.#bad(this.#offset, `a pin is longer than ${RECORD_BYTES_MAX} bytes`);
   }
 
-  #take(end: Buffer): string {
+  #take(end: Buffer): Buffer {
     this.#keep(end);
     const bytes = this.#parts.length === 1 ? end : Buffer.concat(this.#parts);
     this.#parts = [];
     this.#partBytes = 0;
-    return this.#decoder.decode(bytes);
+    return bytes;
   }
 
   #bad(offset: number, what: string): FulaError {

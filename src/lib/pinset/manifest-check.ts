@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { open, stat } from "node:fs/promises";
 import type { ErrorCode } from "../kernel/error-codes.ts";
 import { FulaError, isFulaError, systemErrorCode } from "../kernel/errors.ts";
@@ -197,15 +198,13 @@ async function checkMinisignFile(
   problems: SnapshotProblem[],
   remarks: string[],
 ): Promise<void> {
-  const missing: SnapshotProblem[] = [];
-  const minisig = await readPart(files.minisign, MINISIG_BYTES_MAX, "minisign signature", missing);
-  if (minisig === null) {
+  if (!existsSync(files.minisign)) {
     // The raw signature alone is enough; the second one is for operators who only have minisign.
-    const [reason] = missing;
-    if (reason?.code === "FULA_SNAPSHOT_INCOMPLETE") remarks.push(reason.message);
-    else problems.push(...missing);
+    remarks.push(`The minisign signature ${files.minisign} is missing.`);
     return;
   }
+  const minisig = await readPart(files.minisign, MINISIG_BYTES_MAX, "minisign signature", problems);
+  if (minisig === null) return;
   if (manifest === null || manifestBytes === null) return;
   const raw = rawKeyOf(manifest.nodeKeyId);
   const wrong = raw === null ? "the manifest names no key" : checkMinisig(minisig, manifestBytes, manifest, raw);

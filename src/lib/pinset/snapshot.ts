@@ -180,8 +180,8 @@ async function prepare(deps: SnapshotDeps, options: SnapshotOptions): Promise<Pr
 /** A name is never given twice, whatever lies there under it. */
 function freeTime(snapshotsDir: string, timeMs: number): number {
   for (let candidateMs = timeMs; ; candidateMs += 1_000) {
-    const { data, manifest } = snapshotFiles(snapshotsDir, snapshotName(candidateMs));
-    if (!existsSync(data) && !existsSync(manifest)) return candidateMs;
+    const { data, manifest, signature, minisign } = snapshotFiles(snapshotsDir, snapshotName(candidateMs));
+    if (![data, manifest, signature, minisign].some((path) => existsSync(path))) return candidateMs;
   }
 }
 
