@@ -12,7 +12,7 @@ export interface RestoreSelection {
 }
 
 /** A pin whose options are other than in the snapshot. */
-export interface DifferingPin {
+interface DifferingPin {
   readonly cid: string;
   readonly name: string;
   readonly fields: readonly PinField[];

@@ -10,7 +10,7 @@ import type { RestoreReport } from "../../../src/lib/stack/restore-run.ts";
 import { type CliRun, runCliForTest } from "../../support/cli.ts";
 import { blockPin } from "../../support/pin-of-block.ts";
 import { makePinsetBox, type PinsetBox } from "../../support/pinset-box.ts";
-import { rawBytes } from "../../support/pins.ts";
+import { fullPin, manyPins, rawBytes, rawCid } from "../../support/pins.ts";
 
 async function restore(box: PinsetBox, ...options: readonly string[]): Promise<CliRun> {
   return runCliForTest(["restore", ...options], { baseDir: box.baseDir });
@@ -41,6 +41,25 @@ describe("restore", () => {
     expect(stdout).toContain("3 missing, 0 with other options, 7 as they should be");
     expect(stdout).toContain("3 pins written. Read again: 10 as they should be, 0 not.");
     expect(await box.pins()).toEqual(inOrder(10));
+  });
+
+  test("of a thousand pins with every option set brings each back field by field", async () => {
+    const box = await makePinsetBox(0);
+    const pins = manyPins(1_000, (number) =>
+      fullPin(number, { replication_factor_min: -1, replication_factor_max: number % 2 === 0 ? -1 : 7 }),
+    );
+    await box.withPins(async (cluster, blocks) => {
+      const seeds = Array.from({ length: 1_000 }, (_, number) => `full ${number}`);
+      await Promise.all(seeds.map(async (seed) => blocks.put(rawCid(seed), rawBytes(seed))));
+      await Promise.all(pins.map(async (pin) => cluster.put(pin)));
+    });
+    await box.snapshot();
+    await box.withPins(async (cluster) => {
+      await Promise.all(pins.map(async ({ cid }) => cluster.remove(cid)));
+    });
+    expect(await box.pins()).toEqual([]);
+    expect(await report(box)).toMatchObject({ ok: true, result: { written: 1_000, verified: 1_000, problems: 0 } });
+    expect(await box.pins()).toEqual(pins);
   });
 
   test("of a lost pinset file makes it anew", async () => {
