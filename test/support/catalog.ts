@@ -42,7 +42,7 @@ export interface ColumnContent {
 }
 
 /**
- * The content of every column of every table, by `table.column`. Numbers are compared as decimal text without trailing
+ * The content of every column of every table but our own history's, by `table.column`. Numbers are compared as decimal text without trailing
  * zeros, so that a float4 and the numeric made of it are the same exactly when no digit was lost or made up.
  */
 export async function readContents(pool: Pool): Promise<ReadonlyMap<string, ColumnContent>> {
@@ -52,7 +52,7 @@ export async function readContents(pool: Pool): Promise<ReadonlyMap<string, Colu
                from pg_index i join pg_attribute k on k.attrelid = c.oid and k.attnum = any (i.indkey)
               where i.indrelid = c.oid and i.indisprimary) as key
        from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
-      where c.relnamespace = 'public'::regnamespace and c.relkind = 'r'
+      where c.relnamespace = 'public'::regnamespace and c.relkind = 'r' and c.relname <> 'schema_migrations'
       order by 1, 2`,
   );
   const contents = new Map<string, ColumnContent>();

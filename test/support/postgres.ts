@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { Client } from "pg";
 import { inject } from "vitest";
+import { systemClock } from "../../src/lib/kernel/clock.ts";
 import { createPool, type Pool, type PoolOptions } from "../../src/lib/postgres/pool.ts";
 import type { TestPostgres } from "./postgres-server.ts";
 
@@ -21,6 +22,8 @@ export interface TestDatabase extends AsyncDisposable {
   /** Closes the pool and removes the database, whoever is still connected. */
   drop(): Promise<void>;
 }
+
+const HELD_CLIENT_GRACE_MS = 1_000;
 
 /** The server that the whole run shares. */
 export function testPostgres(): TestPostgres {
@@ -57,8 +60,10 @@ async function createDatabase(template: string): Promise<TestDatabase> {
   const drop = async (): Promise<void> => {
     if (dropped) return;
     dropped = true;
-    if (!pool.ended) await pool.end();
+    // A client that a failed test still holds would keep `end` waiting for ever; dropping the database cuts it off.
+    const ended = pool.ended ? Promise.resolve() : pool.end();
     await asSuperuser(`drop database ${name} with (force)`);
+    await Promise.race([ended, systemClock.sleep(HELD_CLIENT_GRACE_MS)]);
   };
   return {
     name,
