@@ -2,7 +2,7 @@ import { PassThrough, Writable } from "node:stream";
 import { Output, type OutputOptions } from "../../src/lib/terminal/output.ts";
 
 /** A stream that keeps what was written to it, and looks like a terminal where it is given a width. */
-export class Screen extends Writable {
+class Screen extends Writable {
   text = "";
   readonly isTTY: boolean;
   readonly columns: number;
