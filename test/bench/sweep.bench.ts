@@ -16,17 +16,6 @@ import { sweep } from "../../src/lib/pinset/sweep.ts";
 import { SweepFindings } from "../../src/lib/pinset/sweep-findings.ts";
 import { rawBytes, rawCid } from "../support/pins.ts";
 
-/** One sweep in a process of its own, and the least that anyone could do: list the pins and stat every block. */
-export interface SweepResult {
-  readonly pins: number;
-  readonly sweepMs: number;
-  readonly plainMs: number;
-  /** The sweep's time divided by the plain way's. */
-  readonly ratio: number;
-  /** Highest resident memory of the sweeping process. */
-  readonly peakMB: number;
-}
-
 const SIZES = [10_000, 100_000] as const;
 const WRITES_AT_ONCE = 500;
 const resultSchema = z.object({ ms: z.number(), peakMB: z.number(), ok: z.number() });
@@ -103,9 +92,13 @@ async function child(part: string, dir: string, pins: number): Promise<void> {
   process.stdout.write(JSON.stringify({ ms, peakMB: process.resourceUsage().maxRSS / 1024, ok }));
 }
 
-/** Sweeps pinsets of several sizes, every pin one raw block that is there. */
-export async function benchSweep(): Promise<readonly SweepResult[]> {
-  const results: SweepResult[] = [];
+const MEMORY_MB_MAX = 300;
+
+/**
+ * Sweeps pinsets of two sizes, every pin one raw block that is there, against the least that anyone could do: list the
+ * pins and stat every block. @throws Error where a pin was not found ok, or memory went over its bound
+ */
+export async function bench(): Promise<void> {
   for (const pins of SIZES) {
     const dir = await mkdtemp(join(tmpdir(), "fula-bench-sweep-"));
     try {
@@ -113,25 +106,18 @@ export async function benchSweep(): Promise<readonly SweepResult[]> {
       const plain = await inChild("plain", dir, pins);
       const swept = await inChild("sweep", dir, pins);
       if (plain.ok !== pins || swept.ok !== pins) throw new Error(`${swept.ok} of ${pins} pins were found ok`);
-      results.push({ pins, sweepMs: swept.ms, plainMs: plain.ms, ratio: swept.ms / plain.ms, peakMB: swept.peakMB });
+      const rate = Math.round((pins / swept.ms) * 1_000);
+      const times = `${(swept.ms / 1_000).toFixed(1)} s, ${rate} pins/s`;
+      console.log(`${pins} pins: ${times}, ratio to list and stat ${(swept.ms / plain.ms).toFixed(2)}`);
+      console.log(`  peak memory ${Math.round(swept.peakMB)} MB (bound ${MEMORY_MB_MAX} MB)`);
+      if (swept.peakMB > MEMORY_MB_MAX) throw new Error(`a sweep of ${pins} pins took ${swept.peakMB} MB`);
     } finally {
       await rm(dir, { recursive: true, force: true });
     }
   }
-  return results;
 }
 
 if (import.meta.main) {
-  const [part, dir, pins] = process.argv.slice(2);
-  if (part !== undefined && dir !== undefined) {
-    await child(part, dir, Number(pins));
-  } else {
-    process.stdout.write("Sweep, every pin one block, against listing the pins and one stat each:\n");
-    for (const { pins: size, sweepMs, ratio, peakMB } of await benchSweep()) {
-      const rate = Math.round((size / sweepMs) * 1_000);
-      process.stdout.write(
-        `  ${size} pins: ${(sweepMs / 1_000).toFixed(1)} s, ratio ${ratio.toFixed(2)}, ${rate} pins/s, peak ${Math.round(peakMB)} MB\n`,
-      );
-    }
-  }
+  const [part = "", dir = "", pins = ""] = process.argv.slice(2);
+  await child(part, dir, Number(pins));
 }
