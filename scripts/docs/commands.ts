@@ -18,6 +18,12 @@ const EXIT_CODES = [
   ["130", "interrupted before the work was done"],
 ];
 
+const ENVIRONMENT = [
+  ["`NO_COLOR`", "anything but nothing turns colours off; so do a pipe and `TERM=dumb`"],
+  ["`FORCE_COLOR`", "`1` turns colours on where they would be off, `0` turns them off"],
+  ["`FULA_MASTER_NODE`", "the `node` to run under, where the one that starts the program is older than 24"],
+];
+
 function optionTable(options: readonly OptionSpec[]): string {
   const rows = options.map(({ flags, description, choices, default: preset }) => {
     const notes = [
@@ -75,12 +81,18 @@ ${table(["command", "what it does"], overview)}
 \`fula-master help <command>\` prints the same as stands here; \`fula-master completion\` teaches it to your shell.
 
 Results go to stdout and nothing else does; progress, remarks and errors go to stderr. With \`--json\` the result is one JSON
-document, or one JSON line a record where it streams, and an error is one JSON document on stderr. Colours are off on a
-pipe and with \`NO_COLOR\`; \`FORCE_COLOR=1\` turns them on. Error codes are listed in [ERRORS.md](ERRORS.md).
+document, or one JSON line a record where it streams, and an error is one JSON document on stderr. Error codes are listed in
+[ERRORS.md](ERRORS.md).
 
 ## Exit codes
 
 ${table(["exit code", "meaning"], EXIT_CODES)}
+
+## Environment
+
+Settings may come from the environment, too: [configuration.md](configuration.md). Besides those:
+
+${table(["variable", "meaning"], ENVIRONMENT)}
 
 ## Options of every command
 
