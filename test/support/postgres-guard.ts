@@ -1,30 +1,34 @@
 import { rmSync } from "node:fs";
+import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
 
-// Started by postgres-server.ts with the pid of a PostgreSQL and its directory. Standard input is a pipe that nobody
-// writes to: it ends when the test run ends, however it ends (kill -9 too), and then server and directory go away.
-const [pidText, dir] = process.argv.slice(2);
-if (pidText === undefined || dir === undefined) throw new Error("usage: postgres-guard.ts <pid> <dir>");
-const pid = Number(pidText);
+// Started by postgres-server.ts with the directory of a PostgreSQL. Each line on standard input is the pid of a server.
+// The input ends when the test run ends, however it ends (kill -9 too), and then servers and directory go away.
+const [dir] = process.argv.slice(2);
+if (dir === undefined) throw new Error("usage: postgres-guard.ts <dir>");
 
-function alive(): boolean {
+const GRACE_MS = 10_000;
+
+function signal(pid: number, name: NodeJS.Signals | 0): boolean {
   try {
-    process.kill(pid, 0);
+    process.kill(pid, name);
     return true;
   } catch {
     return false;
   }
 }
 
-process.stdin.resume();
-process.stdin.on("end", () => {
-  void (async () => {
-    // SIGINT is PostgreSQL's fast shutdown, SIGQUIT its immediate one.
-    if (alive()) process.kill(pid, "SIGINT");
-    for (let waited = 0; alive() && waited < 10_000; waited += 50) {
-      await sleep(50);
-      if (waited === 5_000) process.kill(pid, "SIGQUIT");
-    }
-    rmSync(dir, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 });
-  })();
-});
+async function stop(pid: number): Promise<void> {
+  // SIGINT is PostgreSQL's fast shutdown, SIGQUIT its immediate one.
+  if (!signal(pid, "SIGINT")) return;
+  for (let waitedMs = 0; signal(pid, 0) && waitedMs < GRACE_MS; waitedMs += 50) {
+    await sleep(50);
+    if (waitedMs === GRACE_MS / 2) signal(pid, "SIGQUIT");
+  }
+}
+
+const pids: number[] = [];
+for await (const line of createInterface({ input: process.stdin })) pids.push(Number(line));
+await Promise.all(pids.map(stop));
+// An initdb that the run left behind may still be writing.
+rmSync(dir, { recursive: true, force: true, maxRetries: 10, retryDelay: 200 });

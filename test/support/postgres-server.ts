@@ -109,13 +109,16 @@ async function isReady(login: Login, port: number): Promise<boolean> {
   }
 }
 
+interface ServerParts {
+  readonly binDir: string;
+  readonly dir: string;
+  readonly account: Account | null;
+  readonly superuser: Login;
+  readonly guard: ChildProcess;
+}
+
 /** Starts the server on a free port; another process may take the port in between, so a failed start is tried again. */
-async function startServer(
-  binDir: string,
-  dir: string,
-  account: Account | null,
-  superuser: Login,
-): Promise<{ child: ChildProcess; port: number }> {
+async function startServer({ binDir, dir, account, superuser, guard }: ServerParts): Promise<number> {
   let output = "";
   for (let attempt = 0; attempt < START_ATTEMPTS; attempt += 1) {
     const port = await freePort();
@@ -128,12 +131,13 @@ async function startServer(
       stdio: ["ignore", "ignore", "pipe"],
       env: { PATH: process.env["PATH"], LC_ALL: "C", TZ: "UTC" },
     });
+    guard.stdin?.write(`${child.pid}\n`);
     child.stderr.setEncoding("utf8").on("data", (text: string) => {
       output = (output + text).slice(-20_000);
     });
     const deadlineMs = systemClock.monotonicMs() + START_TIMEOUT_MS;
     while (child.exitCode === null && systemClock.monotonicMs() < deadlineMs) {
-      if (await isReady(superuser, port)) return { child, port };
+      if (await isReady(superuser, port)) return port;
       await systemClock.sleep(50);
     }
     child.kill("SIGQUIT");
@@ -182,6 +186,15 @@ async function createTemplate(postgres: Omit<TestPostgres, "binDir" | "template"
   }
 }
 
+/** A process of its own that outlives this one for as long as it takes to remove the server and the directory. */
+function startGuard(dir: string): ChildProcess {
+  return spawn(process.execPath, [join(import.meta.dirname, "postgres-guard.ts"), dir], {
+    detached: true,
+    stdio: ["pipe", "ignore", "inherit"],
+    cwd: "/",
+  });
+}
+
 /**
  * Starts one real PostgreSQL for the whole run and hands its address to the tests. Whatever happens to this process,
  * a guard process removes server and directory when it ends.
@@ -189,26 +202,20 @@ async function createTemplate(postgres: Omit<TestPostgres, "binDir" | "template"
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const account = findAccount();
   const dir = mkdtempSync(join(tmpdir(), "fula-test-postgres-"));
-  chmodSync(dir, 0o700);
-  if (account !== null) chownSync(dir, account.uid, account.gid);
-  let guard: ChildProcess | undefined;
+  const guard = startGuard(dir);
   const teardown = async (): Promise<void> => {
-    if (guard === undefined) return rmSync(dir, { recursive: true, force: true });
     const exited = once(guard, "exit");
     guard.stdin?.end();
     await exited;
   };
   try {
+    chmodSync(dir, 0o700);
+    if (account !== null) chownSync(dir, account.uid, account.gid);
     const binDir = reachableBinDir(findBinDir(), account, dir);
     const superuser = { user: "postgres", password: randomBytes(12).toString("hex") };
     const owner = { user: "fula_test", password: randomBytes(12).toString("hex") };
     initCluster(binDir, dir, account, superuser);
-    const { child, port } = await startServer(binDir, dir, account, superuser);
-    guard = spawn(process.execPath, [join(import.meta.dirname, "postgres-guard.ts"), String(child.pid), dir], {
-      detached: true,
-      stdio: ["pipe", "ignore", "ignore"],
-      cwd: "/",
-    });
+    const port = await startServer({ binDir, dir, account, superuser, guard });
     await createTemplate({ host: HOST, port, superuser, owner });
     project.provide("postgres", { host: HOST, port, superuser, owner, template: TEMPLATE, binDir });
     return teardown;
