@@ -13,6 +13,7 @@ import {
   explainUsageErrors,
   isHelpOrVersion,
   renderExamples,
+  termOf,
 } from "./lib/terminal/program.ts";
 
 /** What one run of the CLI is given; the launcher hands in the process's own, tests theirs. */
@@ -26,9 +27,9 @@ export interface CliEnvironment extends TerminalStreams {
 const HELP_COLUMNS = 100;
 
 const FIRST_STEPS = [
-  { command: "fula-master join --dry-run", explains: "Shows what would be set up on this box." },
-  { command: "fula-master status", explains: "Tells how this master is." },
-  { command: "fula-master help snapshot", explains: "Explains one command, with examples." },
+  { command: "fula-master join --dry-run", explains: "what would be set up on this box" },
+  { command: "fula-master status", explains: "how this master is" },
+  { command: "fula-master help snapshot", explains: "one command explained, with examples" },
 ];
 
 const EXIT_CODES = `
@@ -74,7 +75,7 @@ function buildProgram(
     .helpOption("-h, --help", "show help; also: fula-master help <command>")
     .helpCommand("help [command]", "show help")
     .enablePositionalOptions()
-    .configureHelp({ styleTitle: parts.styleTitle })
+    .configureHelp({ styleTitle: parts.styleTitle, subcommandTerm: termOf })
     .configureOutput({
       writeOut: (text) => environment.stdout.write(text),
       // With --json stderr carries one document, which reportError prints.

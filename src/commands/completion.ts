@@ -11,15 +11,15 @@ export const completionCommand = defineCommand({
   examples: [
     {
       command: "fula-master completion bash > /etc/bash_completion.d/fula-master",
-      explains: "Completes in every bash that starts from now on.",
+      explains: "complete in every bash that starts from now on",
     },
     {
       command: "fula-master completion zsh > /usr/local/share/zsh/site-functions/_fula-master",
-      explains: "The same for zsh.",
+      explains: "the same for zsh",
     },
     {
       command: "fula-master completion fish > ~/.config/fish/completions/fula-master.fish",
-      explains: "The same for fish, for this user.",
+      explains: "the same for fish, for this user",
     },
   ],
   run: async ({ out, commands }, _options, [name]) => {

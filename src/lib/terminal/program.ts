@@ -30,6 +30,14 @@ export function renderExamples(examples: CommandSpec["examples"], styleTitle: (t
   return `\n${styleTitle("Examples:")}\n${lines.join("\n")}`;
 }
 
+/** A command in a list of commands: its names and arguments. That it has options goes without saying. */
+export function termOf(command: Command): string {
+  const args = command.registeredArguments.map((argument) =>
+    argumentShape({ name: argument.name(), description: "", required: argument.required, variadic: argument.variadic }),
+  );
+  return [[command.name()].concat(command.aliases()).join("|"), ...args].join(" ");
+}
+
 /** Makes every usage error of a command a `FulaError` that names the command; help and version end as they are. */
 export function explainUsageErrors(command: Command): void {
   command.exitOverride((error) => {
