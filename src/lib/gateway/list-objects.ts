@@ -53,7 +53,7 @@ function renderToken({ kind, text }: Position): string {
 
 function parseToken(token: string): Position {
   const text = Buffer.from(token, "base64url").toString("utf8");
-  const match = /^(?<kind>key|prefix) (?<text>[^]*)$/.exec(text);
+  const match = /^(?<kind>key|prefix) (?<text>[^]+)$/.exec(text);
   const position: Position | null =
     match?.groups === undefined
       ? null

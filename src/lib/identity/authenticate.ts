@@ -162,6 +162,12 @@ async function authenticateBearer(
   return { principal: principalOf(key), payload, chunkSigner: null };
 }
 
+function explainUnsigned({ query }: RawRequest): Refusal {
+  return /(?:^|&)(?:X-Amz-Signature|Signature)=/i.test(query)
+    ? new Refusal("NotImplemented", "Presigned URLs are not supported; sign the Authorization header.")
+    : new Refusal("AccessDenied", "Access denied: the request is not signed.");
+}
+
 /**
  * Finds out who sent a request: by AWS Signature V4 in the header form, or by the same key pair as a bearer token,
  * `Authorization: Bearer <key id>.<secret>`.
@@ -169,8 +175,8 @@ async function authenticateBearer(
  */
 export async function authenticate(request: RawRequest, facts: AuthenticationFacts): Promise<AuthenticatedRequest> {
   const authorization = request.headers.single("authorization");
-  if (authorization === null) throw new Refusal("AccessDenied", "Access denied: the request is not signed.");
-  if (authorization.startsWith(`${ALGORITHM} `)) return await authenticateSigned(request, authorization, facts);
+  if (authorization === null) throw explainUnsigned(request);
+  if (authorization.split(" ", 1)[0] === ALGORITHM) return await authenticateSigned(request, authorization, facts);
   const bearer = /^bearer +(\S+)$/i.exec(authorization)?.[1];
   if (bearer !== undefined) return await authenticateBearer(request, bearer, facts);
   throw new Refusal("InvalidRequest", `The authorization mechanism is not supported; use ${ALGORITHM} or Bearer.`);
