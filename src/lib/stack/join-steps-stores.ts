@@ -87,7 +87,8 @@ export function migrationsStep(run: JoinRun): JoinStep {
     title: "Migrations",
     assess: async () => {
       const why = "every table of the ledger comes from a numbered migration";
-      if (box.choice.runtime === "embedded" && (await inspectEmbeddedPostgres(box.paths)).dataMajor === null) {
+      // A server that the step before has not finished may run, but need not let anybody in yet.
+      if (box.choice.runtime === "embedded" && !(await isMade(box, "ledger"))) {
         return todo(why, ["apply every migration"]);
       }
       const schema = run.mayStart
