@@ -188,7 +188,7 @@ async function createTemplate(postgres: Omit<TestPostgres, "binDir" | "template"
 
 /** A process of its own that outlives this one for as long as it takes to remove the server and the directory. */
 function startGuard(dir: string): ChildProcess {
-  return spawn(process.execPath, [join(import.meta.dirname, "postgres-guard.ts"), dir], {
+  return spawn(process.execPath, [join(import.meta.dirname, "children", "postgres-guard.ts"), dir], {
     detached: true,
     stdio: ["pipe", "ignore", "inherit"],
     cwd: "/",

@@ -80,7 +80,7 @@ export interface BrokenIndex {
 }
 
 /** Indexes that the migrations in effect build concurrently and that no later one of them drops, with their maker. */
-export function expectedIndexes(
+function expectedIndexes(
   migrations: readonly Migration[],
   history: readonly Pick<AppliedMigration, "version">[],
 ): ReadonlyMap<string, Migration> {

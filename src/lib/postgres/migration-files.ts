@@ -6,7 +6,7 @@ import { PROJECT_ROOT } from "../kernel/project.ts";
 import { normalizeStatement, splitStatements, type SqlStatement } from "./sql-split.ts";
 
 /** Where the package keeps its migrations. */
-export const MIGRATIONS_DIR: string = join(PROJECT_ROOT, "migrations");
+const MIGRATIONS_DIR: string = join(PROJECT_ROOT, "migrations");
 
 /** One SQL file, cut into statements. */
 export interface MigrationScript {

@@ -10,7 +10,7 @@ import { type MigrationEvent, prepareSession, type RunContext } from "./migratio
 /** Session lock of whoever changes the schema. The number before it is the cron family's lease of the existing fleet. */
 export const MIGRATION_LOCK_KEY = 815_551_002n;
 /** How long a second installer waits for the first. Building an index on a large ledger takes minutes. */
-export const LOCK_WAIT_MS = 300_000;
+const LOCK_WAIT_MS = 300_000;
 
 /** What every migration command takes. */
 export interface MigrateOptions {

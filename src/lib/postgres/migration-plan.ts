@@ -64,7 +64,7 @@ function refuseNewerBreaking(highestKnown: number, unknown: readonly AppliedMigr
  * @returns the migrations of a newer build, each compatible with this one.
  * @throws FulaError FULA_MIGRATION_CHANGED, FULA_MIGRATION_MISSING, FULA_SCHEMA_NEWER
  */
-export function checkHistory(
+function checkHistory(
   migrations: readonly Migration[],
   history: readonly AppliedMigration[],
 ): readonly AppliedMigration[] {

@@ -5,7 +5,7 @@ import { Secret } from "../kernel/secret.ts";
 export type { Pool, PoolClient } from "pg";
 
 /** How long a new connection may take before the server counts as unreachable. */
-export const CONNECT_TIMEOUT_MS = 5_000;
+const CONNECT_TIMEOUT_MS = 5_000;
 /** First TCP keepalive probe; a half-open connection is noticed within minutes instead of hours. */
 const KEEPALIVE_DELAY_MS = 10_000;
 /** PostgreSQL cuts application_name at NAMEDATALEN - 1 bytes. */

@@ -21,7 +21,7 @@ export interface TransactionOptions {
  * SQLSTATEs after which the same transaction can succeed when it is run again as a whole, and the pauses before each
  * further attempt, in milliseconds (https://www.postgresql.org/docs/current/mvcc-serialization-failure-handling.html).
  */
-export const RETRY_DELAYS_MS: Readonly<Record<string, readonly number[]>> = {
+const RETRY_DELAYS_MS: Readonly<Record<string, readonly number[]>> = {
   // serialization_failure: another transaction committed first; nothing is held, so it can run at once.
   "40001": [0, 10, 50, 100, 250, 500],
   // deadlock_detected: we were the victim.
