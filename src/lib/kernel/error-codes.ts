@@ -378,7 +378,7 @@ export const ERROR_CODES = {
   },
   FULA_SCHEMA_BEHIND: {
     kind: "refused",
-    when: "The database lacks migrations that this build needs, or one of its indexes is not valid.",
+    when: "The database lacks migrations that this build needs.",
   },
   FULA_MIGRATION_LOCKED: {
     kind: "unavailable",
