@@ -40,8 +40,10 @@ export interface TestServer extends AsyncDisposable {
   logText(): string;
 }
 
-/** Makes a box. @param yaml further settings, in YAML */
-export async function makeServingBox(yaml = ""): Promise<ServingBox> {
+/** Makes a box. @param more further settings of the groups `server` and `gateway` */
+export async function makeServingBox(
+  more: { readonly server?: object; readonly gateway?: object; readonly snapshot?: object } = {},
+): Promise<ServingBox> {
   const database = await freshDatabase();
   const baseDir = await mkdtemp(join(tmpdir(), "fula-serve-"));
   await chmod(baseDir, 0o700);
@@ -54,15 +56,16 @@ export async function makeServingBox(yaml = ""): Promise<ServingBox> {
     SESSION_SECRET: randomBytes(32).toString("hex"),
     SYSTEM_KEY: randomBytes(32).toString("hex"),
   };
-  const settings = `
-node: { name: box-1, clusterId: 6f1e9a4e-0000-4000-8000-000000000001 }
-postgres: { mode: external, host: ${host}, port: ${port}, database: ${name}, user: ${user} }
-blocks: { mode: local }
-cluster: { mode: local }
-server: { port: ${ports.server}, logLevel: debug }
-gateway: { port: ${ports.gateway} }
-${yaml}`;
-  await writeFile(join(baseDir, "fula-master.yaml"), settings, { mode: 0o600 });
+  const settings = {
+    node: { name: "box-1", clusterId: "6f1e9a4e-0000-4000-8000-000000000001" },
+    postgres: { mode: "external", host, port, database: name, user },
+    blocks: { mode: "local" },
+    cluster: { mode: "local" },
+    server: { port: ports.server, logLevel: "debug", ...more.server },
+    gateway: { port: ports.gateway, ...more.gateway },
+    snapshot: { ...more.snapshot },
+  };
+  await writeFile(join(baseDir, "fula-master.yaml"), JSON.stringify(settings), { mode: 0o600 });
   const env = Object.entries(secrets).map(([key, value]) => `${key}=${value}\n`);
   await writeFile(join(baseDir, ".env"), env.join(""), { mode: 0o600 });
   await mkdir(join(baseDir, "state"), { mode: 0o700 });

@@ -119,22 +119,32 @@ export class Wire {
     this.#response.destroy();
   }
 
+  /** Counts what goes out. Only the content's own errors are failures: a client that leaves throws in here as well. */
   async *#counted(
     first: IteratorResult<Uint8Array, void>,
     content: AsyncGenerator<Uint8Array>,
     onFailure: (error: unknown) => void,
   ): AsyncGenerator<Uint8Array> {
     try {
-      for (let next = first; next.done !== true; next = await content.next()) {
+      for (let next = first; next.done !== true; next = await nextOf(content, onFailure)) {
         this.sentBytes += next.value.byteLength;
         yield next.value;
       }
-    } catch (error) {
-      onFailure(error);
-      throw error;
     } finally {
       await content.return(undefined);
     }
+  }
+}
+
+async function nextOf(
+  content: AsyncGenerator<Uint8Array>,
+  onFailure: (error: unknown) => void,
+): Promise<IteratorResult<Uint8Array, void>> {
+  try {
+    return await content.next();
+  } catch (error) {
+    onFailure(error);
+    throw error;
   }
 }
 
