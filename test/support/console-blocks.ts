@@ -124,7 +124,7 @@ function lineMatches(pattern: string, line: string): boolean {
 }
 
 /** Turns what a terminal would show into lines: no styles, no trailing blanks, no empty last line. */
-export function linesOf(output: string): readonly string[] {
+function linesOf(output: string): readonly string[] {
   const lines = stripVTControlCharacters(output)
     .split("\n")
     .map((line) => line.replace(/.*\r(?=.)/, "").trimEnd());

@@ -115,7 +115,7 @@ export function joinChecks({ context, reading, ownPids }: CheckTarget): readonly
   const afterSettings = async (
     run: () => Promise<Finding | readonly Finding[]>,
   ): Promise<Finding | readonly Finding[]> =>
-    readable ? await run() : { state: "ok", message: "not looked at before the settings are right" };
+    readable ? await run() : { state: "skipped", message: "not looked at before the settings are right" };
   return [
     { name: "node", run: async () => judgeNode(host.nodeVersion) },
     {

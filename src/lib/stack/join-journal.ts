@@ -21,7 +21,7 @@ function stepOf(entry: JournalEntry): StepId | null {
 }
 
 /** Tells from a journal's entries where the run stopped; null where it came to its end, or never began. */
-export function whereItStopped(path: string, entries: readonly JournalEntry[]): UnfinishedRun | null {
+function whereItStopped(path: string, entries: readonly JournalEntry[]): UnfinishedRun | null {
   const started = entries.find(({ event }) => event === "join.started");
   if (started === undefined || entries.some(({ event }) => event === "join.finished")) return null;
   const steps = (event: string): StepId[] =>

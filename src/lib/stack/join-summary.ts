@@ -45,7 +45,7 @@ function quoted(word: string): string {
 }
 
 /** The options that every command needs to find this base directory; empty where it is the default. */
-export function placeOptions(box: JoinBox): string {
+function placeOptions(box: JoinBox): string {
   const { paths, context } = box;
   const usual = resolvePaths({ globals: {}, env: context.env, cwd: context.cwd });
   const base = usual.baseDir === paths.baseDir ? "" : ` --base-dir ${quoted(paths.baseDir)}`;

@@ -11,11 +11,11 @@ import type { Finding } from "./preflight.ts";
  * Below this `join` refuses: an empty embedded PostgreSQL takes 40 MiB, its write-ahead log grows to 1 GiB by default
  * (max_wal_size) before it is recycled.
  */
-export const DISK_FREE_BYTES_MIN = 2 * 1024 ** 3;
+const DISK_FREE_BYTES_MIN = 2 * 1024 ** 3;
 /** Below this `join` warns: room for a test, not for users. */
-export const DISK_FREE_BYTES_ADVISED = 20 * 1024 ** 3;
+const DISK_FREE_BYTES_ADVISED = 20 * 1024 ** 3;
 /** PostgreSQL makes about 1,000 files, each stored block is one more. */
-export const DISK_FREE_INODES_MIN = 50_000;
+const DISK_FREE_INODES_MIN = 50_000;
 
 /** What lies directly in a base directory of ours, and what a file system or a service manager puts there by itself. */
 const OWN_NAMES = new Set(["fula-master.yaml", ".env", "keys", "snapshots", "journal", "state", "logs", "lost+found"]);

@@ -5,7 +5,7 @@ import { compareVersions } from "./installation.ts";
 import type { Finding } from "./preflight.ts";
 
 /** The oldest Node.js that has everything we use (SQLite without a flag, `await using`). */
-export const NODE_VERSION_MIN = "24.0.0";
+const NODE_VERSION_MIN = "24.0.0";
 
 /**
  * No clock can truthfully show an earlier time than this: the day on which this code was written. A box whose battery

@@ -21,6 +21,8 @@ export type CheckName = (typeof CHECK_NAMES)[number];
 
 /** What one check found. A failed one carries the code and the remedy that the operator is shown. */
 export type Finding =
+  /** Not made, because another check that failed comes before it. */
+  | { readonly state: "skipped"; readonly message: string }
   | { readonly state: "ok"; readonly message: string }
   | { readonly state: "warning"; readonly message: string; readonly remedy: string }
   | {
@@ -38,10 +40,7 @@ export interface Check {
 }
 
 /** One line of the preflight report; `--json` prints it as it is. */
-export type CheckResult = { readonly name: CheckName } & (
-  | Finding
-  | { readonly state: "skipped"; readonly message: string }
-);
+export type CheckResult = { readonly name: CheckName } & Finding;
 
 /**
  * Reads the names given to `--skip-preflight`.

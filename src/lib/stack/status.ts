@@ -126,7 +126,7 @@ export interface StatusContext extends PathsContext {
 }
 
 /** A sweep that has not run for that long does not run at all; it is due every half hour. */
-export const SWEEP_AGE_MAX_MS = 24 * 3_600_000;
+const SWEEP_AGE_MAX_MS = 24 * 3_600_000;
 const READYZ_TIMEOUT_MS = 10_000;
 
 const OK: Part = { state: "ok", problem: null };

@@ -11,7 +11,7 @@ export interface Warning {
 const ZERO_ADDRESS = /^0x0{40}$/;
 
 /** True where deposits cannot be credited: no vault, or the zero address that the old installers wrote. */
-export function isBillingOff(vaultAddress: string | null): boolean {
+function isBillingOff(vaultAddress: string | null): boolean {
   return vaultAddress === null || ZERO_ADDRESS.test(vaultAddress);
 }
 

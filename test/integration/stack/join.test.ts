@@ -95,6 +95,20 @@ describe("a new box", () => {
     expect(await treeOf(box.root)).toEqual(before);
   });
 
+  test("who is asked and does not say yes gets no master", async () => {
+    const before = await treeOf(box.root);
+    const args = box.joinArgs.filter((arg) => arg !== "--yes");
+    const { exitCode, stderr } = await box.run(args, { stdin: "n\n", terminalColumns: 120 });
+    expect(stderr).toContain(`Make this box a master in ${box.baseDir}?`);
+    expect(exitCode).toBe(3);
+    expect(await treeOf(box.root)).toEqual(before);
+  });
+
+  test("join-as-master is the same command", async () => {
+    const { exitCode, stdout } = await box.run(["join-as-master", "--dry-run", "--json"]);
+    expect({ exitCode, outcome: JSON.parse(stdout).outcome }).toEqual({ exitCode: 0, outcome: "planned" });
+  });
+
   test("parents of the base directory that join makes can be passed through by PostgreSQL, whatever the umask", async () => {
     const before = process.umask(0o077);
     try {

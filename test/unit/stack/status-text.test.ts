@@ -1,0 +1,89 @@
+import { expect, test } from "vitest";
+import type { StatusReport } from "../../../src/lib/stack/status.ts";
+import { renderStatus } from "../../../src/lib/stack/status-text.ts";
+
+const plain = (text: string): string => text;
+const style = { good: plain, attention: plain, bad: plain };
+const ok = { state: "ok", problem: null } as const;
+
+const report: StatusReport = {
+  healthy: true,
+  joined: true,
+  at: "2026-11-20T04:00:00.000Z",
+  version: "0.1.0",
+  baseDir: "/b",
+  node: {
+    role: "master",
+    name: "fula-1",
+    clusterId: "0b9a5f0e-0000-4000-8000-000000000001",
+    runtime: "embedded",
+    joinedAt: "2026-11-20T03:00:00Z",
+  },
+  serve: {
+    ...ok,
+    pid: 4711,
+    since: "2026-11-20T03:00:00Z",
+    endpoints: { gateway: "http://127.0.0.1:9000", operations: "http://127.0.0.1:9010" },
+    checks: [{ name: "database", state: "ok", error: null }],
+  },
+  ledger: { ...ok, mode: "embedded", serverVersion: "18.4", schemaVersion: 26, pending: [] },
+  pins: { ...ok, count: 3 },
+  disk: { ...ok, path: "/b/state", freeBytes: 1024 ** 3, totalBytes: 4 * 1024 ** 3 },
+  snapshot: { ...ok, sequence: 7, time: "2026-11-20T03:00:00Z", ageMs: 3_600_000, maxAgeMs: 93_600_000, pinCount: 3 },
+  sweep: { ...ok, time: "2026-11-20T03:30:00Z", ageMs: 1_800_000, outcome: "ok", pins: 3, below: 0 },
+  schedules: { ...ok, jobs: [{ kind: "sweep", state: "installed" }] },
+  key: { ...ok, keyId: "ed25519:00" },
+  warnings: [],
+};
+
+test("a healthy master fits on one screen, one line a part", () => {
+  expect(
+    renderStatus(report, style),
+  ).toBe(`fula-1: healthy master, embedded, cluster 0b9a5f0e-0000-4000-8000-000000000001
+
+  serve      ok    process 4711 since 2026-11-20T03:00:00Z
+  ledger     ok    PostgreSQL 18.4 (embedded), schema 26
+  pins       ok    3
+  disk       ok    1.0 GiB of 4.0 GiB free
+  snapshot   ok    number 7, 1h ago, 3 pins
+  sweep      ok    30m ago, ok: 3 pins, 0 held by too few
+  schedules  ok    sweep installed
+  key        ok    ed25519:00
+
+  S3          http://127.0.0.1:9000
+  operations  http://127.0.0.1:9010  (database ok)
+  base dir    /b`);
+});
+
+test("what is bad stands out, with its reason below it", () => {
+  const snapshot: StatusReport["snapshot"] = {
+    state: "bad",
+    problem: "it is stale. Try: fula-master snapshot",
+    sequence: 7,
+    time: "2026-11-20T03:00:00Z",
+    ageMs: 3_600_000,
+    maxAgeMs: 1,
+    pinCount: 3,
+  };
+  const text = renderStatus({ ...report, healthy: false, snapshot }, style);
+  expect(text).toContain("fula-1: UNHEALTHY master");
+  expect(text).toMatch(/ {2}snapshot {3}BAD {3}number 7.*\n {19}it is stale\. Try: fula-master snapshot\n/);
+});
+
+test("parts that nobody could look at say so instead of numbers", () => {
+  const bad = { state: "bad", problem: "it cannot be read" } as const;
+  const text = renderStatus(
+    {
+      ...report,
+      healthy: false,
+      ledger: { ...bad, mode: "embedded", serverVersion: null, schemaVersion: null, pending: [] },
+      pins: { ...bad, count: null },
+      disk: { ...bad, path: "/b", freeBytes: null, totalBytes: null },
+      sweep: { ...ok, time: null, ageMs: null, outcome: null, pins: null, below: null },
+    },
+    style,
+  );
+  expect(text).not.toMatch(/null|undefined|NaN/);
+  expect(text).toMatch(/pins {7}BAD {3}not counted/);
+  expect(text).toMatch(/sweep {6}ok {4}not yet/);
+});
