@@ -280,7 +280,7 @@ describe("the snapshot that is restored from", () => {
         copyFileSync(join(box.baseDir, dir, name), join(other.baseDir, dir, name));
       }
     }
-    const [manifest] = (await readdir(other.snapshotsDir)).filter((name) => name.endsWith(".json"));
+    const manifest = (await readdir(other.snapshotsDir)).find((name) => name.endsWith(".json"));
     const refused = await restore(other, join(other.snapshotsDir, manifest ?? ""));
     expect(refused.exitCode).toBe(3);
     expect(refused.stderr).toContain("FULA_RESTORE_WRONG_CLUSTER");

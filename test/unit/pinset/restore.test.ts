@@ -287,7 +287,7 @@ describe("a restore", () => {
   test("writes into its journal what it did", async () => {
     const cluster = createMemoryCluster({ peers: ["a", "b"] });
     await restore(depsOf(cluster, manyPins(3)));
-    const [name] = (await readdir(dir)).filter((each) => each.endsWith(".jsonl"));
+    const name = (await readdir(dir)).find((each) => each.endsWith(".jsonl"));
     const events = (await collect(readJournal(join(dir, name ?? "")))).map(({ event }) => event);
     expect(events).toEqual(["written", "read-again"]);
   });
