@@ -41,6 +41,7 @@ const PROBE_BYTES = 64;
 function database({ pool, serverState }: CheckedParts): HealthCheck {
   return {
     name: "database",
+    critical: true,
     timeoutMs: 3_000,
     cacheMs: 500,
     run: async () => {
@@ -59,6 +60,7 @@ function database({ pool, serverState }: CheckedParts): HealthCheck {
 function schema({ pool }: CheckedParts): HealthCheck {
   return {
     name: "schema",
+    critical: true,
     timeoutMs: 3_000,
     cacheMs: 10_000,
     run: async () => ({ state: "ok", details: { version: await assertSchemaCurrent(pool) } }),
@@ -69,6 +71,7 @@ function schema({ pool }: CheckedParts): HealthCheck {
 function blockStore({ blocks, random }: CheckedParts): HealthCheck {
   return {
     name: "blocks",
+    critical: true,
     timeoutMs: 5_000,
     cacheMs: 5_000,
     run: async (signal) => {
@@ -88,6 +91,7 @@ function blockStore({ blocks, random }: CheckedParts): HealthCheck {
 function pinset({ pins }: CheckedParts): HealthCheck {
   return {
     name: "pinset",
+    critical: true,
     timeoutMs: 3_000,
     cacheMs: 1_000,
     run: async (signal) => ({ state: "ok", details: { pins: await pins.count(signal) } }),
@@ -97,6 +101,7 @@ function pinset({ pins }: CheckedParts): HealthCheck {
 function snapshot({ snapshots, clock }: CheckedParts): HealthCheck {
   return {
     name: "snapshot",
+    critical: false,
     timeoutMs: 10_000,
     cacheMs: 30_000,
     run: async (): Promise<CheckOutcome> => {
@@ -121,6 +126,7 @@ function snapshot({ snapshots, clock }: CheckedParts): HealthCheck {
 function disk({ diskPath }: CheckedParts): HealthCheck {
   return {
     name: "disk",
+    critical: true,
     timeoutMs: 3_000,
     cacheMs: 2_000,
     run: async (): Promise<CheckOutcome> => {

@@ -16,6 +16,8 @@ export interface CheckOutcome {
 /** One dependency and how it is looked at. A `run` that throws, or does not end in time, is a failed check. */
 export interface HealthCheck {
   readonly name: string;
+  /** False = requests are served without it: when it fails, the whole is `degraded` and not `unready`. */
+  readonly critical: boolean;
   readonly timeoutMs: number;
   /** A result younger than this is given again instead of looking anew. */
   readonly cacheMs: number;
@@ -26,6 +28,7 @@ export interface HealthCheck {
 export interface CheckReport {
   readonly name: string;
   readonly state: CheckState;
+  readonly critical: boolean;
   readonly latencyMs: number;
   /** How long ago it was looked at. */
   readonly ageMs: number;
@@ -68,12 +71,13 @@ class CachedCheck {
   }
 
   async report(): Promise<CheckReport> {
-    const { name } = this.#check;
+    const { name, critical } = this.#check;
     const measured = await this.#measured();
     const { state, error, details } = measured.outcome;
     return {
       name,
       state,
+      critical,
       latencyMs: Math.round(measured.latencyMs),
       ageMs: Math.max(0, Math.round(this.#clock.monotonicMs() - measured.atMs)),
       error: error ?? null,
@@ -127,8 +131,8 @@ class CachedCheck {
 }
 
 function statusOf(checks: readonly CheckReport[]): HealthReport["status"] {
-  if (checks.some(({ state }) => state === "failed")) return "unready";
-  return checks.some(({ state }) => state === "degraded") ? "degraded" : "ready";
+  if (checks.some(({ state, critical }) => state === "failed" && critical)) return "unready";
+  return checks.every(({ state }) => state === "ok") ? "ready" : "degraded";
 }
 
 /** Puts checks together. They are looked at side by side, each at most once every `cacheMs`. */

@@ -26,8 +26,6 @@ export interface ScrapeFacts {
 /** The metrics of one server. docs/serve.md lists them; a test compares the two. */
 export interface Metrics {
   readonly contentType: string;
-  /** Names of everything that is exported, without the suffixes of histograms. */
-  names(): readonly string[];
   /** Names with type and help text, for docs/serve.md. */
   describe(): readonly { readonly name: string; readonly type: string; readonly help: string }[];
   requestStarted(listener: "ops" | "gateway"): void;
@@ -179,7 +177,6 @@ export function createMetrics(build: { readonly version: string; readonly nodeVe
   const instruments: Instruments = { ...requestInstruments(registers), ...stateInstruments(registers) };
   return {
     contentType: registry.contentType,
-    names: () => registry.getMetricsAsArray().map(({ name }) => name),
     describe: () => registry.getMetricsAsArray().map(({ name, type, help }) => ({ name, type: String(type), help })),
     requestStarted: (listener) => {
       instruments.inFlight.inc({ listener });

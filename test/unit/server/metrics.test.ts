@@ -1,0 +1,74 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import { createMetrics, type ScrapeFacts } from "../../../src/lib/server/metrics.ts";
+
+const FACTS: ScrapeFacts = {
+  health: {
+    status: "ready",
+    checks: [{ name: "disk", state: "ok", critical: true, latencyMs: 5, ageMs: 0, error: null }],
+  },
+  pins: 7,
+  diskFreeBytes: 1_000,
+  snapshotAgeSeconds: 60,
+  jobSuccess: new Map([["snapshot", 1_700_000_000]]),
+};
+
+function make(): ReturnType<typeof createMetrics> {
+  return createMetrics({ version: "1.2.3", nodeVersion: "v24.0.0" });
+}
+
+describe("metrics", () => {
+  test("are listed in docs/serve.md, each with its type, and no others are", () => {
+    const text = readFileSync(join(import.meta.dirname, "../../../docs/serve.md"), "utf8");
+    const documented = [...text.matchAll(/^\| `(fula_[a-z0-9_]+)(?:\{[^`]*\})?` \| (counter|gauge|histogram) \|/gm)];
+    const inDocs = documented.map(([, name, type]) => `${name} ${type}`).toSorted();
+    const inCode = make()
+      .describe()
+      .map(({ name, type }) => `${name} ${type}`)
+      .toSorted();
+    expect(inDocs).toEqual(inCode);
+  });
+
+  test("have our prefix, base units and a help text", () => {
+    for (const { name, help } of make().describe()) {
+      expect(name).toMatch(/^fula_[a-z0-9_]+$/);
+      expect(name).not.toMatch(/_(ms|millis|milliseconds|kb|mb|percent)\b/);
+      expect([name, help.endsWith(".")]).toEqual([name, true]);
+    }
+  });
+
+  test("that could not be measured are absent, not zero", async () => {
+    const metrics = make();
+    expect(await metrics.render(FACTS)).toMatch(/^fula_pins 7$/m);
+    const text = await metrics.render({
+      ...FACTS,
+      pins: null,
+      snapshotAgeSeconds: null,
+      diskFreeBytes: null,
+      jobSuccess: new Map(),
+    });
+    expect(text).not.toMatch(/^fula_pins \d/m);
+    expect(text).not.toMatch(/^fula_snapshot_age_seconds \d/m);
+    expect(text).not.toMatch(/^fula_disk_free_bytes \d/m);
+    expect(text).not.toMatch(/^fula_job_last_success_timestamp_seconds\{/m);
+  });
+
+  test("cannot be given labels by clients", async () => {
+    const metrics = make();
+    for (const method of ["BREW", "X".repeat(1_000), "get"]) {
+      metrics.requestStarted("gateway");
+      metrics.requestFinished({
+        listener: "gateway",
+        method,
+        status: 405,
+        durationMs: 1,
+        receivedBytes: 0,
+        sentBytes: 0,
+      });
+    }
+    const text = await metrics.render(FACTS);
+    expect(text).toContain('fula_http_requests_total{listener="gateway",method="OTHER",status_class="4xx"} 3');
+    expect(text).toContain('fula_http_requests_in_flight{listener="gateway"} 0');
+  });
+});
