@@ -31,6 +31,8 @@ export interface EmbeddedPostgresOptions extends EmbeddedPostgresPlace {
   readonly runAs?: string | null;
   /** 0 = choose a free one and remember it. */
   readonly port: number;
+  /** Ports that others of this box will want, and that must not be chosen. */
+  readonly avoidPorts?: readonly number[];
   readonly database: string;
   readonly user: string;
   readonly password: Secret;
@@ -122,6 +124,7 @@ async function open(options: EmbeddedPostgresOptions, plan: PostgresUserPlan): P
     user,
     logFile: join(logsDir, "postgres.log"),
     port: options.port,
+    avoidPorts: options.avoidPorts,
     clock,
     random,
     log,

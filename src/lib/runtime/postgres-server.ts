@@ -46,6 +46,8 @@ export interface ServerSite {
   readonly logFile: string;
   /** 0 = choose one and remember it. */
   readonly port: number;
+  /** Ports that must not be chosen, though nobody may listen on them at this moment. */
+  readonly avoidPorts?: readonly number[] | undefined;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
@@ -135,11 +137,13 @@ async function choosePort(site: ServerSite): Promise<number> {
     if ((await probePort(LOOPBACK, site.port)) === "in-use") throw await portInUse(site.port);
     return site.port;
   }
+  const avoided = new Set(site.avoidPorts);
   const remembered = Number(await readTextIfExists(portFile(site.place)));
-  if (Number.isInteger(remembered) && remembered > 0 && (await probePort(LOOPBACK, remembered)) === "free") {
-    return remembered;
-  }
-  return await findFreePort(LOOPBACK);
+  const isUsable = Number.isInteger(remembered) && remembered > 0 && !avoided.has(remembered);
+  if (isUsable && (await probePort(LOOPBACK, remembered)) === "free") return remembered;
+  let port = await findFreePort(LOOPBACK);
+  while (avoided.has(port)) port = await findFreePort(LOOPBACK);
+  return port;
 }
 
 /** Makes the data directory where there is none, and checks that the programs fit it where there is one. */

@@ -129,6 +129,12 @@ export function isJoined({ plan, resumes }: JoinProposal): boolean {
   return isDone(plan) && resumes === null;
 }
 
+/** Adds how to go on to what is to be done first, where that does not say it itself. */
+function goOn(hint: string): string {
+  if (/run the (?:same )?command again/.test(hint)) return `${hint} It goes on with that step.`;
+  return `${hint === "" ? "" : `${hint}\n  Then `}run the same command again; it goes on with that step.`;
+}
+
 /** Turns the error that ended a run into the one that is shown: what failed, what was done before, how to go on. */
 function explainEnd(error: unknown, step: JoinStep | null, done: readonly StepId[], aborted: boolean): unknown {
   const before = done.length === 0 ? "Nothing was done before it." : `Done before it: ${done.join(", ")}.`;
@@ -143,7 +149,7 @@ function explainEnd(error: unknown, step: JoinStep | null, done: readonly StepId
   if (!isFulaError(error)) return error;
   return new FulaError(error.code, `${error.message}\n  join failed ${where}. ${before}`, {
     cause: error,
-    hint: `${error.hint === undefined ? "" : `${error.hint}\n  `}Then run the same command again; it goes on with that step.`,
+    hint: goOn(error.hint ?? ""),
     details: { ...error.details, step: step?.id ?? null, done },
   });
 }

@@ -65,6 +65,8 @@ function embeddedPostgresOptions(loaded: LoadedConfig, deps: LedgerDeps): Embedd
     binDir,
     runAs,
     port,
+    // serve may not run yet, and its ports may lie in the range that free ones are taken from.
+    avoidPorts: [config.server.port, config.gateway.port],
     database,
     user,
     password: requirePassword(loaded),

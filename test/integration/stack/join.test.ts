@@ -198,6 +198,13 @@ describe("a joined box", () => {
     expect(JSON.parse((await joinBox("--json")).stdout)).toMatchObject({ changed: [] });
   });
 
+  test("keeps PostgreSQL off a port that the gateway shall have, though nobody listens there yet", async () => {
+    const remembered = (await readBoxFile(box, "state/postgres/port")).trim();
+    expect(await joinBox("--gateway-port", remembered)).toMatchObject({ exitCode: 0 });
+    expect((await readBoxFile(box, "state/postgres/port")).trim()).not.toBe(remembered);
+    expect(await joinBox()).toMatchObject({ exitCode: 0 });
+  });
+
   test("a lost pinset is refused, and no empty one takes its place", async () => {
     const { exitCode, stderr } = await without("state/pins.sqlite", async () => await joinBox());
     expect(exitCode).toBe(3);
