@@ -1,5 +1,5 @@
 import type { CID } from "multiformats/cid";
-import { makePin, type PinCluster } from "../cluster/pins.ts";
+import { makePin, type Pin, type PinCluster } from "../cluster/pins.ts";
 import { type Clock, formatUtc } from "../kernel/clock.ts";
 import { messageOf } from "../kernel/errors.ts";
 import type { Log } from "../kernel/log.ts";
@@ -35,12 +35,17 @@ export interface Publication {
 const PIN_SOURCE = { source: "gateway" } as const;
 const QUEUE_BATCH = 1_000;
 
+/** A pin that is there keeps its name and options, which another object or an operator chose, as long as it does hold. */
+function holdsForEver(pin: Pin): boolean {
+  return pin.mode === "recursive" && pin.max_depth === -1 && pin.expire_at === null;
+}
+
 /** Puts ledger and pinset together. */
 export function createPublication({ pool, pins, clock, log }: PublicationParts): Publication {
   const ensurePinned = async (rootCid: string, name: string): Promise<void> => {
-    // A pin that is there keeps its name and options: another object, or an operator, chose them.
-    if ((await pins.pin(rootCid)) !== null) return;
-    await pins.put(makePin(rootCid, formatUtc(clock.nowMs()), { name, metadata: PIN_SOURCE }));
+    const pin = await pins.pin(rootCid);
+    if (pin === null) await pins.put(makePin(rootCid, formatUtc(clock.nowMs()), { name, metadata: PIN_SOURCE }));
+    else if (!holdsForEver(pin)) await pins.put({ ...pin, mode: "recursive", max_depth: -1, expire_at: null });
   };
   const unpin = async (rootCid: string): Promise<void> => {
     const pin = await pins.pin(rootCid);

@@ -1,4 +1,5 @@
 import type { Server, ServerResponse } from "node:http";
+import { Server as NetServer, type Socket } from "node:net";
 import type { Clock } from "../kernel/clock.ts";
 
 /** Lets an HTTP server end without cutting off work that is under way. */
@@ -6,7 +7,7 @@ export interface Drain {
   /** To be called for every response when its request arrives. */
   track(response: ServerResponse): void;
   /**
-   * Stops taking connections and waits until the last response is out, at most `timeoutMs`.
+   * Stops taking connections and waits until the last byte of the last response is out, at most `timeoutMs`.
    * @returns how many requests were cut off
    */
   end(timeoutMs: number): Promise<number>;
@@ -17,39 +18,70 @@ function closeAfter(response: ServerResponse): void {
   if (!response.headersSent) response.setHeader("connection", "close");
 }
 
-/** Makes the drain of one server. */
-export function createDrain(server: Server, clock: Clock): Drain {
-  const inFlight = new Set<ServerResponse>();
-  let ending = false;
-  return {
-    track: (response) => {
-      inFlight.add(response);
-      if (ending) closeAfter(response);
-      response.once("close", () => {
-        inFlight.delete(response);
-        if (ending) server.closeIdleConnections();
+class ServerDrain implements Drain {
+  readonly #server: Server;
+  readonly #clock: Clock;
+  /** Every connection with the responses that it still has to give. */
+  readonly #sockets = new Map<Socket, Set<ServerResponse>>();
+  #ending = false;
+
+  constructor(server: Server, clock: Clock) {
+    this.#server = server;
+    this.#clock = clock;
+    server.on("connection", (socket) => {
+      this.#sockets.set(socket, new Set());
+      socket.once("close", () => this.#sockets.delete(socket));
+    });
+  }
+
+  track(response: ServerResponse): void {
+    const { socket } = response;
+    const responses = socket === null ? undefined : this.#sockets.get(socket);
+    if (socket === null || responses === undefined) return;
+    responses.add(response);
+    if (this.#ending) closeAfter(response);
+    response.once("close", () => {
+      responses.delete(response);
+      if (this.#ending && responses.size === 0) socket.destroySoon();
+    });
+  }
+
+  async end(timeoutMs: number): Promise<number> {
+    this.#ending = true;
+    const closed = new Promise<void>((resolve) => {
+      // Not http's own close(): that ends connections whose answer was written but has not reached the client yet.
+      NetServer.prototype.close.call(this.#server, () => {
+        resolve();
       });
-    },
-    end: async (timeoutMs) => {
-      ending = true;
-      for (const response of inFlight) closeAfter(response);
-      const closed = new Promise<void>((resolve) => {
-        server.close(() => {
-          resolve();
-        });
-      });
-      server.closeIdleConnections();
-      const done = new AbortController();
-      const timedOut = clock.sleep(timeoutMs, done.signal).then(
+    });
+    for (const [socket, responses] of this.#sockets) {
+      if (responses.size === 0) socket.destroy();
+      for (const response of responses) closeAfter(response);
+    }
+    const cut = await this.#waitFor(closed, timeoutMs);
+    // What http's close() does beside: it ends the timer that looks for slow clients.
+    this.#server.close(() => {});
+    return cut;
+  }
+
+  async #waitFor(closed: Promise<void>, timeoutMs: number): Promise<number> {
+    const done = new AbortController();
+    const late = await Promise.race([
+      closed.then(() => false),
+      this.#clock.sleep(timeoutMs, done.signal).then(
         () => true,
         () => false,
-      );
-      const late = await Promise.race([closed.then(() => false), timedOut]);
-      done.abort();
-      const cut = late ? inFlight.size : 0;
-      if (late) server.closeAllConnections();
-      await closed;
-      return cut;
-    },
-  };
+      ),
+    ]);
+    done.abort();
+    const cut = [...this.#sockets.values()].reduce((sum, responses) => sum + responses.size, 0);
+    if (late) for (const socket of this.#sockets.keys()) socket.destroy();
+    await closed;
+    return late ? cut : 0;
+  }
+}
+
+/** Makes the drain of a server that does not listen yet. */
+export function createDrain(server: Server, clock: Clock): Drain {
+  return new ServerDrain(server, clock);
 }

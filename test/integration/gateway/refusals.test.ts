@@ -10,7 +10,7 @@ import { type LocalBlockStore, openLocalBlockStore } from "../../../src/lib/bloc
 import { parseCid } from "../../../src/lib/blocks/cid.ts";
 import { readDagPbLinks } from "../../support/dag-links.ts";
 import type { AccessKeyPair } from "../../../src/lib/identity/access-key.ts";
-import { revokeAccessKey } from "../../../src/lib/identity/key-table.ts";
+import { readAccessKey, revokeAccessKey } from "../../../src/lib/identity/key-table.ts";
 import { deriveSigningKey, renderScope } from "../../../src/lib/identity/signature.ts";
 import { systemClock } from "../../../src/lib/kernel/clock.ts";
 import { withPinCluster } from "../../../src/lib/stack/pinset.ts";
@@ -398,6 +398,12 @@ test("a client that leaves in the middle of a download is no failure of ours", a
     serving.logged.findLast(({ operation, cutBy }) => operation === "GetObject" && cutBy === "client"),
   );
   expect(logged).toMatchObject({ event: "http.request", level: "info", code: null });
+});
+
+test("the use of a key is noted", async () => {
+  const pair = await makeKey(box);
+  await sendSigned(port, pair, { method: "GET", path: "/" });
+  await until("it is written", async () => (await readAccessKey(box.database.pool, pair.keyId)).lastUsedAt);
 });
 
 test("two hundred uploads at once all arrive", async () => {

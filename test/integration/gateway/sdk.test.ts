@@ -300,6 +300,24 @@ describe("a pin", () => {
     expect(await pinOf(cid)).toEqual(theirs);
   });
 
+  test("that an operator made to end some day, or of one block alone, is made to hold as long as the object does", async () => {
+    const bucket = await newBucket("short-lived");
+    const cid = await put(bucket, "a", "content of a short-lived pin");
+    const pin = await pinOf(cid);
+    if (pin === null) throw new Error("The object is not pinned");
+    const theirs: Pin = {
+      ...pin,
+      name: "by hand",
+      metadata: {},
+      mode: "direct",
+      max_depth: 0,
+      expire_at: "2027-01-01T00:00:00Z",
+    };
+    await withPinCluster(await box.load(), { clock: systemClock }, async (pins) => await pins.put(theirs));
+    await put(bucket, "b", "content of a short-lived pin");
+    expect(await pinOf(cid)).toEqual({ ...theirs, mode: "recursive", max_depth: -1, expire_at: null });
+  });
+
   test("is there after any race of writers and deleters, exactly while an object needs it", async () => {
     const bucket = await newBucket("races");
     const contents = ["red", "green", "blue"].map((color) => `race of ${color}`);

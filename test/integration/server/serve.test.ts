@@ -2,7 +2,7 @@ import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { readFile, rename, writeFile } from "node:fs/promises";
-import { request } from "node:http";
+import { type IncomingMessage, request } from "node:http";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
@@ -175,6 +175,38 @@ describe("a server", () => {
     await closing;
     expect((await box.database.pool.query("select 1 from gateway_objects")).rowCount).toBe(1);
     expect(serving.logged.at(-1)).toMatchObject({ event: "serve.stopped" });
+  });
+
+  test("sends a download to its last byte before it ends, however slowly the client reads", async () => {
+    await using box = await makeServingBox();
+    const serving = await startTestServer(box);
+    const pair = await makeKey(box);
+    const { gateway: port } = box.ports;
+    await sendSigned(port, pair, { method: "PUT", path: "/photos" });
+    const body = randomBytes(24 * 1024 * 1024);
+    await sendSigned(port, pair, { method: "PUT", path: "/photos/large", body });
+    const path = "/photos/large";
+    const call = request({
+      host: "127.0.0.1",
+      port,
+      path,
+      setHost: false,
+      headers: signNow(port, pair, { method: "GET", path }).flat(),
+    });
+    call.end();
+    const [response]: IncomingMessage[] = await once(call, "response");
+    if (response === undefined) throw new Error("No response");
+    const closing = serving.server.close();
+    await until("the end has begun", async () => serving.logged.some(({ event }) => event === "serve.stopping"));
+    let received = 0;
+    for await (const piece of response) {
+      received += Buffer.byteLength(piece);
+      // Many turns of the event loop for each piece: the server is done with writing long before.
+      for (let turn = 0; turn < 20; turn += 1) await new Promise((resolve) => setImmediate(resolve));
+    }
+    expect(received).toBe(body.byteLength);
+    await closing;
+    expect(serving.logged.some(({ event }) => event === "serve.requests_cut")).toBe(false);
   });
 
   test("cuts off what has not ended after server.shutdownTimeout, and says so", async () => {
