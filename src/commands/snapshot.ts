@@ -17,10 +17,12 @@ async function installCron({ clock, out, ...context }: CommandContext, dryRun: b
 }
 
 async function take(context: CommandContext, options: SnapshotOptions): Promise<void> {
+  const { keepYoungGenerationSmall } = await import("../lib/kernel/heap.ts");
   const { loadConfig } = await import("../lib/config/load.ts");
   const { proposeSnapshot, runSnapshot } = await import("../lib/stack/snapshot-run.ts");
   const { snapshotPlanText, snapshotText } = await import("../lib/stack/snapshot-text.ts");
   const { out, clock, signal } = context;
+  keepYoungGenerationSmall();
   const loaded = await loadConfig(context);
   const chosen = {
     acceptShrink: options.acceptShrink === true,

@@ -34,6 +34,7 @@ export const verifyCommand = defineCommand<VerifyOptions>({
   ],
   run: async (context, options, [file]) => {
     const { FulaError } = await import("../lib/kernel/errors.ts");
+    const { keepYoungGenerationSmall } = await import("../lib/kernel/heap.ts");
     const { loadConfig } = await import("../lib/config/load.ts");
     const { parseMaxAge, runVerify } = await import("../lib/stack/verify-run.ts");
     const { verificationText } = await import("../lib/stack/snapshot-text.ts");
@@ -43,6 +44,7 @@ export const verifyCommand = defineCommand<VerifyOptions>({
         hint: "fula-master verify --help",
       });
     }
+    keepYoungGenerationSmall();
     const loaded = await loadConfig(context);
     const progress = out.progress("Verify", "pins", () => clock.monotonicMs());
     try {

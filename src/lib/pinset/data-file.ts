@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { open } from "node:fs/promises";
+import type { Writable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { constants, createZstdCompress, createZstdDecompress } from "node:zlib";
 import { createBLAKE3 } from "hash-wasm";
@@ -15,10 +16,13 @@ export interface DataDigests {
   readonly fileSha256: string;
 }
 
-/** Two more levels save 4 % and take twice as long (1,000,000 pins; docs/decisions/0042). */
-const COMPRESSION_LEVEL = 3;
+/**
+ * Most of a record that does not repeat is its CID, which is random. Level 3 makes the file 8 % larger and takes half as
+ * long again, level 9 makes it 4 % larger and takes six times as long (docs/decisions/0042).
+ */
+const COMPRESSION_LEVEL = 1;
 
-/** Our files need 2 MiB to be decompressed (level 3); whatever asks for more than 8 MiB is none of ours. */
+/** Our files need 512 KiB to be decompressed; whatever asks for more than 8 MiB is none of ours. */
 const WINDOW_LOG_MAX = 23;
 
 /** How much is read, hashed, compressed and written at once. */
@@ -26,6 +30,9 @@ const CHUNK_BYTES = 256 * 1024;
 
 /** Room for chunks to be made, or worked on, while others are compressed or decompressed in another thread. */
 const BUFFER_BYTES = 4 * CHUNK_BYTES;
+
+/** Being filled, being compressed, and one in between. */
+const RING_BUFFERS = 3;
 
 const COMPRESSION = {
   chunkSize: CHUNK_BYTES,
@@ -62,42 +69,115 @@ class StreamDigest {
 }
 
 /**
- * Writes chunks compressed into a new file, down to the disk, and digests what passes.
+ * Buffers that are used over and over: a stream of new ones is freed so late that the process holds a hundred megabytes
+ * of them, and how many depends on how long it runs.
+ */
+class BufferRing {
+  readonly #free: Buffer[] = Array.from({ length: RING_BUFFERS }, () => Buffer.alloc(2 * CHUNK_BYTES));
+  #waiting: (() => void) | null = null;
+
+  /** Waits until one is free. For one caller at a time. */
+  async take(): Promise<Buffer> {
+    for (;;) {
+      const buffer = this.#free.pop();
+      if (buffer !== undefined) return buffer;
+      const freed = Promise.withResolvers<void>();
+      this.#waiting = freed.resolve;
+      await freed.promise;
+    }
+  }
+
+  give(buffer: Buffer): void {
+    this.#free.push(buffer);
+    this.#waiting?.();
+    this.#waiting = null;
+  }
+}
+
+const encoder = new TextEncoder();
+
+function encode(text: string, buffer: Buffer): Buffer {
+  const { read, written } = encoder.encodeInto(text, buffer);
+  return read === text.length ? buffer.subarray(0, written) : Buffer.from(text);
+}
+
+/**
+ * Writes texts compressed into a new file, down to the disk, and digests what passes.
+ * @param onChunk told of the bytes of each text before they are written; what it throws ends it. They are used again afterwards
  * @throws FulaError FULA_DISK_FULL, FULA_PATH_NOT_WRITABLE; whatever the source throws
  */
 export async function writeDataFile(
   path: string,
-  source: AsyncIterable<Uint8Array>,
+  source: AsyncIterable<string>,
+  onChunk: (chunk: Buffer) => void,
   signal: AbortSignal | undefined,
 ): Promise<DataDigests> {
   const stream = new StreamDigest(await createBLAKE3());
-  const fileHash = createHash("sha256");
-  let fileBytes = 0;
+  const file = new FileDigest();
   const compress = createZstdCompress(COMPRESSION);
   try {
     const handle = await open(path, "wx", SECRET_FILE_MODE);
-    await pipeline(
-      async function* () {
-        for await (const chunk of source) {
-          stream.add(chunk);
-          yield chunk;
-        }
-      },
-      compress,
-      async function* (compressed: AsyncIterable<Buffer>) {
-        for await (const chunk of compressed) {
-          fileHash.update(chunk);
-          fileBytes += chunk.length;
-          yield chunk;
-        }
-      },
-      handle.createWriteStream({ flush: true, highWaterMark: BUFFER_BYTES }),
-      signal === undefined ? {} : { signal },
-    );
+    const target = handle.createWriteStream({ flush: true, highWaterMark: BUFFER_BYTES });
+    const written = pipeline(compress, file.tap, target, signal === undefined ? {} : { signal });
+    await feed(compress, source, written, (chunk) => {
+      onChunk(chunk);
+      stream.add(chunk);
+    });
   } catch (error) {
     throw explainWriteError(error, path);
   }
-  return { ...stream.finish(), fileBytes, fileSha256: fileHash.digest("hex") };
+  return { ...stream.finish(), ...file.finish() };
+}
+
+/** Hands a source to a compressor, until it is written to its end or one of them fails. */
+async function feed(
+  compress: Writable,
+  source: AsyncIterable<string>,
+  written: Promise<void>,
+  onChunk: (chunk: Buffer) => void,
+): Promise<void> {
+  const ring = new BufferRing();
+  // Its failure is noticed where somebody waits for it; until then it must not count as unhandled.
+  written.catch(() => {});
+  try {
+    for await (const text of source) {
+      const buffer = await Promise.race([ring.take(), written]);
+      if (buffer === undefined) throw new Error("The compressor ended before its source did");
+      const chunk = encode(text, buffer);
+      onChunk(chunk);
+      compress.write(chunk, () => ring.give(buffer));
+    }
+    compress.end();
+    await written;
+  } catch (error) {
+    compress.destroy(error instanceof Error ? error : new Error(String(error)));
+    await written.catch(() => {});
+    throw error;
+  }
+}
+
+/** Size and SHA-256 of a file as it passes. */
+class FileDigest {
+  #bytes = 0;
+  readonly #hash = createHash("sha256");
+
+  add(chunk: Uint8Array): void {
+    this.#bytes += chunk.length;
+    this.#hash.update(chunk);
+  }
+
+  readonly tap = (chunks: AsyncIterable<Buffer>): AsyncGenerator<Buffer> => this.#pass(chunks);
+
+  async *#pass(chunks: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+    for await (const chunk of chunks) {
+      this.add(chunk);
+      yield chunk;
+    }
+  }
+
+  finish(): { readonly fileBytes: number; readonly fileSha256: string } {
+    return { fileBytes: this.#bytes, fileSha256: this.#hash.digest("hex") };
+  }
 }
 
 /** Size and SHA-256 of a file as it lies there. */
@@ -105,13 +185,9 @@ export async function digestFile(
   path: string,
   signal?: AbortSignal,
 ): Promise<{ readonly fileBytes: number; readonly fileSha256: string }> {
-  const hash = createHash("sha256");
-  let fileBytes = 0;
-  for await (const chunk of readChunks(path, signal)) {
-    hash.update(chunk);
-    fileBytes += chunk.length;
-  }
-  return { fileBytes, fileSha256: hash.digest("hex") };
+  const digest = new FileDigest();
+  for await (const chunk of readChunks(path, signal)) digest.add(chunk);
+  return digest.finish();
 }
 
 /**

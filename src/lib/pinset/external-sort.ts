@@ -12,49 +12,45 @@ export interface SortOptions {
   /** An existing directory for runs; they are removed when the sort ends, however it ends. */
   readonly dir: string;
   readonly signal?: AbortSignal | undefined;
-  /** Characters held before a run is written; default 16 Mi, which is about 50,000 pins. */
-  readonly runCharsMax?: number;
+  /** Bytes held before a run is written; default 16 MiB, which is about 40,000 pins. */
+  readonly runBytesMax?: number;
   /** Runs merged at once, which is also how many files are open; default 64. */
   readonly fanIn?: number;
 }
 
-const RUN_CHARS_MAX = 16 * 1024 * 1024;
+const RUN_BYTES_MAX = 16 * 1024 * 1024;
 const FAN_IN = 64;
 
-/** What a run is read by, and how many lines are handed on together. */
-const BLOCK_BYTES = 256 * 1024;
+/** What a run is written and read by. */
+const BLOCK_BYTES = 64 * 1024;
 const BATCH_LINES = 512;
 
 /**
- * Sorts any number of lines by their keys (UTF-16 code units, which for ASCII are the bytes) in flat memory: sorted
- * runs on disk, merged. Equal keys stay next to each other. Gives the lines in batches.
+ * Sorts any number of lines by their keys, then by themselves (UTF-16 code units, which for ASCII are the bytes), in
+ * flat memory: sorted runs on disk, merged. Gives the lines in batches.
  */
 export async function* sortLines(
   source: AsyncIterable<KeyedLine>,
   options: SortOptions,
 ): AsyncGenerator<readonly KeyedLine[]> {
-  const { dir, runCharsMax = RUN_CHARS_MAX, fanIn = FAN_IN } = options;
+  const { dir, runBytesMax = RUN_BYTES_MAX, fanIn = FAN_IN } = options;
   const files = new RunFiles(dir);
+  const held = new HeldLines();
   try {
     let runs: string[] = [];
-    let held: string[] = [];
-    let heldChars = 0;
     for await (const { key, line } of source) {
-      held.push(`${key}\t${line}`);
-      heldChars += key.length + line.length + 2;
-      if (heldChars < runCharsMax) continue;
+      held.add(key, line);
+      if (held.bytes < runBytesMax) continue;
       options.signal?.throwIfAborted();
-      runs.push(await files.write([sorted(held)]));
-      held = [];
-      heldChars = 0;
+      runs.push(await files.write(held.inOrder()));
+      held.clear();
     }
-    const last = sorted(held);
     while (runs.length > fanIn) {
       const merged = runs.slice(0, fanIn);
-      runs = [...runs.slice(fanIn), await files.write(merge(await files.openAll(merged)))];
+      runs = [...runs.slice(fanIn), await files.write(asBytes(merge(await files.openAll(merged))))];
       await files.drop(merged);
     }
-    const readers: RunReader[] = [...(await files.openAll(runs)), new MemoryRun(last)];
+    const readers: RunReader[] = [...(await files.openAll(runs)), new HeldRun(held.inOrder())];
     for await (const batch of merge(readers)) {
       options.signal?.throwIfAborted();
       yield batch.map(split);
@@ -64,19 +60,63 @@ export async function* sortLines(
   }
 }
 
-function sorted(lines: string[]): string[] {
-  // oxlint-disable-next-line unicorn/no-array-sort -- a copy would double the memory, and the array is ours alone
-  return lines.sort(compareKeyed);
+/**
+ * Lines that wait to be sorted, as bytes in one buffer that is used again for every run: as strings they take up to four
+ * times as much, and long after they are gone.
+ */
+class HeldLines {
+  bytes = 0;
+  #buffer = Buffer.alloc(BLOCK_BYTES);
+  #keys: string[] = [];
+  #starts: number[] = [];
+
+  add(key: string, line: string): void {
+    const text = `${key}\t${line}\n`;
+    // No UTF-16 code unit has more than three bytes in UTF-8.
+    const needed = this.bytes + text.length * 3;
+    if (needed > this.#buffer.length) this.#grow(needed);
+    this.#keys.push(key);
+    this.#starts.push(this.bytes);
+    this.bytes += this.#buffer.write(text, this.bytes);
+  }
+
+  /** Each line with its key and its newline, in order. */
+  *inOrder(): Generator<Buffer> {
+    const keys = this.#keys;
+    const order = Uint32Array.from(keys.keys()).toSorted(
+      (a, b) => compare(keys[a] ?? "", keys[b] ?? "") || compare(this.#line(a).toString(), this.#line(b).toString()),
+    );
+    for (const index of order) yield this.#line(index);
+  }
+
+  clear(): void {
+    this.bytes = 0;
+    this.#keys = [];
+    this.#starts = [];
+  }
+
+  #line(index: number): Buffer {
+    return this.#buffer.subarray(this.#starts[index], this.#starts[index + 1] ?? this.bytes);
+  }
+
+  #grow(needed: number): void {
+    const larger = Buffer.alloc(Math.max(needed, this.#buffer.length * 2));
+    this.#buffer.copy(larger, 0, 0, this.bytes);
+    this.#buffer = larger;
+  }
 }
 
-// A tab sorts before every character of a key, so comparing whole texts compares keys first.
-function compareKeyed(a: string, b: string): number {
+function compare(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0;
 }
 
 function split(text: string): KeyedLine {
   const tab = text.indexOf("\t");
   return { key: text.slice(0, tab), line: text.slice(tab + 1) };
+}
+
+async function* asBytes(batches: AsyncIterable<readonly string[]>): AsyncGenerator<Buffer> {
+  for await (const batch of batches) yield Buffer.from(`${batch.join("\n")}\n`);
 }
 
 /** Gives the lines of one sorted run. */
@@ -88,20 +128,18 @@ interface RunReader {
   refill(): Promise<void>;
 }
 
-class MemoryRun implements RunReader {
-  readonly #lines: readonly string[];
-  #next = 0;
+class HeldRun implements RunReader {
+  head: string | null = null;
+  readonly #lines: Iterator<Buffer>;
 
-  constructor(lines: readonly string[]) {
+  constructor(lines: Iterator<Buffer>) {
     this.#lines = lines;
-  }
-
-  get head(): string | null {
-    return this.#lines[this.#next] ?? null;
+    this.advance();
   }
 
   advance(): boolean {
-    this.#next += 1;
+    const next = this.#lines.next();
+    this.head = next.done === true ? null : next.value.toString("utf8", 0, next.value.length - 1);
     return true;
   }
 
@@ -199,17 +237,23 @@ class RunFiles {
     this.#dir = dir;
   }
 
-  async write(batches: Iterable<readonly string[]> | AsyncIterable<readonly string[]>): Promise<string> {
+  async write(lines: Iterable<Buffer> | AsyncIterable<Buffer>): Promise<string> {
     const path = join(this.#dir, `run-${this.#count}.tmp`);
     this.#count += 1;
     const handle = await open(path, "wx", 0o600);
     this.#written.add(path);
     try {
-      for await (const batch of batches) {
-        for (let from = 0; from < batch.length; from += BATCH_LINES) {
-          await handle.writeFile(`${batch.slice(from, from + BATCH_LINES).join("\n")}\n`);
+      const block = Buffer.alloc(BLOCK_BYTES);
+      let used = 0;
+      for await (const line of lines) {
+        if (used + line.length > BLOCK_BYTES) {
+          await handle.writeFile(block.subarray(0, used));
+          used = 0;
         }
+        if (line.length > BLOCK_BYTES) await handle.writeFile(line);
+        else used += line.copy(block, used);
       }
+      await handle.writeFile(block.subarray(0, used));
     } finally {
       await handle.close();
     }

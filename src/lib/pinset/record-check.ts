@@ -46,7 +46,7 @@ export class RecordCheck {
   count = 0;
   readonly #problems: SnapshotProblem[] = [];
   readonly #told = new Map<SnapshotProblem["code"], number>();
-  #carry = "";
+  #carry: Buffer = Buffer.alloc(0);
   #previous = "";
   #lost = false;
 
@@ -55,20 +55,21 @@ export class RecordCheck {
     return this.#problems;
   }
 
-  /** Takes the next bytes of the stream. */
+  /** Takes the next bytes of the stream; they may be used again afterwards. */
   add(chunk: Buffer): void {
     if (this.#lost) return;
+    const bytes = this.#carry.length === 0 ? chunk : Buffer.concat([this.#carry, chunk]);
+    const end = bytes.lastIndexOf(0x0a) + 1;
+    const lines = bytes.subarray(0, end);
     // One byte a character: the forms that matter are ASCII, and strings of this kind take half the memory.
-    const text = this.#carry + chunk.toString("latin1");
-    const end = text.lastIndexOf("\n") + 1;
-    this.#checkLines(text, end);
-    this.#carry = text.slice(end);
+    this.#checkLines(lines.toString("latin1"), isUtf8(lines));
+    this.#carry = Buffer.from(bytes.subarray(end));
     if (this.#carry.length >= RECORD_BYTES_MAX) this.#loseTrack();
   }
 
   /** Tells what was wrong, once the stream has ended. */
   finish(): readonly SnapshotProblem[] {
-    if (this.#carry !== "" && !this.#lost) {
+    if (this.#carry.length > 0 && !this.#lost) {
       this.#tell("FULA_SNAPSHOT_RECORD", `Line ${this.count + 1} has no end.`);
     }
     for (const [code, times] of this.#told) {
@@ -81,9 +82,8 @@ export class RecordCheck {
     return this.#problems;
   }
 
-  #checkLines(text: string, end: number): void {
-    const isAllUtf8 = isUtf8(Buffer.from(text.slice(0, end), "latin1"));
-    for (let start = 0; start < end; ) {
+  #checkLines(text: string, isAllUtf8: boolean): void {
+    for (let start = 0; start < text.length; ) {
       RECORD.lastIndex = start;
       const match = isAllUtf8 ? RECORD.exec(text) : null;
       const cid = match?.[1];
@@ -126,7 +126,7 @@ export class RecordCheck {
 
   #loseTrack(): void {
     this.#lost = true;
-    this.#carry = "";
+    this.#carry = Buffer.alloc(0);
     this.#tell(
       "FULA_SNAPSHOT_RECORD",
       `Line ${this.count + 1} is longer than ${RECORD_BYTES_MAX} bytes; the rest was not read.`,

@@ -12,11 +12,6 @@ export interface RecordSource {
   readonly onProgress?: ((done: number, total: number | null) => void) | undefined;
 }
 
-/** The records of a pinset as they go into the data file, and how many there were once they have all passed. */
-export interface RecordChunks extends AsyncIterable<Buffer> {
-  readonly pinCount: number;
-}
-
 /** Characters that are turned into bytes, hashed and compressed together. */
 const CHUNK_CHARS = 256 * 1024;
 
@@ -24,53 +19,58 @@ const CHUNK_CHARS = 256 * 1024;
 const PROGRESS_PINS = 4_096;
 
 /**
- * Lists the pinset as sorted canonical lines, in flat memory, and checks each of them just as `verify` will.
+ * Lists the pinset as sorted canonical lines, joined into larger texts, in flat memory.
  * @param sortDir where an unsorted listing may put sorted runs
  * @throws (while it is read) FulaError FULA_SNAPSHOT_SOURCE, FULA_CLUSTER_UNREADABLE, FULA_DISK_FULL
  */
-export function recordChunks(source: RecordSource, sortDir: string, total: number | null): RecordChunks {
-  const check = new RecordCheck();
-  const lines = source.cluster.sorted ? sortedLines(source, total) : mergedLines(source, sortDir, total);
-  return {
-    get pinCount() {
-      return check.count;
-    },
-    [Symbol.asyncIterator]: () => checkedChunks(lines, check),
-  };
+export function recordTexts(source: RecordSource, sortDir: string, total: number | null): AsyncIterable<string> {
+  return source.cluster.sorted ? sortedLines(source, total) : mergedLines(source, sortDir, total);
+}
+
+/** What a listing is checked with while it is written: just what `verify` will check. @throws FulaError FULA_SNAPSHOT_SOURCE */
+export class SourceCheck {
+  readonly #check = new RecordCheck();
+
+  get pinCount(): number {
+    return this.#check.count;
+  }
+
+  add(chunk: Buffer): void {
+    this.#check.add(chunk);
+    const [first] = this.#check.problems;
+    if (first !== undefined) throw contradiction(first.message);
+  }
 }
 
 /** Counts the pins by listing them. @throws FulaError FULA_CLUSTER_UNREADABLE */
 export async function countPins(source: RecordSource): Promise<number> {
+  const watch = new ListingWatch(source, null);
   let pins = 0;
-  for await (const _ of listPins(source, null)) pins += 1;
-  return pins;
-}
-
-async function* checkedChunks(lines: AsyncIterable<string>, check: RecordCheck): AsyncGenerator<Buffer> {
-  for await (const text of lines) {
-    const chunk = Buffer.from(text);
-    check.add(chunk);
-    assertSound(check);
-    yield chunk;
+  try {
+    for await (const _ of source.cluster.pins(source.signal)) {
+      pins += 1;
+      watch.step();
+    }
+  } catch (error) {
+    throw watch.explain(error);
   }
-  check.finish();
-  assertSound(check);
-}
-
-function assertSound(check: RecordCheck): void {
-  const [first] = check.problems;
-  if (first === undefined) return;
-  throw contradiction(first.message);
+  return pins;
 }
 
 /** Joins the lines of a source that is in order by itself into pieces of some size. */
 async function* sortedLines(source: RecordSource, total: number | null): AsyncGenerator<string> {
+  const watch = new ListingWatch(source, total);
   let text = "";
-  for await (const pin of listPins(source, total)) {
-    text += `${lineOf(pin)}\n`;
-    if (text.length < CHUNK_CHARS) continue;
-    yield text;
-    text = "";
+  try {
+    for await (const pin of source.cluster.pins(source.signal)) {
+      text += `${lineOf(pin)}\n`;
+      watch.step();
+      if (text.length < CHUNK_CHARS) continue;
+      yield text;
+      text = "";
+    }
+  } catch (error) {
+    throw watch.explain(error);
   }
   if (text !== "") yield text;
 }
@@ -91,25 +91,40 @@ async function* mergedLines(source: RecordSource, sortDir: string, total: number
 }
 
 async function* keyed(source: RecordSource, total: number | null): AsyncGenerator<KeyedLine> {
-  for await (const pin of listPins(source, total)) yield { key: pin.cid, line: lineOf(pin) };
-}
-
-/** The pins as the cluster lists them; what it throws becomes an error that an operator understands. */
-async function* listPins({ cluster, signal, onProgress }: RecordSource, total: number | null): AsyncGenerator<Pin> {
-  let done = 0;
+  const watch = new ListingWatch(source, total);
   try {
-    for await (const pin of cluster.pins(signal)) {
-      yield pin;
-      done += 1;
-      if (done % PROGRESS_PINS !== 0) continue;
-      signal?.throwIfAborted();
-      onProgress?.(done, total);
+    for await (const pin of source.cluster.pins(source.signal)) {
+      yield { key: pin.cid, line: lineOf(pin) };
+      watch.step();
     }
   } catch (error) {
-    if (isFulaError(error) || signal?.aborted === true) throw error;
-    throw new FulaError(
+    throw watch.explain(error);
+  }
+}
+
+/** Counts the pins of a listing, and turns what breaks it off into an error that an operator understands. */
+class ListingWatch {
+  #done = 0;
+  readonly #source: RecordSource;
+  readonly #total: number | null;
+
+  constructor(source: RecordSource, total: number | null) {
+    this.#source = source;
+    this.#total = total;
+  }
+
+  step(): void {
+    this.#done += 1;
+    if (this.#done % PROGRESS_PINS !== 0) return;
+    this.#source.signal?.throwIfAborted();
+    this.#source.onProgress?.(this.#done, this.#total);
+  }
+
+  explain(error: unknown): unknown {
+    if (isFulaError(error) || this.#source.signal?.aborted === true) return error;
+    return new FulaError(
       "FULA_CLUSTER_UNREADABLE",
-      `The pinset could not be listed to its end; it broke off after ${done} pins: ${messageOf(error)}. No snapshot was taken.`,
+      `The pinset could not be listed to its end; it broke off after ${this.#done} pins: ${messageOf(error)}. No snapshot was taken.`,
       { cause: error, hint: "fula-master status tells how the cluster is; then run the command again." },
     );
   }

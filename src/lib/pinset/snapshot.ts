@@ -8,7 +8,7 @@ import { ensureDir, SECRET_FILE_MODE, writeFileAtomic } from "../kernel/files.ts
 import { acquireLock } from "../kernel/lock.ts";
 import { toolVersion } from "../kernel/project.ts";
 import { lastGoodSnapshot } from "./catalog.ts";
-import { type DataDigests, digestFile, digestStream, writeDataFile } from "./data-file.ts";
+import { type DataDigests, decompress, digestFile, writeDataFile } from "./data-file.ts";
 import {
   renderManifest,
   SNAPSHOT_FORMAT,
@@ -21,7 +21,7 @@ import { type Acceptance, assertNotShrunk, decideHistory, decideTime, type Histo
 import { readMemory, type SnapshotMemory, writeMemory } from "./memory.ts";
 import { renderMinisig } from "./minisign.ts";
 import { type KeepPolicy, pruneLocked, snapshotLockFile } from "./prune.ts";
-import { countPins, recordChunks } from "./records.ts";
+import { countPins, recordTexts, SourceCheck } from "./records.ts";
 import { ensureSigningKey, type SigningKey } from "./signing.ts";
 import { clearUnfinished, openStage, publish, type Stage } from "./stage.ts";
 import { loadTrustedKeys } from "./trust.ts";
@@ -213,10 +213,11 @@ async function writeSnapshot(
 async function writeRecords(deps: SnapshotDeps, stage: Stage): Promise<Written> {
   const { cluster, signal } = deps;
   const before = await cluster.count(signal);
-  const chunks = recordChunks(deps, stage.dir, before);
-  const digests = await writeDataFile(stage.files.data, chunks, signal);
+  const check = new SourceCheck();
+  const texts = recordTexts(deps, stage.dir, before);
+  const digests = await writeDataFile(stage.files.data, texts, (chunk) => check.add(chunk), signal);
   const after = await cluster.count(signal);
-  const { pinCount } = chunks;
+  const { pinCount } = check;
   const expected = before === null || after === null ? null : Math.min(before, after);
   if (expected === null || pinCount >= expected) return { ...digests, pinCount, warnings: [] };
   return { ...digests, pinCount, warnings: [judgeShortfall(pinCount, expected)] };
@@ -237,24 +238,21 @@ function judgeShortfall(pinCount: number, expected: number): string {
   );
 }
 
-/** What a disk gives back is compared with what was handed to it, before the snapshot counts as one. */
+/** What the disk gives back is compared with what was handed to it, before the snapshot counts as one. */
 async function readBack(stage: Stage, written: DataDigests, signal: AbortSignal | undefined): Promise<void> {
   const path = stage.files.data;
-  const { fileBytes, fileSha256 } = await digestFile(path, signal);
-  let stream: { readonly streamBytes: number; readonly sha256: string; readonly blake3: string };
+  const file = await digestFile(path, signal);
+  if (file.fileBytes !== written.fileBytes || file.fileSha256 !== written.fileSha256) {
+    throw writtenBad(path, `its SHA-256 is ${file.fileSha256} instead of ${written.fileSha256}`);
+  }
+  const records = createHash("sha256");
   try {
-    stream = await digestStream(path, written.streamBytes, () => {}, signal);
+    for await (const chunk of decompress(path, signal)) records.update(chunk);
   } catch (error) {
     signal?.throwIfAborted();
     throw writtenBad(path, messageOf(error), error);
   }
-  const isSame =
-    fileBytes === written.fileBytes &&
-    fileSha256 === written.fileSha256 &&
-    stream.streamBytes === written.streamBytes &&
-    stream.sha256 === written.sha256 &&
-    stream.blake3 === written.blake3;
-  if (!isSame) throw writtenBad(path, "its digests differ");
+  if (records.digest("hex") !== written.sha256) throw writtenBad(path, "it does not decompress to the same records");
 }
 
 function writtenBad(path: string, what: string, cause?: unknown): FulaError {

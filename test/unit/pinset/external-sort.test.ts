@@ -33,8 +33,8 @@ describe("sorting more lines than fit into memory", () => {
         fc.array(keyedLine, { maxLength: 80 }),
         fc.integer({ min: 1, max: 300 }),
         fc.integer({ min: 2, max: 5 }),
-        async (lines, runCharsMax, fanIn) => {
-          expect(await sorted(lines, { dir, runCharsMax, fanIn })).toEqual(lines.toSorted(byText));
+        async (lines, runBytesMax, fanIn) => {
+          expect(await sorted(lines, { dir, runBytesMax, fanIn })).toEqual(lines.toSorted(byText));
           expect(readdirSync(dir)).toEqual([]);
         },
       ),
@@ -47,7 +47,7 @@ describe("sorting more lines than fit into memory", () => {
       key: `k${20 - index}`,
       line: "é".repeat(200_000 + index),
     }));
-    const result = await sorted(lines, { dir: tempDir(), runCharsMax: 500_000 });
+    const result = await sorted(lines, { dir: tempDir(), runBytesMax: 500_000 });
     expect(result).toEqual(lines.toSorted(byText));
   });
 
@@ -58,7 +58,7 @@ describe("sorting more lines than fit into memory", () => {
       throw new Error("gone");
     };
     const reading = (async () => {
-      for await (const _ of sortLines(broken(), { dir, runCharsMax: 10 }));
+      for await (const _ of sortLines(broken(), { dir, runBytesMax: 10 }));
     })();
     await expect(reading).rejects.toThrow("gone");
     expect(readdirSync(dir)).toEqual([]);
@@ -67,7 +67,7 @@ describe("sorting more lines than fit into memory", () => {
   test("keeps no file when its reader stops early", async () => {
     const dir = tempDir();
     const lines = Array.from({ length: 5_000 }, (_, index) => ({ key: String(index), line: "x" }));
-    for await (const _ of sortLines(from(lines), { dir, runCharsMax: 100 })) break;
+    for await (const _ of sortLines(from(lines), { dir, runBytesMax: 100 })) break;
     expect(readdirSync(dir)).toEqual([]);
     expect(existsSync(dir)).toBe(true);
   });
@@ -82,7 +82,7 @@ describe("sorting more lines than fit into memory", () => {
     };
     const dir = tempDir();
     const reading = (async () => {
-      for await (const _ of sortLines(endless(), { dir, runCharsMax: 1_000, signal: controller.signal }));
+      for await (const _ of sortLines(endless(), { dir, runBytesMax: 1_000, signal: controller.signal }));
     })();
     await expect(reading).rejects.toThrow("enough");
     expect(readdirSync(dir)).toEqual([]);
