@@ -18,7 +18,7 @@ export default defineConfig({
         test: {
           name: "integration",
           include: ["test/integration/**/*.test.ts"],
-          globalSetup: ["test/support/build.ts", "test/support/postgres-server.ts"],
+          globalSetup: ["test/support/debian-tools.ts", "test/support/build.ts", "test/support/postgres-server.ts"],
           testTimeout: 60_000,
           hookTimeout: 120_000,
           maxWorkers: 2,
@@ -28,7 +28,7 @@ export default defineConfig({
         test: {
           name: "drills",
           include: ["test/drills/**/*.test.ts"],
-          globalSetup: ["test/support/build.ts"],
+          globalSetup: ["test/support/debian-tools.ts", "test/support/build.ts"],
           testTimeout: 300_000,
           hookTimeout: 300_000,
           maxWorkers: 1,

@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { delimiter, join } from "node:path";
 
 /** Programs that the tests compare us with, and the Debian package that brings each. */
@@ -26,6 +26,23 @@ function aptGet(args: readonly string[]): boolean {
   return spawnSync("apt-get", args, { env, stdio: ["ignore", "ignore", "inherit"] }).status === 0;
 }
 
+const CREATE_CLUSTER_CONF = "/etc/postgresql-common/createcluster.conf";
+
+/** Installs packages; the lists of a new machine are old or absent, and only then is the slow update wanted. */
+function installPackages(packages: readonly string[]): boolean {
+  const install = ["install", "-y", "-q", "--no-install-recommends", ...packages];
+  return aptGet(install) || (aptGet(["update", "-q"]) && aptGet(install));
+}
+
+/** Debian starts a server as soon as the package of one is installed; the tests want its binaries and start their own. */
+function keepDebianFromStartingPostgres(): boolean {
+  if (!installPackages(["postgresql-common"])) return false;
+  const settings = readFileSync(CREATE_CLUSTER_CONF, "utf8");
+  const changed = settings.replace(/^#?create_main_cluster\b.*$/m, "create_main_cluster = false");
+  if (changed !== settings) writeFileSync(CREATE_CLUSTER_CONF, changed);
+  return true;
+}
+
 /**
  * Installs what is missing, once a run. A test that skips itself where a tool is absent would be green on a machine
  * where it proved nothing, so a machine that can neither have nor get the tools fails here, by name.
@@ -36,9 +53,8 @@ export default function installDebianTools(): void {
   const packages = [...new Set(missing.map((program) => PACKAGE_BY_PROGRAM[program] ?? program))];
   if (process.getuid?.() === 0 && isPresent("apt-get")) {
     process.stderr.write(`Installing what the tests compare us with: ${packages.join(" ")}\n`);
-    const install = ["install", "-y", "-q", "--no-install-recommends", ...packages];
-    // The package lists of a new machine are old or absent; only then is the slow update wanted.
-    if (aptGet(install) || (aptGet(["update", "-q"]) && aptGet(install))) return;
+    const quiet = !packages.includes("postgresql-15") || keepDebianFromStartingPostgres();
+    if (quiet && installPackages(packages)) return;
   }
   throw new Error(
     `These programs are needed by the tests and not installed: ${missing.join(", ")}.\n` +
