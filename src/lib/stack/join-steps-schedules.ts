@@ -4,7 +4,7 @@ import { runProgram } from "./scheduler.ts";
 import { installSchedule, planSchedule, type ScheduleKind, type SchedulePlan } from "./schedules.ts";
 import type { JoinBox } from "./join-box.ts";
 import type { JoinRun, JoinStep } from "./join-step.ts";
-import { already, todo } from "./plan.ts";
+import { already, type Assessment, left, todo } from "./plan.ts";
 
 /** How the schedule of one job stands, as a plan and a summary tell it. */
 export interface ScheduleLook {
@@ -46,14 +46,14 @@ export async function lookAtSchedules(box: JoinBox): Promise<readonly ScheduleLo
   return await Promise.all(wantedSchedules(box).map(async (kind) => await lookAtSchedule(kind, loaded, rootDir)));
 }
 
-function whyAlready(looks: readonly ScheduleLook[]): string {
+function notTaken(looks: readonly ScheduleLook[]): Assessment {
   const [first] = looks;
   if (first?.plan.scheduler.kind === "none") {
-    return `${first.plan.scheduler.because}; the lines to install stand at the end`;
+    return left(`${first.plan.scheduler.because}; the lines to install stand at the end`);
   }
-  const left = looks.filter(({ state }) => state === "edited" || state === "other-master");
-  if (left.length === 0) return `${looks.map(({ kind }) => kind).join(", ")} are installed`;
-  return `left as they are: ${left.map(({ kind, state }) => `${kind} (${state})`).join(", ")}`;
+  const kept = looks.filter(({ state }) => state === "edited" || state === "other-master");
+  if (kept.length === 0) return already(`${looks.map(({ kind }) => kind).join(", ")} are installed`);
+  return left(`not ours to change: ${kept.map(({ kind, state }) => `${kind} (${state})`).join(", ")}`);
 }
 
 /** Step: timers for snapshots and sweeps, and serve after a reboot. */
@@ -65,7 +65,7 @@ export function schedulesStep({ box }: JoinRun): JoinStep {
     assess: async () => {
       const looks = await lookAtSchedules(box);
       const absent = looks.filter(({ state }) => state === "absent");
-      if (absent.length === 0) return already(whyAlready(looks));
+      if (absent.length === 0) return notTaken(looks);
       return todo(
         "snapshots and sweeps happen by themselves, and serve comes back after a reboot",
         absent.flatMap(({ kind, plan }) =>

@@ -1,16 +1,18 @@
 import type { UnfinishedRun } from "./join-journal.ts";
 import type { JoinSummary } from "./join-summary.ts";
-import type { JoinPlan, PlannedStep } from "./plan.ts";
+import { type JoinPlan, NOT_TAKEN_TEXT, type PlannedStep } from "./plan.ts";
 import type { CheckResult } from "./preflight.ts";
 
 const TITLE_WIDTH = 24;
 
 function stepLines({ title, state, why, changes }: PlannedStep): readonly string[] {
-  if (state === "already") return [`  = ${title.padEnd(TITLE_WIDTH)}already so: ${why}`];
+  if (state !== "todo") {
+    return [`  ${state === "already" ? "=" : "-"} ${title.padEnd(TITLE_WIDTH)}${NOT_TAKEN_TEXT[state]}: ${why}`];
+  }
   return [`  + ${title.padEnd(TITLE_WIDTH)}${why}`, ...changes.map((change) => `      ${change}`)];
 }
 
-/** The plan as an operator reads it: `+` will be done, `=` is so already. */
+/** The plan as an operator reads it: `+` will be done, `=` is so already, `-` is left to the operator. */
 export function renderPlan(plan: JoinPlan): string {
   const todo = plan.steps.filter((step) => step.state === "todo").length;
   const head = `Master in ${plan.baseDir}, ${plan.runtime} (${plan.runtimeReason})`;

@@ -12,7 +12,7 @@ import type { JoinRun, JoinStep } from "./join-step.ts";
 import { makeBaseDir } from "./join-steps-files.ts";
 import { joinSteps } from "./join-steps.ts";
 import { type Ledger, openLedger } from "./ledger.ts";
-import { isDone, type JoinPlan, type PlannedStep, type StepId } from "./plan.ts";
+import { isDone, type JoinPlan, NOT_TAKEN_TEXT, type PlannedStep, type StepId } from "./plan.ts";
 import { type CheckResult, parseSkips, preflightError, runPreflight } from "./preflight.ts";
 
 /** What `join` found out before it changes anything. */
@@ -170,7 +170,7 @@ function taskOf(step: JoinStep, journal: Journal, progress: Progress, signal: Ab
       if (assessment.state === "todo") return null;
       await journal.append("step.done", { step: step.id, already: true });
       progress.done.push(step.id);
-      return `already so: ${assessment.why}`;
+      return `${NOT_TAKEN_TEXT[assessment.state]}: ${assessment.why}`;
     },
     run: async (report) => {
       await journal.append("step.started", { step: step.id });

@@ -15,9 +15,12 @@ export const STEP_IDS = [
 /** Names one step of `join` in the plan, in the journal and in messages. */
 export type StepId = (typeof STEP_IDS)[number];
 
-/** What one step found when it looked at the box: what is to do, or that it is so already. */
+/**
+ * What one step found when it looked at the box: what is to do, that it is so already, or that it is left to the
+ * operator because nothing here can do it.
+ */
 export interface Assessment {
-  readonly state: "todo" | "already";
+  readonly state: "todo" | "already" | "left";
   /** What will be written or started; empty where nothing is. */
   readonly changes: readonly string[];
   readonly why: string;
@@ -48,7 +51,15 @@ export function todo(why: string, changes: readonly string[]): Assessment {
   return { state: "todo", changes, why };
 }
 
+/** An answer of a step that an operator has to take. */
+export function left(why: string): Assessment {
+  return { state: "left", changes: [], why };
+}
+
+/** How the state of a step that is not taken is put into words. */
+export const NOT_TAKEN_TEXT = { already: "already so", left: "left to you" } as const;
+
 /** True where no step has anything to do. */
 export function isDone(plan: JoinPlan): boolean {
-  return plan.steps.every((step) => step.state === "already");
+  return plan.steps.every((step) => step.state !== "todo");
 }

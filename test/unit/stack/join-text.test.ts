@@ -9,16 +9,18 @@ test("a plan marks what will be done and what is so already, with reasons", () =
     runtimeReason: "no Docker Engine answers here",
     steps: [
       { id: "directories", title: "Directories", state: "already", changes: [], why: "they are there" },
+      { id: "schedules", title: "Schedules", state: "left", changes: [], why: "no cron is installed" },
       { id: "secrets", title: "Secrets", state: "todo", changes: ["generate JWT_SECRET"], why: "kept in .env" },
     ],
   });
   expect(text).toBe(`Master in /opt/fula-master, embedded (no Docker Engine answers here)
 
   = Directories             already so: they are there
+  - Schedules               left to you: no cron is installed
   + Secrets                 kept in .env
       generate JWT_SECRET
 
-1 of 2 steps are to be done.`);
+1 of 3 steps are to be done.`);
 });
 
 test("of the checks only warnings are shown, and all of them on request", () => {
