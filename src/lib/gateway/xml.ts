@@ -2,7 +2,7 @@
 export type Xml = { readonly xml: string };
 
 /** The namespace of S3's answers. */
-export const S3_NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/";
+const S3_NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/";
 
 const ENTITIES: Readonly<Record<string, string>> = {
   "&": "&amp;",

@@ -36,7 +36,7 @@ export interface AuthenticationFacts {
 }
 
 /** A signature may be this much older or newer than our clock. */
-export const CLOCK_SKEW_MAX_MS = 900_000;
+const CLOCK_SKEW_MAX_MS = 900_000;
 
 const SERVICE = "s3";
 

@@ -32,9 +32,9 @@ export interface CheckedParts {
 }
 
 /** Below this no PUT is taken any more: PostgreSQL and the block store need room to stay consistent. */
-export const DISK_FREE_MIN_BYTES = 256 * 1024 * 1024;
+const DISK_FREE_MIN_BYTES = 256 * 1024 * 1024;
 /** Below this an operator should act. */
-export const DISK_FREE_LOW_BYTES = 2 * 1024 * 1024 * 1024;
+const DISK_FREE_LOW_BYTES = 2 * 1024 * 1024 * 1024;
 
 const PROBE_BYTES = 64;
 
@@ -98,7 +98,8 @@ function pinset({ pins }: CheckedParts): HealthCheck {
   };
 }
 
-function snapshot({ snapshots, clock }: CheckedParts): HealthCheck {
+/** Looks how old the last good snapshot is. */
+export function snapshotCheck({ snapshots, clock }: Pick<CheckedParts, "snapshots" | "clock">): HealthCheck {
   return {
     name: "snapshot",
     critical: false,
@@ -123,6 +124,18 @@ function snapshot({ snapshots, clock }: CheckedParts): HealthCheck {
   };
 }
 
+/** How much room there is, as a check result. */
+export function judgeDisk(details: {
+  readonly path: string;
+  readonly freeBytes: number;
+  readonly totalBytes: number;
+}): CheckOutcome {
+  const { path, freeBytes } = details;
+  if (freeBytes >= DISK_FREE_LOW_BYTES) return { state: "ok", details };
+  const error = `${formatBytes(freeBytes)} free on the file system of ${path}`;
+  return { state: freeBytes < DISK_FREE_MIN_BYTES ? "failed" : "degraded", error, details };
+}
+
 function disk({ diskPath }: CheckedParts): HealthCheck {
   return {
     name: "disk",
@@ -131,16 +144,12 @@ function disk({ diskPath }: CheckedParts): HealthCheck {
     cacheMs: 2_000,
     run: async (): Promise<CheckOutcome> => {
       const { bavail, blocks, bsize } = await statfs(diskPath);
-      const freeBytes = bavail * bsize;
-      const details = { path: diskPath, freeBytes, totalBytes: blocks * bsize };
-      if (freeBytes >= DISK_FREE_LOW_BYTES) return { state: "ok", details };
-      const error = `${formatBytes(freeBytes)} free on the file system of ${diskPath}`;
-      return { state: freeBytes < DISK_FREE_MIN_BYTES ? "failed" : "degraded", error, details };
+      return judgeDisk({ path: diskPath, freeBytes: bavail * bsize, totalBytes: blocks * bsize });
     },
   };
 }
 
 /** What /readyz checks, in the order of its report. */
 export function healthChecks(parts: CheckedParts): readonly HealthCheck[] {
-  return [database(parts), schema(parts), blockStore(parts), pinset(parts), snapshot(parts), disk(parts)];
+  return [database(parts), schema(parts), blockStore(parts), pinset(parts), snapshotCheck(parts), disk(parts)];
 }

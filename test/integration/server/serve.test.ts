@@ -11,7 +11,9 @@ import { FulaError } from "../../../src/lib/kernel/errors.ts";
 import { systemClock } from "../../../src/lib/kernel/clock.ts";
 import { systemRandom } from "../../../src/lib/kernel/random.ts";
 import { silentLog } from "../../../src/lib/kernel/log.ts";
+import { snapshotCheck } from "../../../src/lib/server/health-checks.ts";
 import { startServer } from "../../../src/lib/server/start.ts";
+import { runCliForTest } from "../../support/cli.ts";
 import { emptyDatabase } from "../../support/postgres.ts";
 import { errorCodeOf, sendHttp, sendSigned, signNow } from "../../support/http.ts";
 import { makeKey, makeServingBox, type ServingBox, startTestServer } from "../../support/serving.ts";
@@ -97,6 +99,36 @@ describe("a server", () => {
     expect(metrics).toMatch(/^fula_build_info\{version="[^"]+",node_version="v24\.[^"]+"\} 1$/m);
     expect(metrics).not.toContain(pair.keyId);
     expect(metrics).not.toContain("photos");
+  });
+
+  test("is ready without reserve once there is a good snapshot, and degraded again once that is old", async () => {
+    await using box = await makeServingBox({ snapshot: { maxAge: "3s" } });
+    await using _serving = await startTestServer(box);
+    const pair = await makeKey(box);
+    await sendSigned(box.ports.gateway, pair, { method: "PUT", path: "/photos" });
+    await sendSigned(box.ports.gateway, pair, { method: "PUT", path: "/photos/a", body: Buffer.from("hello") });
+    const { exitCode, stderr } = await runCliForTest(["snapshot"], { baseDir: box.baseDir });
+    expect([exitCode, stderr]).toMatchObject([0, expect.any(String)]);
+    const ready = await askReady(box.ports.server);
+    expect([ready.status, ready.report.status, stateOf(ready, "snapshot")]).toEqual([200, "ready", "ok"]);
+    const metrics = await readMetrics(box.ports.server);
+    expect(metrics).toMatch(/^fula_snapshot_age_seconds \d$/m);
+    const taken = /^fula_job_last_success_timestamp_seconds\{job="snapshot"\} (\d+)$/m.exec(metrics)?.[1];
+    expect(Math.abs(Number(taken) - Date.now() / 1_000)).toBeLessThan(30);
+    const loaded = await box.load();
+    const later = { ...systemClock, nowMs: () => systemClock.nowMs() + 60_000 };
+    const { paths, config } = loaded;
+    const snapshots = {
+      dir: paths.snapshotsDir,
+      keysDir: paths.keysDir,
+      trustedKeys: [],
+      clusterId: config.node.clusterId ?? "",
+      maxAgeMs: config.snapshot.maxAge,
+    };
+    expect(await snapshotCheck({ snapshots, clock: later }).run(new AbortController().signal)).toMatchObject({
+      state: "degraded",
+      error: expect.stringContaining("more than 3s"),
+    });
   });
 
   test("answers what it does not have in a form that machines read", async () => {
