@@ -55,11 +55,13 @@ export const restoreCommand = defineCommand<RestoreOptions>({
   changes: true,
   asks: true,
   run: async (context, options, [file]) => {
+    const { keepYoungGenerationSmall } = await import("../lib/kernel/heap.ts");
     const { loadConfig } = await import("../lib/config/load.ts");
     const { readOnlyList } = await import("../lib/pinset/only-list.ts");
     const { parseRestoreNumbers, runRestore } = await import("../lib/stack/restore-run.ts");
     const { changeLines, changeQuestion, restoreLines } = await import("../lib/stack/restore-text.ts");
     const { out, clock, signal, cwd } = context;
+    keepYoungGenerationSmall();
     const numbers = parseRestoreNumbers(options);
     const only = await readOnlyList(options.only, cwd);
     const loaded = await loadConfig(context);

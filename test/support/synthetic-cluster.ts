@@ -25,7 +25,7 @@ function cidOf(number: number): string {
 }
 
 /** A pin as a gateway makes it: a name, the bucket in the metadata, a time with digits of a second. */
-export function syntheticPin(number: number): Pin {
+function syntheticPin(number: number): Pin {
   const time = new Date(Date.UTC(2026, 0, 1) + number * 977).toISOString();
   return makePin(cidOf(number), time, {
     name: `photos/2026/img-${(number * 7_919) % 1_000_003}.jpg`,

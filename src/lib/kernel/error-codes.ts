@@ -134,6 +134,10 @@ export const ERROR_CODES = {
     kind: "refused",
     when: "The private snapshot key is gone while its public half is still there; a new key is not made silently.",
   },
+  FULA_SNAPSHOT_UNREADABLE: {
+    kind: "usage",
+    when: "The directory of the snapshots or of the keys is there, but this user may not read it.",
+  },
   FULA_KEY_UNUSABLE: {
     kind: "usage",
     when: "A text or file is not an ed25519 public key, or one that anybody can forge signatures for.",

@@ -5,7 +5,7 @@ import type { Clock } from "../kernel/clock.ts";
 import { systemErrorCode } from "../kernel/errors.ts";
 import { type SnapshotFiles, type SnapshotManifest, snapshotFiles, timeOfName } from "./format.ts";
 import type { TrustedKey } from "./keys.ts";
-import { checkManifest, isLegacyFile, type SnapshotProblem } from "./manifest-check.ts";
+import { checkManifest, isLegacyFile, type SnapshotProblem, unreadable } from "./manifest-check.ts";
 import { stageName } from "./stage.ts";
 
 /** What decides which snapshots are good ones. */
@@ -87,7 +87,7 @@ async function snapshotNames(dir: string): Promise<readonly string[]> {
     listed = await readdir(dir);
   } catch (error) {
     if (systemErrorCode(error) === "ENOENT") return [];
-    throw error;
+    throw unreadable(dir, error);
   }
   // A data file without a manifest is listed too: it is either unfinished or somebody removed its manifest.
   const names = listed.flatMap((file) => /^(pinset-\d{8}T\d{6}Z)\.(?:json|jsonl\.zst)$/.exec(file)?.[1] ?? []);
@@ -135,7 +135,7 @@ async function sizeOf(path: string): Promise<number | null> {
     return (await stat(path)).size;
   } catch (error) {
     if (systemErrorCode(error) === "ENOENT") return null;
-    throw error;
+    throw unreadable(path, error);
   }
 }
 

@@ -3,7 +3,7 @@ import { readdir } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { isFulaError, systemErrorCode } from "../kernel/errors.ts";
 import { MANIFEST_BYTES_MAX, parseManifest, type SnapshotFiles, type SnapshotManifest } from "./format.ts";
-import { readSmall, type SnapshotProblem } from "./manifest-check.ts";
+import { readSmall, type SnapshotProblem, unreadable } from "./manifest-check.ts";
 
 /** What the neighbours of a snapshot say about it. */
 export interface ChainCheck {
@@ -93,11 +93,21 @@ async function readNeighbours(files: SnapshotFiles): Promise<readonly Neighbour[
   const neighbours: Neighbour[] = [];
   for (const file of names) {
     if (file === basename(files.manifest)) continue;
-    const bytes = await readSmall(join(dir, file), MANIFEST_BYTES_MAX);
-    if (bytes === null || bytes === "too long") continue;
-    neighbours.push({ file, sha256: digest(bytes), manifest: readable(bytes) });
+    const bytes = await readIfPossible(join(dir, file));
+    if (bytes !== null) neighbours.push({ file, sha256: digest(bytes), manifest: readable(bytes) });
   }
   return neighbours;
+}
+
+/** A neighbour that cannot be read says nothing about the snapshot itself. */
+async function readIfPossible(path: string): Promise<Uint8Array | null> {
+  try {
+    const bytes = await readSmall(path, MANIFEST_BYTES_MAX);
+    return bytes === "too long" ? null : bytes;
+  } catch (error) {
+    if (isFulaError(error)) return null;
+    throw error;
+  }
 }
 
 async function list(dir: string): Promise<readonly string[]> {
@@ -105,7 +115,7 @@ async function list(dir: string): Promise<readonly string[]> {
     return await readdir(dir);
   } catch (error) {
     if (systemErrorCode(error) === "ENOENT") return [];
-    throw error;
+    throw unreadable(dir, error);
   }
 }
 

@@ -35,7 +35,7 @@ export interface Acceptance {
 }
 
 /** A clock that was set back by no more than this is put right by stamping the snapshot a second after the last one. */
-export const CLOCK_STEP_BACK_MS = 5 * 60_000;
+const CLOCK_STEP_BACK_MS = 5 * 60_000;
 
 /**
  * Puts together what is known about earlier snapshots. Memory and directory must both be lost before an old state

@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { open, stat } from "node:fs/promises";
 import type { ErrorCode } from "../kernel/error-codes.ts";
-import { FulaError, isFulaError, systemErrorCode } from "../kernel/errors.ts";
+import { FulaError, isFulaError, messageOf, systemErrorCode } from "../kernel/errors.ts";
 import {
   MANIFEST_BYTES_MAX,
   parseManifest,
@@ -81,6 +81,16 @@ export async function checkManifest(files: SnapshotFiles, deps: ManifestCheckDep
 
 function problem(code: ErrorCode, message: string, hint?: string): SnapshotProblem {
   return hint === undefined ? { code, message } : { code, message, hint };
+}
+
+/** The error for a directory of ours that cannot be looked into. */
+export function unreadable(path: string, cause: unknown): FulaError {
+  const errno = systemErrorCode(cause) ?? messageOf(cause);
+  return new FulaError("FULA_SNAPSHOT_UNREADABLE", `Cannot read ${path}: ${errno}.`, {
+    cause,
+    hint: "run it as the user whose master it is, or give --base-dir if another one is meant.",
+    details: { path, errno },
+  });
 }
 
 /** Reads a small file whole. @returns null where it is missing, "too long" where it cannot be what it should be */

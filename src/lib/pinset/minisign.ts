@@ -55,7 +55,7 @@ export function parseMinisignPublicKey(text: string): Uint8Array | null {
 }
 
 /** The signed comment of a manifest's `.minisig`: what `minisign -V` prints. */
-export function trustedComment(manifest: SnapshotManifest): string {
+function trustedComment(manifest: SnapshotManifest): string {
   const previous = manifest.previousManifestSha256 ?? "none";
   return `time:${manifest.time} sequence:${manifest.sequence} pins:${manifest.pinCount} cluster:${manifest.clusterId} previous:${previous}`;
 }

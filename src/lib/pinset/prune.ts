@@ -142,7 +142,7 @@ export async function pruneCandidates(
     const isForeign = format === "legacy" || problems.some(({ code }) => code === "FULA_SNAPSHOT_CLUSTER");
     let isSound = good && manifest !== null;
     if (isSound && !isNewestFound) {
-      isSound = (await digestFile(files.data, signal)).fileSha256 === manifest?.fileSha256;
+      isSound = (await digestOf(files.data, signal)) === manifest?.fileSha256;
       isNewestFound = isSound;
     }
     candidates.push({
@@ -153,4 +153,14 @@ export async function pruneCandidates(
     });
   }
   return candidates;
+}
+
+/** Null where the file cannot be read. */
+async function digestOf(path: string, signal: AbortSignal | undefined): Promise<string | null> {
+  try {
+    return (await digestFile(path, signal)).fileSha256;
+  } catch {
+    signal?.throwIfAborted();
+    return null;
+  }
 }

@@ -1,7 +1,7 @@
 import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject, sign } from "node:crypto";
 import { chmod, link, open, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { FulaError, systemErrorCode } from "../kernel/errors.ts";
+import { FulaError, isFulaError, systemErrorCode } from "../kernel/errors.ts";
 import {
   ensureDir,
   explainWriteError,
@@ -12,6 +12,7 @@ import {
   writeFileAtomic,
 } from "../kernel/files.ts";
 import { type KeyId, keyIdOf, publicKeyObject } from "./keys.ts";
+import { unreadable } from "./manifest-check.ts";
 import { renderMinisignPublicKey } from "./minisign.ts";
 
 /** This box's snapshot key. The private half never leaves it. */
@@ -60,7 +61,7 @@ export async function readSigningKey(keysDir: string): Promise<SigningKey | null
 /**
  * The public half of this box's snapshot key, from the private key or, where that is not readable here, from the public
  * file; null where there is neither.
- * @throws FulaError FULA_SIGNING_KEY_INVALID
+ * @throws FulaError FULA_SIGNING_KEY_INVALID, FULA_SNAPSHOT_UNREADABLE
  */
 export async function readOwnPublicKey(keysDir: string): Promise<Uint8Array | null> {
   const files = signingKeyFiles(keysDir);
@@ -68,10 +69,14 @@ export async function readOwnPublicKey(keysDir: string): Promise<Uint8Array | nu
     const key = await readSigningKey(keysDir);
     if (key !== null) return key.publicKey;
   } catch (error) {
-    if (systemErrorCode(error) !== "EACCES") throw error;
+    if (isFulaError(error)) throw error;
   }
-  const pem = await readTextIfExists(files.public);
-  return pem === null ? null : publicKeyFromPem(pem, files.public);
+  try {
+    const pem = await readTextIfExists(files.public);
+    return pem === null ? null : publicKeyFromPem(pem, files.public);
+  } catch (error) {
+    throw isFulaError(error) ? error : unreadable(files.public, error);
+  }
 }
 
 /**

@@ -1,6 +1,6 @@
 import type { Clock } from "../kernel/clock.ts";
 import { formatUtc } from "../kernel/clock.ts";
-import { isFulaError, messageOf } from "../kernel/errors.ts";
+import { isFulaError, messageOf, systemErrorCode } from "../kernel/errors.ts";
 import { formatDuration } from "../kernel/units.ts";
 import { checkChain } from "./chain.ts";
 import { digestFile, digestStream } from "./data-file.ts";
@@ -148,23 +148,31 @@ async function checkRecords(
   manifest: SnapshotManifest,
   { signal, onProgress }: VerifyDeps,
 ): Promise<{ readonly pinCount: number | null; readonly problems: readonly SnapshotProblem[] }> {
-  const found = await digestFile(files.data, signal);
-  if (found.fileSha256 !== manifest.fileSha256) {
-    const message = `The SHA-256 of ${files.data} is ${found.fileSha256}, but ${manifest.fileSha256} was signed.`;
-    return { pinCount: null, problems: [{ code: "FULA_SNAPSHOT_DIGEST", message }] };
-  }
   const check = new RecordCheck();
   const onChunk = (chunk: Buffer): void => {
     check.add(chunk);
     onProgress?.(check.count, manifest.pinCount);
   };
   try {
+    const found = await digestFile(files.data, signal);
+    if (found.fileSha256 !== manifest.fileSha256) {
+      const message = `The SHA-256 of ${files.data} is ${found.fileSha256}, but ${manifest.fileSha256} was signed.`;
+      return { pinCount: null, problems: [{ code: "FULA_SNAPSHOT_DIGEST", message }] };
+    }
     const stream = await digestStream(files.data, manifest.streamBytes, onChunk, signal);
     const problems = [...check.finish(), ...compareStream(stream, check.count, manifest)];
     return { pinCount: check.count, problems };
   } catch (error) {
     signal?.throwIfAborted();
     if (isFulaError(error)) throw error;
+    // Errors of the system are called EIO, EACCES …, those of zstd otherwise.
+    const errno = /^E[A-Z]+$/.exec(systemErrorCode(error) ?? "")?.[0];
+    if (errno !== undefined) {
+      return {
+        pinCount: null,
+        problems: [{ code: "FULA_SNAPSHOT_INCOMPLETE", message: `Cannot read ${files.data}: ${errno}.` }],
+      };
+    }
     const message = `${files.data} cannot be decompressed: ${messageOf(error)}.`;
     return { pinCount: check.count, problems: [{ code: "FULA_SNAPSHOT_DIGEST", message }] };
   }

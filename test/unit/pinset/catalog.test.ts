@@ -21,6 +21,16 @@ describe("the snapshots of a directory", () => {
     expect(newestOf([])).toBeNull();
   });
 
+  test("that cannot be looked into are a clear error, and so are keys", async () => {
+    const box = openBox();
+    const deps = await depsOf(box);
+    writeFileSync(box.paths.snapshotsDir, "a file where the directory should be");
+    writeFileSync(box.paths.keysDir, "here as well");
+    const code = { code: "FULA_SNAPSHOT_UNREADABLE", kind: "usage" };
+    await expect(listSnapshots(box.paths.snapshotsDir, deps)).rejects.toMatchObject(code);
+    await expect(box.trusted()).rejects.toMatchObject(code);
+  });
+
   test("come newest first with what their manifests say", async () => {
     const box = openBox();
     await box.take();

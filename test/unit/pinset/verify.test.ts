@@ -345,6 +345,12 @@ describe("a manifest", () => {
 });
 
 describe("files that cannot be read", () => {
+  test("a neighbour that cannot be read says nothing about a good snapshot", async () => {
+    const { box, files } = await snapshotted();
+    mkdirSync(join(box.paths.snapshotsDir, "pinset-20261120T030000Z.json"));
+    expect((await box.verify(files.data)).ok).toBe(true);
+  });
+
   test("a directory in the place of a file is a problem, not a crash", async () => {
     for (const part of ["data", "manifest", "signature", "minisign"] as const) {
       const { box, files } = await snapshotted();
