@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { z } from "zod";
 import { type CliRun, type CliTestOptions, runCliForTest } from "../../support/cli.ts";
@@ -87,6 +88,13 @@ describe("key create", () => {
     const { stdout } = await run(["key", "create", "--user", ALICE]);
     expect(stdout).toMatch(/^Access key id: +FULA[A-Z2-7]{16}\nSecret access key: +[A-Za-z0-9_-]{40}\nUser: +ff8d98/);
     expect(stdout).toContain("The secret is not shown again.");
+  });
+
+  test("prints for a shell what S3 clients read from the environment, and nothing else", async () => {
+    const { stdout } = await run(["key", "create", "--user", ALICE, "--env"]);
+    const script = `${stdout}\nprintf '%s ' "$AWS_ACCESS_KEY_ID" "$AWS_SECRET_ACCESS_KEY" "$AWS_ENDPOINT_URL_S3" "$AWS_REGION"`;
+    const printed = execFileSync("sh", ["-c", script], { encoding: "utf8", env: {} });
+    expect(printed).toMatch(/^FULA[A-Z2-7]{16} [A-Za-z0-9_-]{40} http:\/\/127\.0\.0\.1:\d+ us-east-1 $/);
   });
 
   test.each([

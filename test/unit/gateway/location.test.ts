@@ -44,7 +44,6 @@ describe("the body of CreateBucket", () => {
 
   test("expands no entity", () => {
     const bomb = `<!DOCTYPE x [<!ENTITY a "${"a".repeat(50)}"><!ENTITY b "&a;&a;&a;&a;">]><CreateBucketConfiguration><LocationConstraint>&b;</LocationConstraint></CreateBucketConfiguration>`;
-    expect(["accepted", "MalformedXML", "NotImplemented"]).toContain(codeOf(bomb));
-    if (codeOf(bomb) === "accepted") expect(readLocationConstraint(bomb)).toBe("&b;");
+    expect(readLocationConstraint(bomb)).toBe("&b;");
   });
 });
