@@ -17,6 +17,7 @@ import { runCliForTest } from "../../support/cli.ts";
 import { emptyDatabase } from "../../support/postgres.ts";
 import { errorCodeOf, sendHttp, sendSigned, signNow } from "../../support/http.ts";
 import { makeKey, makeServingBox, type ServingBox, startTestServer } from "../../support/serving.ts";
+import { TcpProxy } from "../../support/tcp-proxy.ts";
 import { until } from "../../support/until.ts";
 
 const readinessReport = z.object({
@@ -167,6 +168,41 @@ describe("a server", () => {
     expect(
       (await sendSigned(box.ports.gateway, pair, { method: "PUT", path: "/photos/a", body: Buffer.from("x") })).status,
     ).toBe(200);
+  });
+
+  test("is not ready, and refuses objects for now, while the ledger does not answer; and is again when it does", async () => {
+    await using box = await makeServingBox();
+    const { host, port } = box.database.options;
+    const proxy = new TcpProxy(host, port);
+    const proxyPort = await proxy.listen(0);
+    onTestFinished(async () => {
+      await proxy.end();
+    });
+    await changeSettings(box, (settings) => {
+      settings["postgres"] = { ...settings["postgres"], port: proxyPort };
+    });
+    await using _serving = await startTestServer(box);
+    const pair = await makeKey(box);
+    expect((await sendSigned(box.ports.gateway, pair, { method: "PUT", path: "/photos" })).status).toBe(200);
+    await proxy.end();
+    const broken = await until("readiness has seen it", async () => {
+      const ready = await askReady(box.ports.server);
+      return ready.status === 503 ? ready : null;
+    });
+    expect([stateOf(broken, "database"), stateOf(broken, "pinset")]).toEqual(["failed", "ok"]);
+    const refused = await sendSigned(box.ports.gateway, pair, { method: "GET", path: "/photos/a" });
+    expect([refused.status, errorCodeOf(refused), refused.headers["retry-after"]]).toEqual([
+      503,
+      "ServiceUnavailable",
+      "1",
+    ]);
+    expect(
+      (await sendHttp(box.ports.server, { method: "GET", target: "/healthz", headers: [["host", "x"]] })).status,
+    ).toBe(200);
+    await proxy.listen(proxyPort);
+    await until("it is ready again", async () => (await askReady(box.ports.server)).status === 200);
+    const body = Buffer.from("x");
+    expect((await sendSigned(box.ports.gateway, pair, { method: "PUT", path: "/photos/a", body })).status).toBe(200);
   });
 
   test("finishes an upload that is under way before it ends, and takes no new one", async () => {
