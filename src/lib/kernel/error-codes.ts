@@ -384,6 +384,10 @@ export const ERROR_CODES = {
     kind: "refused",
     when: "The database lacks migrations that this build needs.",
   },
+  FULA_INDEX_BROKEN: {
+    kind: "refused",
+    when: "An index that a migration made is INVALID or gone, so what it keeps unique is not kept unique.",
+  },
   FULA_MIGRATION_LOCKED: {
     kind: "unavailable",
     when: "Another installer holds the migration lock of the database and did not let go in time.",
