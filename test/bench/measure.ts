@@ -1,3 +1,5 @@
+import { readFileSync } from "node:fs";
+
 /** One thing that is measured. */
 export interface Contestant {
   readonly name: string;
@@ -11,7 +13,9 @@ export interface Measured {
   readonly minMs: number;
 }
 
-function median(sorted: readonly number[]): number {
+/** The middle value, or the mean of the two in the middle. */
+export function median(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b);
   const middle = Math.floor(sorted.length / 2);
   const upper = sorted[middle] ?? Number.NaN;
   return sorted.length % 2 === 1 ? upper : (upper + (sorted[middle - 1] ?? Number.NaN)) / 2;
@@ -31,8 +35,8 @@ export async function measureInTurns(contestants: readonly Contestant[], rounds:
     }
   }
   return contestants.map(({ name }, index) => {
-    const sorted = (timesMs[index] ?? []).toSorted((a, b) => a - b);
-    return { name, medianMs: median(sorted), minMs: sorted[0] ?? Number.NaN };
+    const ours = timesMs[index] ?? [];
+    return { name, medianMs: median(ours), minMs: Math.min(...ours) };
   });
 }
 
@@ -54,4 +58,14 @@ export function printAgainstFirst(measured: readonly Measured[]): void {
     );
     console.log(cells.join("  "));
   }
+}
+
+/**
+ * The most memory that this process ever held, in MB (10⁶ bytes). Read from the kernel's account of its address space,
+ * because `getrusage` also counts what the parent held when it forked.
+ */
+export function peakMemoryMB(): number {
+  const kilobytes = /^VmHWM:\s+(\d+) kB$/m.exec(readFileSync("/proc/self/status", "utf8"))?.[1];
+  if (kilobytes === undefined) throw new Error("/proc/self/status has no VmHWM");
+  return (Number(kilobytes) * 1024) / 1e6;
 }

@@ -12,9 +12,12 @@ import { takeSnapshot } from "../../src/lib/pinset/snapshot.ts";
 import { loadTrustedKeys } from "../../src/lib/pinset/trust.ts";
 import { verifySnapshot } from "../../src/lib/pinset/verify.ts";
 import { createSyntheticCluster } from "../support/synthetic-cluster.ts";
+import { median, peakMemoryMB } from "./measure.ts";
 
 const run = promisify(execFile);
 
+/** Ours and the baseline take turns, so that whatever slows the machine for a while slows both. */
+const ROUNDS = 5;
 const SIZES = [100_000, 1_000_000] as const;
 
 /** What the process of one run may hold, and how much more for ten times the pins: "flat". */
@@ -77,7 +80,7 @@ async function work(dir: string, pins: number, sorted: boolean): Promise<Result>
     takeMs: take.ms,
     verifyMs: verify.ms,
     planMs: plan.ms,
-    peakMB: process.resourceUsage().maxRSS / 1024,
+    peakMB: peakMemoryMB(),
   };
 }
 
@@ -95,19 +98,44 @@ async function baselineMs(dir: string, file: string): Promise<number> {
   return zstd.ms + sha256.ms;
 }
 
-function row(pins: number, sorted: boolean, result: Result, baseMs: number): string {
-  const { listMs, takeMs, verifyMs, planMs, peakMB, streamBytes, fileBytes } = result;
-  const totalMs = takeMs + verifyMs + planMs;
-  const ratio = (ms: number): string => (ms / baseMs).toFixed(1).padStart(5);
-  const s = (ms: number): string => `${(ms / 1_000).toFixed(2)} s`.padStart(8);
+interface Round {
+  readonly result: Result;
+  readonly baseMs: number;
+}
+
+/** The median over the rounds, in seconds and as a multiple of the same round's baseline. */
+function line(name: string, rounds: readonly Round[], msOf: (round: Round) => number): string {
+  const seconds = median(rounds.map((round) => msOf(round) / 1_000));
+  const ratio = median(rounds.map((round) => msOf(round) / round.baseMs));
+  return `  ${name.padEnd(22)} ${seconds.toFixed(2).padStart(6)} s ${ratio.toFixed(1).padStart(5)} ×`;
+}
+
+function table(pins: number, sorted: boolean, rounds: readonly Round[]): string {
+  const { streamBytes, fileBytes } = rounds[0]?.result ?? { streamBytes: 0, fileBytes: 0 };
   return [
     `${pins} pins, source ${sorted ? "sorted" : "unsorted"}: ${(streamBytes / 1e6).toFixed(0)} MB of records in ${(fileBytes / 1e6).toFixed(0)} MB`,
-    `  zstd -3 + sha256sum     ${s(baseMs)}   1.0 ×`,
-    `  take, with listing      ${s(takeMs)} ${ratio(takeMs)} ×   (listing alone ${s(listMs).trim()})`,
-    `  verify, every record    ${s(verifyMs)} ${ratio(verifyMs)} ×`,
-    `  restore plan            ${s(planMs)} ${ratio(planMs)} ×   (lists the pinset, too)`,
-    `  all three               ${s(totalMs)} ${ratio(totalMs)} ×   peak memory ${Math.round(peakMB)} MB`,
+    line("zstd -3 + sha256sum", rounds, ({ baseMs }) => baseMs),
+    line("list the source", rounds, ({ result }) => result.listMs),
+    line("take, with listing", rounds, ({ result }) => result.takeMs),
+    line("verify, every record", rounds, ({ result }) => result.verifyMs),
+    line("restore plan, listing", rounds, ({ result }) => result.planMs),
+    line("take, verify and plan", rounds, ({ result }) => result.takeMs + result.verifyMs + result.planMs),
+    `  peak memory            ${Math.round(peakOf(rounds))} MB`,
   ].join("\n");
+}
+
+function peakOf(rounds: readonly Round[]): number {
+  return Math.max(...rounds.map(({ result }) => result.peakMB));
+}
+
+async function playRound(pins: number, sorted: boolean): Promise<Round> {
+  const dir = await mkdtemp(join(tmpdir(), "fula-bench-snapshot-"));
+  try {
+    const result = await inChild(dir, pins, sorted);
+    return { result, baseMs: await baselineMs(dir, result.file) };
+  } finally {
+    await rm(dir, { recursive: true, force: true });
+  }
 }
 
 /** Takes, verifies and plans to restore pinsets of several sizes, against `zstd` and `sha256sum` over the same bytes. */
@@ -115,14 +143,10 @@ export async function bench(): Promise<void> {
   for (const sorted of [true, false]) {
     const peaks: number[] = [];
     for (const pins of SIZES) {
-      const dir = await mkdtemp(join(tmpdir(), "fula-bench-snapshot-"));
-      try {
-        const result = await inChild(dir, pins, sorted);
-        peaks.push(result.peakMB);
-        console.log(row(pins, sorted, result, await baselineMs(dir, result.file)));
-      } finally {
-        await rm(dir, { recursive: true, force: true });
-      }
+      const rounds: Round[] = [];
+      while (rounds.length < ROUNDS) rounds.push(await playRound(pins, sorted));
+      peaks.push(peakOf(rounds));
+      console.log(table(pins, sorted, rounds));
     }
     const growth = (peaks.at(-1) ?? 0) / (peaks[0] ?? 1);
     const isFlat = growth <= PEAK_GROWTH_MAX && Math.max(...peaks) < PEAK_MB_MAX;

@@ -15,6 +15,7 @@ import { inOrder } from "../../src/lib/pinset/in-order.ts";
 import { sweep } from "../../src/lib/pinset/sweep.ts";
 import { SweepFindings } from "../../src/lib/pinset/sweep-findings.ts";
 import { rawBytes, rawCid } from "../support/pins.ts";
+import { peakMemoryMB } from "./measure.ts";
 
 const SIZES = [10_000, 100_000] as const;
 const WRITES_AT_ONCE = 500;
@@ -89,7 +90,7 @@ async function child(part: string, dir: string, pins: number): Promise<void> {
   if (part === "prepare") await prepare(dir, pins);
   else ok = await (part === "sweep" ? runSweep : runPlain)(dir);
   const ms = performance.now() - startedMs;
-  process.stdout.write(JSON.stringify({ ms, peakMB: process.resourceUsage().maxRSS / 1024, ok }));
+  process.stdout.write(JSON.stringify({ ms, peakMB: peakMemoryMB(), ok }));
 }
 
 const MEMORY_MB_MAX = 300;
