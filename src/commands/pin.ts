@@ -2,6 +2,7 @@ import type { Pin, PinStatus } from "../lib/cluster/pins.ts";
 import type { PinSettings } from "../lib/pinset/pin-settings.ts";
 import type { OpenPinCluster } from "../lib/stack/pinset.ts";
 import { type CommandContext, defineCommand } from "../lib/terminal/command.ts";
+import { formatCount } from "../lib/kernel/units.ts";
 
 async function withPins<T>(context: CommandContext, use: (cluster: OpenPinCluster) => Promise<T>): Promise<T> {
   const { loadConfig } = await import("../lib/config/load.ts");
@@ -45,7 +46,7 @@ const pinListCommand = defineCommand<{ readonly name?: string; readonly expired?
         await out.recordSlowly(pin, () => printableLine(pinLine(pin)).trimEnd());
         listed += 1;
       }
-      out.note(listed === 1 ? "1 pin" : `${listed} pins`);
+      out.note(formatCount(listed, "pin"));
     });
   },
 });

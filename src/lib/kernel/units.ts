@@ -13,6 +13,11 @@ export function formatBytes(bytes: number): string {
   return `${text} ${BYTE_UNITS[unit] ?? "B"}`;
 }
 
+/** Renders a count with its noun: `1 pin`, `2 pins`, `0 pins`; `plural` where it is not just an s. */
+export function formatCount(count: number, noun: string, plural: string = `${noun}s`): string {
+  return `${count} ${count === 1 ? noun : plural}`;
+}
+
 const DURATION_MS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 
 /** Reads `90s`, `26h`, `7d`, `500ms` as milliseconds; null where the text is not such a duration. */

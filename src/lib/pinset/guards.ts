@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { formatUtc } from "../kernel/clock.ts";
 import { FulaError } from "../kernel/errors.ts";
-import { formatDuration } from "../kernel/units.ts";
+import { formatCount, formatDuration } from "../kernel/units.ts";
 import type { GoodSnapshot } from "./catalog.ts";
 import { renderManifest } from "./format.ts";
 import type { MemoryState } from "./memory.ts";
@@ -89,7 +89,9 @@ export function assertNotShrunk(pinCount: number, history: History, acceptance: 
   if (pinCount === 0) {
     if (acceptance.allowEmptyFirst && pinCountMax === 0) return;
     const before =
-      baseline === null ? "there is no earlier snapshot" : `the last good snapshot had ${pins(baseline.pinCount)}`;
+      baseline === null
+        ? "there is no earlier snapshot"
+        : `the last good snapshot had ${formatCount(baseline.pinCount, "pin")}`;
     throw new FulaError("FULA_SNAPSHOT_SHRUNK", `The pinset is empty, and ${before}. No snapshot was taken.`, {
       hint:
         baseline === null || baseline.pinCount === 0
@@ -103,7 +105,7 @@ export function assertNotShrunk(pinCount: number, history: History, acceptance: 
   if (shrunkPercent <= acceptance.maxShrinkPercent) return;
   throw new FulaError(
     "FULA_SNAPSHOT_SHRUNK",
-    `The pinset has ${pins(pinCount)}, the last good snapshot (sequence ${baseline.sequence}) had ${baseline.pinCount}: ` +
+    `The pinset has ${formatCount(pinCount, "pin")}, the last good snapshot (sequence ${baseline.sequence}) had ${baseline.pinCount}: ` +
       `${shrunkPercent.toFixed(1)} % less, more than the ${acceptance.maxShrinkPercent} % that snapshot.maxShrinkPercent allows. No snapshot was taken.`,
     {
       hint: "fula-master restore --dry-run shows what is missing; add --accept-shrink only if they were removed on purpose.",
@@ -145,8 +147,4 @@ function baselineOf({ manifest }: GoodSnapshot): Baseline {
     timeMs: Date.parse(manifest.time),
     manifestSha256: createHash("sha256").update(renderManifest(manifest)).digest("hex"),
   };
-}
-
-function pins(count: number): string {
-  return count === 1 ? "1 pin" : `${count} pins`;
 }

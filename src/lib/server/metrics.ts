@@ -21,6 +21,8 @@ export interface ScrapeFacts {
   readonly snapshotAgeSeconds: number | null;
   /** Unix time in seconds of each job's last success; a job that never succeeded is missing. */
   readonly jobSuccess: ReadonlyMap<string, number>;
+  /** What the last sweep that read the whole pinset found; null where there is none. */
+  readonly sweep: { readonly belowPins: number; readonly lostPins: number } | null;
 }
 
 /** The metrics of one server. docs/serve.md lists them; a test compares the two. */
@@ -54,6 +56,8 @@ interface Instruments {
   readonly diskFree: Gauge;
   readonly snapshotAge: Gauge;
   readonly jobSuccess: Gauge<"job">;
+  readonly sweepBelow: Gauge;
+  readonly sweepLost: Gauge;
 }
 
 function requestInstruments(
@@ -127,6 +131,16 @@ function stateInstruments(registers: Registry[]): Omit<Instruments, keyof Return
       help: "Age of the last good snapshot; absent where there is none.",
       registers,
     }),
+    sweepBelow: new Gauge({
+      name: "fula_sweep_below_pins",
+      help: "Pins that too few peers held at the end of the last sweep; absent where none read the whole pinset.",
+      registers,
+    }),
+    sweepLost: new Gauge({
+      name: "fula_sweep_lost_pins",
+      help: "Those of them that no peer held.",
+      registers,
+    }),
     jobSuccess: new Gauge({
       name: "fula_job_last_success_timestamp_seconds",
       help: "Unix time of a job's last success; absent where it never succeeded.",
@@ -150,6 +164,8 @@ function applyFacts(instruments: Instruments, facts: ScrapeFacts): void {
   setOrDrop(instruments.pins, facts.pins);
   setOrDrop(instruments.diskFree, facts.diskFreeBytes);
   setOrDrop(instruments.snapshotAge, facts.snapshotAgeSeconds);
+  setOrDrop(instruments.sweepBelow, facts.sweep?.belowPins ?? null);
+  setOrDrop(instruments.sweepLost, facts.sweep?.lostPins ?? null);
   instruments.jobSuccess.reset();
   for (const [job, seconds] of facts.jobSuccess) instruments.jobSuccess.set({ job }, seconds);
 }

@@ -1,5 +1,5 @@
 import type { Clock } from "../kernel/clock.ts";
-import { readSweepReport } from "../pinset/sweep-report.ts";
+import { readSweepReport, type SweepReport } from "../pinset/sweep-report.ts";
 import type { Health, HealthReport } from "./health.ts";
 import type { ScrapeFacts } from "./metrics.ts";
 
@@ -8,12 +8,11 @@ function detailOf(health: HealthReport, check: string, field: string): number | 
   return typeof value === "number" ? value : null;
 }
 
-/** When a sweep last read the whole pinset, Unix seconds; null where none did or its report cannot be read. */
-async function lastSweepSeconds(reportFile: string): Promise<number | null> {
+/** The last sweep that read the whole pinset; null where there is none or its report cannot be read. */
+async function lastWholeSweep(reportFile: string): Promise<SweepReport | null> {
   const report = await readSweepReport(reportFile).catch(() => null);
-  // `below` is a sweep that did its work and found some; what it found has its own alert.
-  if (report === null || (report.outcome !== "ok" && report.outcome !== "below")) return null;
-  return Math.floor(Date.parse(report.finishedAt) / 1_000);
+  // `below` is a sweep that did its work and found some; what it found has metrics of its own.
+  return report?.outcome === "ok" || report?.outcome === "below" ? report : null;
 }
 
 /** Gathers what `/metrics` shows beside its counters. What cannot be found out is left out. */
@@ -21,11 +20,11 @@ export async function gatherScrapeFacts(
   health: Health,
   options: { readonly sweepReportFile: string; readonly clock: Clock },
 ): Promise<ScrapeFacts> {
-  const [report, sweepSeconds] = await Promise.all([health.report(), lastSweepSeconds(options.sweepReportFile)]);
+  const [report, sweep] = await Promise.all([health.report(), lastWholeSweep(options.sweepReportFile)]);
   const snapshotSeconds = detailOf(report, "snapshot", "takenAtSeconds");
   const jobSuccess = new Map<string, number>();
   if (snapshotSeconds !== null) jobSuccess.set("snapshot", snapshotSeconds);
-  if (sweepSeconds !== null) jobSuccess.set("sweep", sweepSeconds);
+  if (sweep !== null) jobSuccess.set("sweep", Math.floor(Date.parse(sweep.finishedAt) / 1_000));
   return {
     health: report,
     pins: detailOf(report, "pinset", "pins"),
@@ -33,5 +32,6 @@ export async function gatherScrapeFacts(
     snapshotAgeSeconds:
       snapshotSeconds === null ? null : Math.max(0, Math.floor(options.clock.nowMs() / 1_000) - snapshotSeconds),
     jobSuccess,
+    sweep: sweep === null ? null : { belowPins: sweep.belowAfter, lostPins: sweep.lost },
   };
 }

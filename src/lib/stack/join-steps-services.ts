@@ -8,6 +8,7 @@ import { daemonState, startDaemon, stopDaemon } from "./daemon.ts";
 import type { JoinRun, JoinStep } from "./join-step.ts";
 import { openPinCluster } from "./pinset.ts";
 import { already, todo } from "./plan.ts";
+import { formatCount } from "../kernel/units.ts";
 
 async function mtimeMs(path: string): Promise<number | null> {
   try {
@@ -96,7 +97,7 @@ export function snapshotStep(run: JoinRun): JoinStep {
           details: { file: taken.file, problems },
         });
       }
-      return `${basename(taken.file)}: ${taken.pinCount} pins, signed and verified`;
+      return `${basename(taken.file)}: ${formatCount(taken.pinCount, "pin")}, signed and verified`;
     },
   };
 }

@@ -9,6 +9,7 @@ import { peekLedger } from "./ledger-peek.ts";
 import { openPinCluster } from "./pinset.ts";
 import { already, type Assessment, todo } from "./plan.ts";
 import { lookAtSchema } from "./schema-look.ts";
+import { formatCount } from "../kernel/units.ts";
 
 async function exists(path: string): Promise<boolean> {
   try {
@@ -151,7 +152,7 @@ export function storesStep(run: JoinRun): JoinStep {
       await using pins = await openPinCluster(loaded, { clock: box.context.clock, create: true });
       const count = await pins.count(box.context.signal);
       await noteMade(box, "pinset");
-      return `${count} pins, cluster ${pins.clusterId}`;
+      return `${count === null ? "an unknown number of pins" : formatCount(count, "pin")}, cluster ${pins.clusterId}`;
     },
   };
 }

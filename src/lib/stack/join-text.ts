@@ -2,6 +2,7 @@ import type { UnfinishedRun } from "./join-journal.ts";
 import type { JoinSummary } from "./join-summary.ts";
 import { type JoinPlan, NOT_TAKEN_TEXT, type PlannedStep } from "./plan.ts";
 import type { CheckResult } from "./preflight.ts";
+import { formatCount } from "../kernel/units.ts";
 
 const TITLE_WIDTH = 24;
 
@@ -56,7 +57,7 @@ export function renderSummary(summary: JoinSummary, outcome: "joined" | "already
   const snapshot =
     lastSnapshot === null
       ? "none yet"
-      : `number ${lastSnapshot.sequence} of ${lastSnapshot.time}, ${lastSnapshot.pinCount} pins`;
+      : `number ${lastSnapshot.sequence} of ${lastSnapshot.time}, ${formatCount(lastSnapshot.pinCount, "pin")}`;
   const facts: readonly (readonly [string, string])[] = [
     ["S3 endpoint", `${endpoints.gateway}  (region ${region}, path style)`],
     ["operations", `${endpoints.operations}  (/healthz, /readyz, /metrics)`],

@@ -1,19 +1,16 @@
 import type { RestorePlan } from "../pinset/restore-selection.ts";
 import type { RestoreReport } from "./restore-run.ts";
+import { formatCount } from "../kernel/units.ts";
 
 /** CIDs that are named one by one in a text; the JSON report has them all. */
 const NAMED_MAX = 20;
-
-function pins(count: number): string {
-  return count === 1 ? "1 pin" : `${count} pins`;
-}
 
 /** What a restore found and did, or with `dryRun` would do, line by line; names in it come from the snapshot as they are. */
 export function restoreLines({ snapshot, plan, result }: RestoreReport): readonly string[] {
   const { missing, differs, equal, extra, expired } = plan.counts;
   const lines = [
     `Snapshot ${snapshot.file}`,
-    `  taken ${snapshot.time ?? "at an unknown time"}, ${pins(snapshot.pinCount ?? 0)}, signed by ${snapshot.signedBy ?? "nobody"}`,
+    `  taken ${snapshot.time ?? "at an unknown time"}, ${formatCount(snapshot.pinCount ?? 0, "pin")}, signed by ${snapshot.signedBy ?? "nobody"}`,
     `${missing} missing, ${differs} with other options, ${equal} as they should be, ${expired} expired, ${extra} not in the snapshot (left alone).`,
   ];
   if (result === null) lines.push(...planLines(plan));
@@ -28,13 +25,13 @@ function planLines({ counts, missing, differing, notInSnapshot, toWrite }: Resto
     ...differing.map(({ cid, fields }) => `  would change  ${cid}  ${fields.join(", ")}`),
     ...(more > 0 ? [`  … and ${more} more`] : []),
     ...notInSnapshot.slice(0, NAMED_MAX).map((cid) => `  not there     ${cid}  is not in the snapshot`),
-    `A restore would write ${pins(toWrite)}. Nothing was written.`,
+    `A restore would write ${formatCount(toWrite, "pin")}. Nothing was written.`,
   ];
 }
 
 function resultLines(result: NonNullable<RestoreReport["result"]>): readonly string[] {
   const { written, verified, problems, shown, file } = result;
-  const lines = [`${pins(written)} written. Read again: ${verified} as they should be, ${problems} not.`];
+  const lines = [`${formatCount(written, "pin")} written. Read again: ${verified} as they should be, ${problems} not.`];
   for (const { cid, name, problem, detail } of shown) lines.push(`  ${cid}  ${name}  ${problem}: ${detail}`);
   if (file !== null) lines.push(`All of these are listed in ${file}`);
   return lines;

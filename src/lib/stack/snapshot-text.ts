@@ -1,4 +1,4 @@
-import { formatBytes, formatDuration } from "../kernel/units.ts";
+import { formatBytes, formatCount, formatDuration } from "../kernel/units.ts";
 import type { PruneReport } from "../pinset/prune.ts";
 import type { SnapshotPlan, SnapshotReport } from "../pinset/snapshot.ts";
 import type { Verification } from "../pinset/verify.ts";
@@ -8,7 +8,7 @@ import type { SnapshotListing } from "./snapshot-run.ts";
 export function snapshotText(report: SnapshotReport): string {
   const { file, sequence, pinCount, bytes, sha256, durationMs, keyId, pruned } = report;
   const lines = [
-    `Snapshot ${sequence}: ${pins(pinCount)}, ${formatBytes(bytes)}, taken in ${formatDuration(durationMs)}.`,
+    `Snapshot ${sequence}: ${formatCount(pinCount, "pin")}, ${formatBytes(bytes)}, taken in ${formatDuration(durationMs)}.`,
     `  file    ${file}`,
     `  sha256  ${sha256} (of the records)`,
     `  key     ${keyId}`,
@@ -20,8 +20,9 @@ export function snapshotText(report: SnapshotReport): string {
 /** Says what `snapshot` would do. */
 export function snapshotPlanText(plan: SnapshotPlan): string {
   const { file, sequence, pinCount, previousPinCount } = plan;
-  const before = previousPinCount === null ? "there is no earlier one" : `the last one has ${pins(previousPinCount)}`;
-  return `Would take snapshot ${sequence} of ${pins(pinCount)} (${before}):\n  ${file}\nNothing was written.`;
+  const before =
+    previousPinCount === null ? "there is no earlier one" : `the last one has ${formatCount(previousPinCount, "pin")}`;
+  return `Would take snapshot ${sequence} of ${formatCount(pinCount, "pin")} (${before}):\n  ${file}\nNothing was written.`;
 }
 
 /** Columns of `snapshot list`. */
@@ -94,8 +95,4 @@ function stateText({ good, format, problems }: SnapshotListing): string {
 
 function ageText(ageMs: number): string {
   return ageMs < 0 ? `-${formatDuration(-ageMs)}` : formatDuration(ageMs);
-}
-
-function pins(count: number): string {
-  return count === 1 ? "1 pin" : `${count} pins`;
 }

@@ -1,4 +1,4 @@
-import { formatBytes, formatDuration } from "../kernel/units.ts";
+import { formatBytes, formatCount, formatDuration } from "../kernel/units.ts";
 import type { Part, PartState, StatusReport } from "./status.ts";
 
 /** How the words for a state are shown; identity where colours are off. */
@@ -23,7 +23,7 @@ function ago(ageMs: number | null): string {
 
 function sweepFacts(sweep: NonNullable<StatusReport["sweep"]>): string {
   if (sweep.time === null) return "not yet";
-  return `${ago(sweep.ageMs)}, ${sweep.outcome ?? "unknown"}: ${sweep.pins ?? "?"} pins, ${sweep.below ?? "?"} held by too few`;
+  return `${ago(sweep.ageMs)}, ${sweep.outcome ?? "unknown"}: ${sweep.pins === null ? "? pins" : formatCount(sweep.pins, "pin")}, ${sweep.below ?? "?"} held by too few`;
 }
 
 function linesOf(report: StatusReport): readonly Line[] {
@@ -51,9 +51,9 @@ function linesOf(report: StatusReport): readonly Line[] {
   add(
     "snapshot",
     snapshot,
-    snapshot === null || snapshot.sequence === null
+    snapshot === null || snapshot.sequence === null || snapshot.pinCount === null
       ? "none"
-      : `number ${snapshot.sequence}, ${ago(snapshot.ageMs)}, ${snapshot.pinCount} pins`,
+      : `number ${snapshot.sequence}, ${ago(snapshot.ageMs)}, ${formatCount(snapshot.pinCount, "pin")}`,
   );
   add("sweep", sweep, sweep === null ? "" : sweepFacts(sweep));
   add("schedules", schedules, schedules?.jobs.map(({ kind, state }) => `${kind} ${state}`).join(", ") ?? "");

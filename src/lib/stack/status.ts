@@ -21,6 +21,7 @@ import { DISK_THRESHOLDS } from "./preflight-base-dir.ts";
 import type { ScheduleKind } from "./schedules.ts";
 import { lookAtSchema } from "./schema-look.ts";
 import { settingWarnings, type Warning } from "./warnings.ts";
+import { formatCount } from "../kernel/units.ts";
 
 /**
  * How one part is. `bad` makes the master unhealthy; a part that could not be looked at is `bad`, never `ok`.
@@ -265,7 +266,10 @@ async function readSweep(loaded: LoadedConfig, installation: Installation, clock
     const ageMs = nowMs - Date.parse(finishedAt);
     const known = { time: finishedAt, ageMs, outcome, pins, below: belowAfter };
     if (outcome === "below")
-      return { ...known, ...bad(`${belowAfter} pins are held by too few peers. Try: fula-master sweep`) };
+      return {
+        ...known,
+        ...bad(`${formatCount(belowAfter, "pin is", "pins are")} held by too few peers. Try: fula-master sweep`),
+      };
     if (outcome !== "ok") return { ...known, ...bad(report.error?.message ?? `the last sweep was ${outcome}`) };
     if (ageMs > SWEEP_AGE_MAX_MS) return { ...known, ...bad("the last sweep is too old. Try: fula-master sweep") };
     return { ...known, ...OK };

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { formatBytes, formatDuration, parseDurationMs } from "../../../src/lib/kernel/units.ts";
+import { formatBytes, formatCount, formatDuration, parseDurationMs } from "../../../src/lib/kernel/units.ts";
 import { property } from "../../support/property.ts";
 
 const UNIT_MS = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
@@ -85,4 +85,17 @@ describe("sizes", () => {
       property(1_000),
     );
   });
+});
+
+test.each([
+  [0, "0 pins"],
+  [1, "1 pin"],
+  [2, "2 pins"],
+])("%d pins are counted as %s", (count, text) => {
+  expect(formatCount(count, "pin")).toBe(text);
+});
+
+test("a plural that is not just an s is named", () => {
+  expect(formatCount(1, "CID has", "CIDs have")).toBe("1 CID has");
+  expect(formatCount(2, "CID has", "CIDs have")).toBe("2 CIDs have");
 });

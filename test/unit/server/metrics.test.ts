@@ -12,6 +12,7 @@ const FACTS: ScrapeFacts = {
   diskFreeBytes: 1_000,
   snapshotAgeSeconds: 60,
   jobSuccess: new Map([["snapshot", 1_700_000_000]]),
+  sweep: { belowPins: 3, lostPins: 1 },
 };
 
 function make(): ReturnType<typeof createMetrics> {
@@ -40,14 +41,19 @@ describe("metrics", () => {
 
   test("that could not be measured are absent, not zero", async () => {
     const metrics = make();
-    expect(await metrics.render(FACTS)).toMatch(/^fula_pins 7$/m);
+    const known = await metrics.render(FACTS);
+    expect(known).toMatch(/^fula_pins 7$/m);
+    expect(known).toMatch(/^fula_sweep_below_pins 3$/m);
+    expect(known).toMatch(/^fula_sweep_lost_pins 1$/m);
     const text = await metrics.render({
       ...FACTS,
       pins: null,
       snapshotAgeSeconds: null,
       diskFreeBytes: null,
       jobSuccess: new Map(),
+      sweep: null,
     });
+    expect(text).not.toMatch(/^fula_sweep_\w+ \d/m);
     expect(text).not.toMatch(/^fula_pins \d/m);
     expect(text).not.toMatch(/^fula_snapshot_age_seconds \d/m);
     expect(text).not.toMatch(/^fula_disk_free_bytes \d/m);
