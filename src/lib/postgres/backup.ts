@@ -1,7 +1,8 @@
-import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { open, readdir, rename, rm, stat } from "node:fs/promises";
 import { delimiter, dirname, join } from "node:path";
+import { execa } from "execa";
 import type { Pool } from "pg";
 import { FulaError, messageOf, systemErrorCode } from "../kernel/errors.ts";
 import { ensureDir, explainWriteError, fsyncDir, SECRET_FILE_MODE } from "../kernel/files.ts";
@@ -23,6 +24,8 @@ export interface Backup {
   readonly entries: number;
 }
 
+/** The table of contents of a dump; a hundred bytes an entry. */
+const LISTING_CHARS_MAX = 256 * 1024 * 1024;
 /** Where Debian and the packages of postgresql.org put each release's own tools. */
 const RELEASE_ROOTS = ["/usr/lib/postgresql", "/usr/local/pgsql", "/usr/pgsql"];
 
@@ -39,19 +42,9 @@ async function releaseDirs(roots: readonly string[]): Promise<readonly string[]>
   return found.flat();
 }
 
-async function run(file: string, args: readonly string[], signal?: AbortSignal): Promise<string> {
-  return await new Promise<string>((resolve, reject) => {
-    const options = {
-      encoding: "utf8",
-      env: { LC_ALL: "C" },
-      maxBuffer: 256 * 1024 * 1024,
-      ...(signal && { signal }),
-    } as const;
-    execFile(file, args, options, (error, stdout) => {
-      if (error === null) resolve(stdout);
-      else reject(error);
-    });
-  });
+async function run(file: string, args: readonly string[]): Promise<string> {
+  const options = { env: { LC_ALL: "C" }, extendEnv: false, maxBuffer: LISTING_CHARS_MAX };
+  return (await execa(file, args, options)).stdout;
 }
 
 async function toolsIn(dir: string): Promise<DumpTools | null> {
@@ -115,6 +108,7 @@ const STDERR_KEPT_CHARS = 4_000;
 async function dumpTo(path: string, tools: DumpTools, pool: Pool, signal: AbortSignal | undefined): Promise<void> {
   const file = await open(path, "wx", SECRET_FILE_MODE);
   try {
+    // Not execa: the dump goes straight into our file, without passing through this process.
     const child: ChildProcess = spawn(tools.pgDump, ["--format=custom", "--no-password", "--lock-wait-timeout=60s"], {
       env: connectionEnv(pool),
       stdio: ["ignore", file.fd, "pipe"],

@@ -1,7 +1,6 @@
-import { execFile } from "node:child_process";
 import { statfs } from "node:fs/promises";
 import { hostname, userInfo } from "node:os";
-import { promisify } from "node:util";
+import { execa } from "execa";
 
 /** What this process runs on, as. */
 export interface HostFacts {
@@ -50,9 +49,9 @@ const TIMEDATECTL_TIMEOUT_MS = 3_000;
 /** Asks systemd whether a time service keeps the clock. @returns null where nobody can tell (no systemd, a container) */
 export async function isClockSynchronized(signal?: AbortSignal): Promise<boolean | null> {
   try {
-    const { stdout } = await promisify(execFile)("timedatectl", ["show", "--property=NTPSynchronized", "--value"], {
+    const { stdout } = await execa("timedatectl", ["show", "--property=NTPSynchronized", "--value"], {
       timeout: TIMEDATECTL_TIMEOUT_MS,
-      ...(signal === undefined ? {} : { signal }),
+      ...(signal === undefined ? {} : { cancelSignal: signal }),
     });
     const answer = stdout.trim();
     return answer === "yes" ? true : answer === "no" ? false : null;

@@ -1,13 +1,10 @@
-import { execFile } from "node:child_process";
 import { chmod, chown, realpath, stat } from "node:fs/promises";
 import { userInfo } from "node:os";
 import { dirname } from "node:path";
-import { promisify } from "node:util";
+import { execa } from "execa";
 import { FulaError, systemErrorCode } from "../kernel/errors.ts";
 import { ensureDir } from "../kernel/files.ts";
 import type { SystemUser } from "./postgres-user.ts";
-
-const run = promisify(execFile);
 
 /** The owner reads and writes; the server's group may pass through to what it knows the name of, and not look around. */
 const PASSAGE_MODE = 0o710;
@@ -20,7 +17,7 @@ async function mayPass(dir: string, user: SystemUser): Promise<boolean> {
   if (userInfo().uid !== 0 || user.uid < 0) return false;
   // Access lists may allow what the mode does not show; the kernel knows.
   try {
-    await run("/bin/sh", ["-c", 'test -x "$1"', "sh", dir], { uid: user.uid, gid: user.gid, cwd: "/" });
+    await execa("/bin/sh", ["-c", 'test -x "$1"', "sh", dir], { uid: user.uid, gid: user.gid, cwd: "/" });
     return true;
   } catch {
     return false;

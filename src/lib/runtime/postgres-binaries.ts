@@ -1,15 +1,13 @@
-import { execFile } from "node:child_process";
 import { chmod, cp, readdir, readFile, rename, rm, symlink } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { arch, platform } from "node:os";
 import { dirname, join, relative } from "node:path";
-import { promisify } from "node:util";
+import { execa } from "execa";
 import { z } from "zod";
 import { FulaError, messageOf, systemErrorCode } from "../kernel/errors.ts";
 import { fsyncDir, readTextIfExists } from "../kernel/files.ts";
 import { type SystemUser, spawnIdentity } from "./postgres-user.ts";
 
-const run = promisify(execFile);
 // Not import.meta.resolve, which vitest does not have.
 const require = createRequire(import.meta.url);
 
@@ -27,7 +25,7 @@ const symlinksSchema = z.array(z.object({ source: z.string(), target: z.string()
 
 async function readVersion(binDir: string, user: SystemUser): Promise<PostgresBinaries> {
   const postgres = join(binDir, "postgres");
-  const { stdout } = await run(postgres, ["--version"], { ...spawnIdentity(user), cwd: "/", timeout: 10_000 });
+  const { stdout } = await execa(postgres, ["--version"], { ...spawnIdentity(user), cwd: "/", timeout: 10_000 });
   const match = /\(PostgreSQL\) ((\d+)[^\s]*)/.exec(stdout);
   if (match?.[1] === undefined) throw new Error(`${postgres} --version answers ${JSON.stringify(stdout)}`);
   return { postgres, initdb: join(binDir, "initdb"), version: match[1], major: Number(match[2]) };

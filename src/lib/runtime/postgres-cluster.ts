@@ -1,8 +1,6 @@
-import { execFile } from "node:child_process";
-import { spawn } from "node:child_process";
 import { appendFile, chmod, chown, open, readdir, rename, rm, rmdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { promisify } from "node:util";
+import { execa } from "execa";
 import { FulaError, messageOf, systemErrorCode } from "../kernel/errors.ts";
 import {
   ensureDir,
@@ -19,12 +17,12 @@ import type { PostgresBinaries } from "./postgres-binaries.ts";
 import { type SystemUser, spawnIdentity } from "./postgres-user.ts";
 import { argumentsOf, identifyProcess, listPids, signalProcess } from "./processes.ts";
 
-const run = promisify(execFile);
-
 /** The server's superuser: ours alone, never the configured role, which owns its database and nothing else. */
 export const ADMIN_ROLE = "fula_admin";
 const ADMIN_PASSWORD_BYTES = 32;
 const INIT_PREFIX = "init-";
+/** All that the programs may see of our environment: PG* variables of an operator's shell would change what they do. */
+const SERVER_ENV = { PATH: "/usr/bin:/bin", LC_ALL: "C", TZ: "UTC" };
 
 // Small enough for a box with 1 GB of memory that runs the rest of a master too; durable whatever the speed.
 const SETTINGS = `
@@ -110,7 +108,7 @@ async function makeAdminPassword(place: ClusterPlace, random: Random): Promise<S
 async function localeArguments(major: number): Promise<readonly string[]> {
   // The built-in provider sorts the same on every machine and after every upgrade of the C library.
   if (major >= 17) return ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"];
-  const { stdout } = await run("locale", ["-a"]).catch(() => ({ stdout: "" }));
+  const { stdout } = await execa("locale", ["-a"]).catch(() => ({ stdout: "" }));
   return /^C\.utf-?8$/im.test(stdout) ? ["--locale=C.UTF-8"] : ["--locale=C"];
 }
 
@@ -157,11 +155,12 @@ async function runInitdb(
     ...(await localeArguments(binaries.major)),
   ];
   try {
-    await run(binaries.initdb, args, {
+    await execa(binaries.initdb, args, {
       ...spawnIdentity(user),
       cwd: "/",
-      env: { PATH: "/usr/bin:/bin", LC_ALL: "C", TZ: "UTC" },
-      ...(signal === undefined ? {} : { signal }),
+      env: SERVER_ENV,
+      extendEnv: false,
+      ...(signal === undefined ? {} : { cancelSignal: signal }),
     });
   } catch (error) {
     signal?.throwIfAborted();
@@ -226,25 +225,24 @@ export async function resetAdminPassword(options: {
 }): Promise<Secret> {
   const { place, binaries, user, random } = options;
   const password = await makeAdminPassword(place, random);
-  const child = spawn(binaries.postgres, ["--single", "-D", place.dataDir, "postgres"], {
-    ...spawnIdentity(user),
-    cwd: "/",
-    env: { PATH: "/usr/bin:/bin", LC_ALL: "C", TZ: "UTC" },
-    stdio: ["pipe", "ignore", "pipe"],
-  });
-  const errors: Buffer[] = [];
-  child.stderr.on("data", (chunk: Buffer) => errors.push(chunk));
-  const { promise, resolve, reject } = Promise.withResolvers<number | null>();
-  child.once("error", reject);
-  child.once("close", resolve);
-  child.stdin.end(`alter role ${ADMIN_ROLE} password '${password.reveal()}'\n`);
-  const exitCode = await promise;
-  const output = Buffer.concat(errors).toString("utf8");
+  const { exitCode, stderr, shortMessage } = await execa(
+    binaries.postgres,
+    ["--single", "-D", place.dataDir, "postgres"],
+    {
+      ...spawnIdentity(user),
+      cwd: "/",
+      env: SERVER_ENV,
+      extendEnv: false,
+      input: `alter role ${ADMIN_ROLE} password '${password.reveal()}'\n`,
+      stdout: "ignore",
+      reject: false,
+    },
+  );
   // Single-user mode exits with 0 even when a statement failed.
-  if (exitCode === 0 && !output.includes("ERROR:")) return password;
+  if (exitCode === 0 && !stderr.includes("ERROR:")) return password;
   throw new FulaError(
     "FULA_POSTGRES_START",
-    `Cannot set the superuser's password in ${place.dataDir}:\n${output.trim()}`,
+    `Cannot set the superuser's password in ${place.dataDir}:\n${stderr.trim() || shortMessage}`,
     {
       hint: "mend what it names, then run the command again.",
     },

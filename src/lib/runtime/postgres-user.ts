@@ -1,10 +1,7 @@
-import { execFile } from "node:child_process";
 import { stat } from "node:fs/promises";
 import { userInfo } from "node:os";
-import { promisify } from "node:util";
+import { ExecaError, execa } from "execa";
 import { FulaError, messageOf, systemErrorCode } from "../kernel/errors.ts";
-
-const run = promisify(execFile);
 
 /** A user of this machine. */
 export interface SystemUser {
@@ -29,13 +26,13 @@ const USUAL_USER_NAME = "postgres";
 /** Looks a user up by name or number, through every source the machine knows (files, LDAP, …). */
 async function lookUpUser(nameOrUid: string): Promise<SystemUser | null> {
   try {
-    const { stdout } = await run("getent", ["passwd", nameOrUid]);
+    const { stdout } = await execa("getent", ["passwd", nameOrUid]);
     const [name, , uid, gid] = stdout.trim().split(":");
     if (name === undefined || uid === undefined || gid === undefined) return null;
     return { name, uid: Number(uid), gid: Number(gid) };
   } catch (error) {
     // getent(1): 2 = no such key.
-    if (typeof error === "object" && error !== null && "code" in error && error.code === 2) return null;
+    if (error instanceof ExecaError && error.exitCode === 2) return null;
     throw new FulaError("FULA_POSTGRES_USER", `Cannot look up the user ${nameOrUid}: ${messageOf(error)}.`, {
       cause: error,
       hint: "install getent (package libc-bin), or run fula-master as an ordinary user.",
@@ -133,7 +130,7 @@ export async function ensurePostgresUser(
 ): Promise<{ readonly user: SystemUser; readonly created: boolean }> {
   if (plan.kind !== "create") return { user: plan.user, created: false };
   try {
-    await run("useradd", [
+    await execa("useradd", [
       "--system",
       "--user-group",
       "--no-create-home",

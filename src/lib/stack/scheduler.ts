@@ -1,7 +1,7 @@
-import { execFile } from "node:child_process";
 import { access, constants, readFile, readdir, stat } from "node:fs/promises";
 import { userInfo } from "node:os";
 import { join } from "node:path";
+import { execa } from "execa";
 
 /** What runs things at set times on this box. */
 export type Scheduler =
@@ -25,12 +25,12 @@ const PROGRAM_TIMEOUT_MS = 30_000;
 
 /** Runs a program of this machine. */
 export const runProgram: RunProgram = async (file, args) => {
-  const { promise, resolve } = Promise.withResolvers<ProgramResult>();
-  execFile(file, [...args], { timeout: PROGRAM_TIMEOUT_MS }, (error, stdout, stderr) => {
-    const exitCode = error === null ? 0 : typeof error.code === "number" ? error.code : 127;
-    resolve({ exitCode, stdout, stderr });
+  const { exitCode, stdout, stderr } = await execa(file, args, {
+    timeout: PROGRAM_TIMEOUT_MS,
+    reject: false,
+    stripFinalNewline: false,
   });
-  return promise;
+  return { exitCode: exitCode ?? 127, stdout, stderr };
 };
 
 /** What `detectScheduler` looks at; tests hand in their own. */
