@@ -114,6 +114,21 @@ function checkUnused({ config, sources }: ConfigReading): ConfigProblem[] {
     );
 }
 
+// The embedded server is made with max_connections = 60, of which 3 are its superuser's and some are for commands.
+const EMBEDDED_POOL_MAX = 50;
+
+function checkPool({ config }: ConfigReading): ConfigProblem[] {
+  const { mode, poolMax } = config.postgres;
+  if (mode !== "embedded" || poolMax <= EMBEDDED_POOL_MAX) return [];
+  return [
+    doubt(
+      "postgres.poolMax",
+      `postgres.poolMax is ${poolMax}, but the embedded server takes 60 connections from all processes together.`,
+      `fula-master config set postgres.poolMax ${EMBEDDED_POOL_MAX}, or raise max_connections in state/postgres/data/postgresql.conf too.`,
+    ),
+  ];
+}
+
 function checkReplication({ config }: ConfigReading): ConfigProblem[] {
   if (config.cluster.mode !== "local" || config.sweep.replMin <= 1) return [];
   const message = `sweep.replMin is ${config.sweep.replMin}, but cluster.mode is local: this box alone can hold one copy, and every sweep will report every pin.`;
@@ -222,6 +237,7 @@ export function checkConfig(reading: ConfigReading, facts: BoxFacts): readonly C
     ...checkFiles(facts, reading.paths.configFile),
     ...checkExposure(reading),
     ...checkBilling(reading),
+    ...checkPool(reading),
     ...checkReplication(reading),
     ...checkUnused(reading),
     ...checkSecrets(reading, facts.isJoined),

@@ -65,6 +65,12 @@ describe("config check", () => {
     ],
     ["metrics that others reach", { yaml: `${SOUND}server:\n  host: 10.0.0.1\n` }, {}, /^warning server\.host/],
     [
+      "a pool that the embedded server cannot serve",
+      { yaml: `${SOUND}postgres:\n  poolMax: 51\n` },
+      {},
+      /^warning postgres\.poolMax: postgres\.poolMax is 51, but the embedded server takes 60/,
+    ],
+    [
       "more copies than one box can hold",
       { yaml: SOUND.replace("replMin: 1", "replMin: 2") },
       {},
