@@ -30,7 +30,8 @@ const MOUNT_AND_RUN =
 const MOUNT_FAILED = 99;
 
 async function tryNamespace(mountPoint: string, sizeKiB: number, command: readonly string[]): Promise<ChildRun | null> {
-  const asRoot = process.getuid?.() === 0 ? [] : ["--user", "--map-root-user"];
+  // As ourselves where we are not root: a root that is mapped would be taken for one that may become other users.
+  const asRoot = process.getuid?.() === 0 ? [] : ["--user", "--map-current-user", "--keep-caps"];
   const args = [
     ...asRoot,
     "--mount",

@@ -223,7 +223,7 @@ export const ERROR_CODES = {
   },
   FULA_POSTGRES_ACCESS: {
     kind: "refused",
-    when: "The user that embedded PostgreSQL runs as cannot reach the base directory, because a directory above it is closed to it.",
+    when: "The user that embedded PostgreSQL runs as cannot reach the base directory: a directory above it is closed to it, or a container maps no such group.",
   },
   FULA_POSTGRES_DATA: {
     kind: "refused",

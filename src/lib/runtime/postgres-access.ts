@@ -61,6 +61,23 @@ export async function assertReachable(baseDir: string, user: SystemUser): Promis
   }
 }
 
+async function giveToGroup(dir: string, user: SystemUser): Promise<void> {
+  try {
+    await chown(dir, 0, user.gid);
+  } catch (error) {
+    // chown(2): EINVAL = this user namespace has no such group.
+    if (systemErrorCode(error) !== "EINVAL") throw error;
+    throw new FulaError(
+      "FULA_POSTGRES_ACCESS",
+      `Cannot let PostgreSQL's user ${user.name} into ${dir}: this container maps no group ${user.gid}.`,
+      {
+        cause: error,
+        hint: "map more users and groups into the container, or run fula-master there as an ordinary user.",
+      },
+    );
+  }
+}
+
 /**
  * Opens a passage through our own directories for the server's user, outermost first, creating what is missing. One
  * that can be passed already keeps its mode. Nobody gains the right to list or read anything.
@@ -69,7 +86,7 @@ export async function openPassage(dirs: readonly string[], user: SystemUser): Pr
   for (const dir of dirs) {
     await ensureDir(dir);
     if (user.uid === userInfo().uid || (await mayPass(dir, user))) continue;
-    await chown(dir, 0, user.gid);
+    await giveToGroup(dir, user);
     await chmod(dir, PASSAGE_MODE);
   }
 }

@@ -97,7 +97,10 @@ async function cronRuns(rootDir: string): Promise<boolean> {
 /** Finds what can run a schedule of this box: systemd where it really runs, else cron where it is installed. Writes nothing. */
 export async function detectScheduler(options: DetectOptions = {}): Promise<Scheduler> {
   const { rootDir = "/", run = runProgram, uid = userInfo().uid } = options;
-  if (uid !== 0) return { kind: "none", because: "only root may install schedules for the whole box" };
+  // Under another root it is a matter of who may write there.
+  if (uid !== 0 && rootDir === "/") {
+    return { kind: "none", because: "only root may install schedules for the whole box" };
+  }
   if (await systemdRuns(rootDir, run)) return { kind: "systemd" };
   const cronDir = join(rootDir, "etc/cron.d");
   if (!(await isDirectory(cronDir))) return { kind: "none", because: "neither systemd nor cron is here" };

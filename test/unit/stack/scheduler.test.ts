@@ -1,4 +1,4 @@
-import { chmodSync, mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { detectScheduler, runProgram } from "../../../src/lib/stack/scheduler.ts";
@@ -49,22 +49,32 @@ describe("the scheduler of a box", () => {
   });
 
   test.each([
-    [["etc/cron.d"], 0, /no cron is installed/],
-    [["etc"], 0, /neither systemd nor cron/],
-    [["run/systemd/system", "etc/cron.d", "usr/sbin/cron=x"], 1000, /only root/],
-  ])("is none, and says why: %j for user %i", async (paths, uid, because) => {
-    expect(
-      await detectScheduler({ rootDir: rootWith(...paths), uid, ...answering("running\n", uid === 0 ? 1 : 0) }),
-    ).toEqual({
+    [["etc/cron.d"], /no cron is installed/],
+    [["etc"], /neither systemd nor cron/],
+  ])("is none, and says why: %j", async (paths, because) => {
+    expect(await detectScheduler({ rootDir: rootWith(...paths), uid: 0, ...answering("running\n", 1) })).toEqual({
       kind: "none",
       because: expect.stringMatching(because),
     });
   });
 
+  test("is none for an ordinary user, whatever runs on the box", async () => {
+    expect(await detectScheduler({ rootDir: "/", uid: 1000, ...answering("running\n", 0) })).toEqual({
+      kind: "none",
+      because: "only root may install schedules for the whole box",
+    });
+  });
+
+  test("under another root is asked of whoever may write there", async () => {
+    const rootDir = rootWith("etc/cron.d", "usr/sbin/cron=x");
+    expect(await detectScheduler({ rootDir, uid: 1000, ...answering("") })).toMatchObject({ kind: "cron" });
+  });
+
   test("looking for it writes nothing", async () => {
     const rootDir = rootWith("etc/cron.d", "usr/sbin/cron=x");
-    chmodSync(rootDir, 0o500);
+    const before = readdirSync(rootDir, { recursive: true });
     await expect(detectScheduler({ rootDir, uid: 0, ...answering("") })).resolves.toMatchObject({ kind: "cron" });
+    expect(readdirSync(rootDir, { recursive: true })).toEqual(before);
   });
 });
 
