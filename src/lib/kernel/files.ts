@@ -1,4 +1,4 @@
-import { chmod, mkdir, open, readFile, rename, rm } from "node:fs/promises";
+import { chmod, mkdir, open, readFile, rename, rm, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import { FulaError, systemErrorCode } from "./errors.ts";
 import type { ErrorCode } from "./error-codes.ts";
@@ -96,6 +96,17 @@ export async function readTextIfExists(path: string): Promise<string | null> {
     return await readFile(path, "utf8");
   } catch (error) {
     if (systemErrorCode(error) === "ENOENT") return null;
+    throw error;
+  }
+}
+
+/** True where there is something at `path`; what cannot be looked at is an error, not an absence. */
+export async function exists(path: string): Promise<boolean> {
+  try {
+    await stat(path);
+    return true;
+  } catch (error) {
+    if (systemErrorCode(error) === "ENOENT") return false;
     throw error;
   }
 }

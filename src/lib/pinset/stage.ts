@@ -1,7 +1,7 @@
-import { mkdir, readdir, rename, rm, stat } from "node:fs/promises";
+import { mkdir, readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { systemErrorCode } from "../kernel/errors.ts";
-import { explainWriteError, fsyncDir, PRIVATE_DIR_MODE } from "../kernel/files.ts";
+import { exists, explainWriteError, fsyncDir, PRIVATE_DIR_MODE } from "../kernel/files.ts";
 import { type SnapshotFiles, snapshotFiles } from "./format.ts";
 
 /**
@@ -83,14 +83,4 @@ async function clear(snapshotsDir: string, name: string): Promise<void> {
     await fsyncDir(snapshotsDir);
   }
   await rm(join(snapshotsDir, stageName(name)), { recursive: true, force: true });
-}
-
-async function exists(path: string): Promise<boolean> {
-  try {
-    await stat(path);
-    return true;
-  } catch (error) {
-    if (systemErrorCode(error) === "ENOENT") return false;
-    throw error;
-  }
 }

@@ -1,5 +1,5 @@
 import { describeSource, type LoadedConfig } from "../config/load.ts";
-import { type Config, SECRETS, type SettingEntry, type SettingKey, SETTINGS } from "../config/schema.ts";
+import { SECRETS, type SettingEntry, type SettingKey, SETTINGS, valueOf } from "../config/schema.ts";
 import { FulaError } from "../kernel/errors.ts";
 import type { Random } from "../kernel/random.ts";
 import { Secret } from "../kernel/secret.ts";
@@ -24,15 +24,6 @@ const ALWAYS_SAVED: ReadonlySet<SettingKey> = new Set<SettingKey>([
   "gateway.port",
   "sweep.replMin",
 ]);
-
-function valueOf(config: Config, entry: SettingEntry): unknown {
-  let node: unknown = config;
-  for (const name of entry.path) {
-    node =
-      typeof node === "object" && node !== null ? Object.entries(node).find(([key]) => key === name)?.[1] : undefined;
-  }
-  return node;
-}
 
 /** A value as YAML must hold it: a duration is a number in the program and a text in the file. */
 function forFile(entry: SettingEntry, value: unknown): unknown {

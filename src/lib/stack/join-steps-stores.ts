@@ -1,5 +1,5 @@
-import { stat } from "node:fs/promises";
-import { FulaError, systemErrorCode } from "../kernel/errors.ts";
+import { FulaError } from "../kernel/errors.ts";
+import { exists } from "../kernel/files.ts";
 import { inspectEmbeddedPostgres } from "../runtime/embedded-postgres.ts";
 import { readInstallation } from "./installation.ts";
 import type { JoinBox } from "./join-box.ts";
@@ -10,16 +10,6 @@ import { openPinCluster } from "./pinset.ts";
 import { already, type Assessment, todo } from "./plan.ts";
 import { lookAtSchema } from "./schema-look.ts";
 import { formatCount } from "../kernel/units.ts";
-
-async function exists(path: string): Promise<boolean> {
-  try {
-    await stat(path);
-    return true;
-  } catch (error) {
-    if (systemErrorCode(error) === "ENOENT") return false;
-    throw error;
-  }
-}
 
 function lost(what: string, path: string, hint: string): FulaError {
   return new FulaError(
