@@ -4,10 +4,12 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 import { readTextIfExists } from "../../src/lib/kernel/files.ts";
 import { inspectEmbeddedPostgres } from "../../src/lib/runtime/embedded-postgres.ts";
 import { readInstallation } from "../../src/lib/stack/installation.ts";
+import { identifyProcess } from "../../src/lib/runtime/processes.ts";
 import { findUnfinishedRun } from "../../src/lib/stack/join-journal.ts";
 import { STEP_IDS, type StepId } from "../../src/lib/stack/plan.ts";
 import { journalNames, journalText, launch } from "../support/launched.ts";
 import { makeTestBox, type TestBox } from "../support/test-box.ts";
+import { until } from "../support/until.ts";
 
 const SOAK = process.env["SOAK"] === "1";
 /** About what a whole join takes; random kills fall within it. */
@@ -161,8 +163,11 @@ test("kill -9 of serve and of PostgreSQL under it is put right by the next join"
   const report = JSON.parse((await box.run(["status", "--json"])).stdout);
   const { running } = await inspectEmbeddedPostgres((await box.load()).paths);
   if (running === null) throw new Error("PostgreSQL does not run");
-  process.kill(report.serve.pid, "SIGKILL");
-  process.kill(running.pid, "SIGKILL");
+  for (const pid of [report.serve.pid, running.pid]) {
+    process.kill(pid, "SIGKILL");
+    // The signal only marks a process for death; it runs on until the kernel has taken it down.
+    await until(`process ${pid} is gone`, async () => identifyProcess(pid) === null);
+  }
   expect(await box.run(["status"])).toMatchObject({
     exitCode: 1,
     stdout: expect.stringContaining("serve does not run"),
