@@ -139,7 +139,8 @@ function checkSecrets(reading: ConfigReading, isJoined: boolean): ConfigProblem[
   return SECRETS.flatMap(({ key, envName, minLength }) => {
     const value = reading.secrets[key]?.reveal();
     if (value === undefined) {
-      return isJoined
+      const isNeeded = key !== "clusterSecret" || reading.config.cluster.mode === "docker";
+      return isJoined && isNeeded
         ? [
             doubt(
               envName,

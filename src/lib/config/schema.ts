@@ -10,31 +10,19 @@ import {
   oneOf,
   optionalText,
   schedule,
-  serviceAddress,
-  type DefaultFacts,
   type Setting,
-  type SettingDefault,
   plainText,
 } from "./setting.ts";
+import {
+  BLOCKS_SETTINGS,
+  CLUSTER_SETTINGS,
+  DOCKER_SETTINGS,
+  KUBO_SETTINGS,
+  NODE_SETTINGS,
+  POSTGRES_SETTINGS,
+} from "./service-settings.ts";
 
 const RUNTIMES = ["auto", "embedded", "docker", "external"] as const;
-
-/** The default mode of a service: its own process on this box, unless its address was given or the runtime says otherwise. */
-function modeDefault<Own extends string, Remote extends string>(
-  own: Own,
-  remote: Remote,
-  addressKey: string,
-): SettingDefault<Own | Remote> {
-  return {
-    resolve: (facts: DefaultFacts) => {
-      const runtime = facts.value("runtime");
-      if (runtime === "embedded") return own;
-      return runtime === "auto" && !facts.isGiven(addressKey) ? own : remote;
-    },
-    text: `${own}; ${remote} where ${addressKey} is set or runtime is docker or external`,
-    example: own,
-  };
-}
 
 /**
  * Every setting, once: the type of the configuration, the names in YAML and in the environment, the checks, the
@@ -42,97 +30,12 @@ function modeDefault<Own extends string, Remote extends string>(
  */
 const SETTINGS_TREE = {
   runtime: oneOf({ description: "How this master's services run.", default: "auto" }, RUNTIMES),
-  node: {
-    name: plainText(
-      {
-        description: "Name of this box in snapshots, logs and leases.",
-        default: { resolve: ({ hostname }) => hostname, text: "the host name", example: "master-1" },
-      },
-      /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/,
-      "letters, digits, dots, dashes and underscores, at most 63",
-    ),
-    clusterId: optionalText(
-      { description: "UUID that names the pinset of this federation; `join` writes it.", default: null },
-      /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/,
-      "a UUID in lower case",
-    ),
-  },
-  postgres: {
-    mode: oneOf(
-      {
-        description: "`embedded` starts a PostgreSQL server as a child process; `external` connects to one that runs.",
-        default: modeDefault("embedded", "external", "postgres.host"),
-      },
-      ["embedded", "external"] as const,
-    ),
-    host: plainText({
-      description: "Host name, address or socket directory of the external server.",
-      default: "127.0.0.1",
-      env: ["POSTGRES_HOST"],
-    }),
-    port: integer(
-      {
-        description: "TCP port of the server; 0 lets the embedded one choose a free port and remember it.",
-        default: {
-          resolve: (facts) => (facts.value("postgres.mode") === "embedded" ? 0 : 5432),
-          text: "0 when embedded, else 5432",
-          example: "5432",
-        },
-        env: ["POSTGRES_PORT"],
-      },
-      0,
-      65_535,
-    ),
-    database: plainText({
-      description: "Name of the ledger's database.",
-      default: "pinning_service",
-      env: ["POSTGRES_DB"],
-    }),
-    user: plainText({ description: "Role that owns the ledger.", default: "pinning_user", env: ["POSTGRES_USER"] }),
-    binDir: optionalText({
-      description:
-        "Directory of the server binaries that the embedded server shall use, such as /usr/lib/postgresql/15/bin.",
-      default: null,
-    }),
-    runAs: optionalText(
-      { description: "User that runs the embedded server when fula-master runs as root.", default: null },
-      /^[a-z_][a-z0-9_-]{0,31}\$?$/,
-      "a user name",
-    ),
-    poolMax: integer(
-      { description: "Most connections that one process opens.", default: 10, env: ["POSTGRES_MAX_CONNECTIONS"] },
-      1,
-      1_000,
-    ),
-  },
-  blocks: {
-    mode: oneOf(
-      {
-        description: "`local` keeps blocks in a directory of this box; `kubo` uses the API of a Kubo node.",
-        default: modeDefault("local", "kubo", "blocks.kuboApi"),
-      },
-      ["local", "kubo"] as const,
-    ),
-    kuboApi: serviceAddress({
-      description: "API of the Kubo node.",
-      default: "/ip4/127.0.0.1/tcp/5001",
-      env: ["IPFS_API_ADDR", "IPFS_API_URL"],
-    }),
-  },
-  cluster: {
-    mode: oneOf(
-      {
-        description: "`local` keeps the pinset on this box; `rest` uses the REST API of an IPFS Cluster peer.",
-        default: modeDefault("local", "rest", "cluster.api"),
-      },
-      ["local", "rest"] as const,
-    ),
-    api: serviceAddress({
-      description: "REST API of the IPFS Cluster peer.",
-      default: "/ip4/127.0.0.1/tcp/9094",
-      env: ["IPFS_CLUSTER_API_ADDR", "CLUSTER_API_URL"],
-    }),
-  },
+  node: NODE_SETTINGS,
+  postgres: POSTGRES_SETTINGS,
+  blocks: BLOCKS_SETTINGS,
+  kubo: KUBO_SETTINGS,
+  cluster: CLUSTER_SETTINGS,
+  docker: DOCKER_SETTINGS,
   server: {
     host: listenHost({ description: "Address that /healthz, /readyz and /metrics listen on.", default: "127.0.0.1" }),
     port: integer(
@@ -149,6 +52,14 @@ const SETTINGS_TREE = {
     shutdownTimeout: duration({ description: "How long a stop waits for work in flight.", default: "30s" }),
   },
   gateway: {
+    mode: oneOf(
+      {
+        description:
+          "`own` serves S3 from this process; `container` leaves it to the existing fleet's gateway in a container.",
+        default: "own",
+      },
+      ["own", "container"] as const,
+    ),
     host: listenHost({
       description: "Address that the S3 gateway listens on.",
       default: "127.0.0.1",
@@ -224,6 +135,10 @@ const SETTINGS_TREE = {
         example: "replication-alerts.log",
       },
       env: ["ALERT_LOG"],
+    }),
+    alertCommand: optionalText({
+      description: "Program, with its arguments, that gets new and cleared alerts as JSON lines on its standard input.",
+      default: null,
     }),
   },
   billing: {
@@ -325,6 +240,7 @@ const SECRET_NAMES = {
   systemKey: ["SYSTEM_KEY", "Key that the services of one federation show one another.", 12],
   jwtSecret: ["JWT_SECRET", "Signs bearer tokens; all masters of a federation share it.", 32],
   sessionSecret: ["SESSION_SECRET", "Signs web sessions; all masters of a federation share it.", 32],
+  clusterSecret: ["CLUSTER_SECRET", "Key of the IPFS Cluster's private network; all its peers share it.", 64],
   encryptionKey: ["ENCRYPTION_KEY", "Encrypts wallet addresses at rest; losing it loses them.", 32],
 } as const;
 

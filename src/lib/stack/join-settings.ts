@@ -1,5 +1,13 @@
 import { describeSource, type LoadedConfig } from "../config/load.ts";
-import { SECRETS, type SettingEntry, type SettingKey, SETTINGS, valueOf } from "../config/schema.ts";
+import {
+  type Config,
+  type SecretKey,
+  SECRETS,
+  type SettingEntry,
+  type SettingKey,
+  SETTINGS,
+  valueOf,
+} from "../config/schema.ts";
 import { FulaError } from "../kernel/errors.ts";
 import type { Random } from "../kernel/random.ts";
 import { Secret } from "../kernel/secret.ts";
@@ -76,6 +84,12 @@ export interface SecretChanges {
   readonly generated: readonly string[];
 }
 
+/** True where nobody else can give the secret: it opens what this box itself makes. */
+function isOursToMake(key: SecretKey, { postgres, cluster }: Config): boolean {
+  if (key === "postgresPassword") return postgres.mode !== "external";
+  return key !== "clusterSecret" || cluster.mode === "docker";
+}
+
 /** Bytes of a generated secret; 256 bits, as the fleet's installers make them. */
 const SECRET_BYTES = 32;
 
@@ -96,7 +110,7 @@ export function secretChanges(loaded: LoadedConfig, saved: LoadedConfig, random:
       replaced[envName] = given;
     } else if (there === null && given !== null) {
       added[envName] = given;
-    } else if (there === null && (key !== "postgresPassword" || loaded.config.postgres.mode === "embedded")) {
+    } else if (there === null && isOursToMake(key, loaded.config)) {
       added[envName] = new Secret(Buffer.from(random.bytes(SECRET_BYTES)).toString("hex"));
       generated.push(envName);
     }

@@ -80,7 +80,7 @@ function embeddedPostgresOptions(loaded: LoadedConfig, deps: LedgerDeps): Embedd
 
 async function openServer(loaded: LoadedConfig, deps: LedgerDeps): Promise<LedgerServer> {
   const { mode, host, port } = loaded.config.postgres;
-  if (mode === "external") return { host, port, state: () => null, stop: async () => {} };
+  if (mode !== "embedded") return { host, port, state: () => null, stop: async () => {} };
   const installation = await readInstallation(loaded.paths.stateDir);
   const mustExist = installation?.made.includes("ledger") === true;
   const options = { ...embeddedPostgresOptions(loaded, deps), mustExist };

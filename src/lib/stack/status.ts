@@ -2,6 +2,7 @@ import { dirname } from "node:path";
 import { z } from "zod";
 import { type LoadedConfig, loadConfig } from "../config/load.ts";
 import type { PathsContext } from "../config/paths.ts";
+import type { Config } from "../config/schema.ts";
 import type { Clock } from "../kernel/clock.ts";
 import { isFulaError, messageOf } from "../kernel/errors.ts";
 import { toolVersion } from "../kernel/project.ts";
@@ -87,7 +88,7 @@ export interface ServePart extends Part {
 
 /** The ledger's database. */
 export interface LedgerPart extends Part {
-  readonly mode: "embedded" | "external";
+  readonly mode: Config["postgres"]["mode"];
   readonly serverVersion: string | null;
   /** Number of the highest migration in effect. */
   readonly schemaVersion: number | null;

@@ -6,6 +6,8 @@ import { describeSource, loadConfig, readConfig } from "../../../src/lib/config/
 import { SECRETS, SETTINGS, type SettingKey, valueOf } from "../../../src/lib/config/schema.ts";
 import { boxWith } from "../../support/config.ts";
 
+const PEER_ID = `12D3KooW${"x".repeat(44)}`;
+
 describe("where a value comes from", () => {
   const yaml = "server:\n  port: 4\nsweep:\n  replMin: 4\n";
 
@@ -85,6 +87,23 @@ describe("where a value comes from", () => {
       "postgres.user": "u",
       "billing.deductionIntervalMs": "7777",
       "billing.scannerIntervalMs": "7777",
+      "node.role": "storage",
+      "node.announce": "203.0.113.7",
+      "kubo.reach": "federation",
+      "kubo.peers": `/ip4/10.0.0.7/tcp/4001/p2p/${PEER_ID}`,
+      "cluster.trustedPeers": PEER_ID,
+      "cluster.bootstrap": `/dns4/master-1/tcp/9096/p2p/${PEER_ID}`,
+      "docker.project": "fula-test",
+      "docker.images.postgres": "postgres:16.4",
+      "docker.images.kubo": "registry.example.org:5000/ipfs/kubo:v1",
+      "docker.images.cluster": `ipfs/ipfs-cluster@sha256:${"0f".repeat(32)}`,
+      "docker.images.gateway": "gateway",
+      "docker.images.ingest": "ingest:latest",
+      "docker.memory.postgres": "512MiB",
+      "docker.memory.kubo": "512MiB",
+      "docker.memory.cluster": "512MiB",
+      "docker.memory.gateway": "512MiB",
+      "gateway.mode": "container",
     };
     for (const entry of SETTINGS) {
       const text = texts[entry.key] ?? "77";
@@ -186,7 +205,8 @@ describe("defaults", () => {
 
   test.each([
     ["runtime: external\n", {}, ["external", "kubo", "rest", 5432]],
-    ["runtime: docker\n", {}, ["external", "kubo", "rest", 5432]],
+    ["runtime: docker\n", {}, ["docker", "docker", "docker", 5432]],
+    ["runtime: docker\n", { IPFS_CLUSTER_API_ADDR: "/ip4/10.0.0.7/tcp/9094" }, ["docker", "docker", "rest", 5432]],
     ["runtime: embedded\n", { POSTGRES_HOST: "db" }, ["embedded", "local", "local", 0]],
     ["runtime: auto\n", { POSTGRES_HOST: "db" }, ["external", "local", "local", 5432]],
     ["postgres:\n  mode: external\n", {}, ["external", "local", "local", 5432]],
