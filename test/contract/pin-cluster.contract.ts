@@ -39,6 +39,19 @@ export function describePinCluster(name: string, open: () => Promise<ClusterUnde
       }
     });
 
+    test("what it says that a record will be stored as is what it stores", async () => {
+      for (const pin of manyPins(12)) {
+        await under.cluster.put(pin);
+        expect(comparable(await under.cluster.pin(pin.cid))).toEqual(comparable(under.cluster.asStored(pin)));
+      }
+    });
+
+    test("the peer that is asked is one of the peers, and answers", async () => {
+      const peers = await under.cluster.peers();
+      expect(peers.filter((peer) => peer.isSelf)).toEqual([expect.objectContaining({ state: "answers", error: "" })]);
+      expect(new Set(peers.map((peer) => peer.id)).size).toBe(peers.length);
+    });
+
     test("an empty cluster lists nothing and counts none", async () => {
       expect(await collect(under.cluster.pins())).toEqual([]);
       expect(await collect(under.cluster.statuses())).toEqual([]);

@@ -1,4 +1,4 @@
-import type { PeerPinStatus, Pin, PinCluster, PinField, PinStatus } from "../../src/lib/cluster/pins.ts";
+import type { ClusterPeer, PeerPinStatus, Pin, PinCluster, PinField, PinStatus } from "../../src/lib/cluster/pins.ts";
 
 /** What a memory cluster starts with, and the ways in which it can be told to fail. */
 export interface MemoryClusterOptions {
@@ -9,6 +9,8 @@ export interface MemoryClusterOptions {
   /** False lists pins in the order in which they were put, as IPFS Cluster does. Default true. */
   readonly sorted?: boolean;
   readonly assignedFields?: readonly PinField[];
+  /** What becomes of a record that is put; default: it is kept as it is. */
+  readonly asStored?: (pin: Pin) => Pin;
 }
 
 /** The in-memory twin of every pin cluster: the same contract, and faults on request. */
@@ -16,6 +18,10 @@ export interface MemoryCluster extends PinCluster {
   readonly records: Map<string, Pin>;
   /** `cid` or `cid@peer` → what that peer reports instead of "pinned". */
   readonly reported: Map<string, PeerPinStatus>;
+  /** Peer id → what `peers` tells about it otherwise than that it answers; a peer that no status names is added. */
+  readonly peerFacts: Map<string, Partial<Omit<ClusterPeer, "id">>>;
+  /** Peers that keep their pins from us: no status names them. */
+  readonly hiding: Set<string>;
   /** CIDs that `recover` was asked for, in order. */
   readonly recovered: string[];
   /** How many times `put` was called. */
@@ -57,9 +63,12 @@ async function* listed<T>(
 /** A pinset in memory. Statuses are "pinned" on every peer unless `reported` says otherwise. */
 export function createMemoryCluster(options: MemoryClusterOptions = {}): MemoryCluster {
   const { clusterId = "cluster-under-test", peers = ["peer-a"], sorted = true, assignedFields = [] } = options;
+  const asStored = options.asStored ?? ((pin: Pin) => pin);
   const records = new Map<string, Pin>();
   for (const pin of options.pins ?? []) records.set(pin.cid, pin);
   const reported: MemoryCluster["reported"] = new Map();
+  const peerFacts: MemoryCluster["peerFacts"] = new Map();
+  const hiding = new Set<string>();
   const faults: MemoryCluster["faults"] = {};
   const recovered: string[] = [];
   const puts: string[] = [];
@@ -71,10 +80,12 @@ export function createMemoryCluster(options: MemoryClusterOptions = {}): MemoryC
   const statusOf = (pin: Pin): PinStatus => ({
     cid: pin.cid,
     name: pin.name,
-    peers: peers.map((peer) => {
-      const status = reported.get(`${pin.cid}@${peer}`) ?? reported.get(pin.cid) ?? "pinned";
-      return { peer, status, error: status === "pinned" ? "" : `told to be ${status}` };
-    }),
+    peers: peers
+      .filter((peer) => !hiding.has(peer))
+      .map((peer) => {
+        const status = reported.get(`${pin.cid}@${peer}`) ?? reported.get(pin.cid) ?? "pinned";
+        return { peer, status, error: status === "pinned" ? "" : `told to be ${status}` };
+      }),
   });
   return {
     clusterId,
@@ -82,6 +93,8 @@ export function createMemoryCluster(options: MemoryClusterOptions = {}): MemoryC
     assignedFields,
     records,
     reported,
+    peerFacts,
+    hiding,
     recovered,
     puts,
     faults,
@@ -94,10 +107,11 @@ export function createMemoryCluster(options: MemoryClusterOptions = {}): MemoryC
       ),
     count: async () => (faults.count === undefined ? records.size : faults.count),
     pin: async (cid) => records.get(cid) ?? null,
+    asStored,
     put: async (pin) => {
       await faults.onPut?.(pin);
       puts.push(pin.cid);
-      records.set(pin.cid, structuredClone(pin));
+      records.set(pin.cid, structuredClone(asStored(pin)));
     },
     remove: async (cid) => records.delete(cid),
     statuses: async function* (statusOptions) {
@@ -117,5 +131,17 @@ export function createMemoryCluster(options: MemoryClusterOptions = {}): MemoryC
       recovered.push(cid);
       faults.onRecover?.(cid);
     },
+    peers: async () =>
+      [...new Set([...peers, ...peerFacts.keys()])].map((id, index) => ({
+        id,
+        name: id,
+        isSelf: index === 0,
+        state: "answers",
+        error: "",
+        kuboId: `kubo-of-${id}`,
+        addresses: [],
+        kuboAddresses: [],
+        ...peerFacts.get(id),
+      })),
   };
 }

@@ -14,11 +14,13 @@ export function emptyCluster(clusterId: string): PinCluster & AsyncDisposable {
     pins: async function* () {},
     count: async () => 0,
     pin: async () => null,
+    asStored: (pin) => pin,
     put: refuse,
     remove: refuse,
     statuses: async function* () {},
     status: async () => null,
     recover: refuse,
+    peers: async () => [],
     [Symbol.asyncDispose]: async () => {},
   };
 }

@@ -18,7 +18,7 @@ import {
   retryWhileBusy,
 } from "./pin-database.ts";
 import { parsePin } from "./pin-schema.ts";
-import type { PeerPinStatus, Pin, PinCluster, PinStatus, StatusOptions } from "./pins.ts";
+import type { ClusterPeer, PeerPinStatus, Pin, PinCluster, PinStatus, StatusOptions } from "./pins.ts";
 
 /** What a pinset file needs to be opened. */
 export interface LocalClusterOptions {
@@ -128,10 +128,15 @@ class SqliteCluster implements LocalCluster {
     return row === undefined ? null : this.#pinOf(row);
   }
 
-  async put(pin: Pin): Promise<void> {
+  asStored(pin: Pin): Pin {
     const checked = parsePin(pin);
-    const cid = parseCid(checked.cid).toString();
-    const record = JSON.stringify({ ...checked, cid });
+    return { ...checked, cid: parseCid(checked.cid).toString() };
+  }
+
+  async put(pin: Pin): Promise<void> {
+    const stored = this.asStored(pin);
+    const { cid } = stored;
+    const record = JSON.stringify(stored);
     await this.#write((db) =>
       db
         .prepare(
@@ -177,6 +182,12 @@ class SqliteCluster implements LocalCluster {
   async recover(cid: string): Promise<void> {
     // This box is the only peer: there is nobody to fetch blocks from, and the next status looks at the disk anyway.
     parseCid(cid);
+  }
+
+  async peers(): Promise<readonly ClusterPeer[]> {
+    const { peerId: id } = this.#options;
+    const unknown = { name: "", error: "", kuboId: null, addresses: [], kuboAddresses: [] };
+    return [{ id, isSelf: true, state: "answers", ...unknown }];
   }
 
   async close(): Promise<void> {

@@ -58,9 +58,34 @@ export interface PinStatus {
   }[];
 }
 
+/** One peer of a cluster, as the peer that we ask sees it. */
+export interface ClusterPeer {
+  readonly id: string;
+  /** The name that its operator gave it; empty where it is not known. */
+  readonly name: string;
+  /** True for the peer that we ask. */
+  readonly isSelf: boolean;
+  /**
+   * `answers`: it answered when it was asked just now; `failing`: it pings, but did not answer; `gone`: its pings have
+   * stopped. A peer that has been gone since before the peer that we ask was started may not be listed at all.
+   */
+  readonly state: "answers" | "failing" | "gone";
+  /** Why it does not answer, or what it says is wrong with its Kubo; empty where nothing is. */
+  readonly error: string;
+  /** Peer id of its Kubo; null where that is not known. */
+  readonly kuboId: string | null;
+  /** Multiaddresses under which other peers reach it. */
+  readonly addresses: readonly string[];
+  /** Multiaddresses of its Kubo. */
+  readonly kuboAddresses: readonly string[];
+}
+
 /** How a status is found out. */
 export interface StatusOptions {
-  /** True reads and re-hashes every block instead of only looking whether it is there. */
+  /**
+   * True reads and re-hashes every block instead of only looking whether it is there.
+   * @throws FulaError FULA_CLUSTER_UNSUPPORTED where the peers cannot be asked for that
+   */
   readonly deep?: boolean;
   readonly signal?: AbortSignal | undefined;
 }
@@ -81,9 +106,18 @@ export interface PinCluster {
   /** How many pins there are, found out another way than by listing them; null where the source cannot tell. */
   count(signal?: AbortSignal): Promise<number | null>;
   pin(cid: string): Promise<Pin | null>;
-  /** Writes the whole record, replacing an older one of the same CID. */
+  /**
+   * What `pin` gives once this record was put: without what the cluster cannot keep, and with its defaults where the
+   * record leaves something to it. `assignedFields` are as in the record.
+   */
+  asStored(pin: Pin): Pin;
+  /**
+   * Writes the whole record, replacing an older one of the same CID. A cluster of several peers chooses who holds it:
+   * those that hold it already stay, others are added where fewer than the minimum of them are alive.
+   * @throws FulaError FULA_PIN_INVALID, FULA_PIN_REFUSED for a record that it does not take; FULA_CLUSTER_READ_ONLY
+   */
   put(pin: Pin): Promise<void>;
-  /** False where it was not pinned. */
+  /** False where it was not pinned. @throws FulaError FULA_CLUSTER_READ_ONLY */
   remove(cid: string): Promise<boolean>;
   /**
    * Where every pin really stands. A pin that was there before the listing began and still is when it ends is in it.
@@ -91,8 +125,10 @@ export interface PinCluster {
    */
   statuses(options?: StatusOptions): AsyncIterable<PinStatus>;
   status(cid: string, options?: StatusOptions): Promise<PinStatus | null>;
-  /** Asks the peers to try again what failed. */
+  /** Asks the peers that shall hold a pin to try again what failed. Chooses no other peers: `put` does. */
   recover(cid: string): Promise<void>;
+  /** Who belongs to the cluster. A peer that answers may still keep its pins from us: then no status names it. */
+  peers(signal?: AbortSignal): Promise<readonly ClusterPeer[]>;
 }
 
 /** What may be chosen when a pin is made; the rest has the defaults of IPFS Cluster. */

@@ -56,7 +56,7 @@ export const ERROR_CODES = {
   },
   FULA_CLUSTER_UNSUPPORTED: {
     kind: "refused",
-    when: "The settings ask for a kind of pinset that this version cannot work with.",
+    when: "The kind of pinset that the settings name cannot do what was asked, such as a deep sweep of an IPFS Cluster.",
   },
   FULA_CLUSTER_UNREADABLE: {
     kind: "unavailable",
@@ -81,6 +81,18 @@ export const ERROR_CODES = {
   FULA_PINSET_BUSY: {
     kind: "unavailable",
     when: "Another process kept the pinset file locked for longer than a write waits.",
+  },
+  FULA_CLUSTER_DENIED: {
+    kind: "usage",
+    when: "The IPFS Cluster peer asks for a user name and password, or for a certificate, which fula-master does not send.",
+  },
+  FULA_CLUSTER_READ_ONLY: {
+    kind: "refused",
+    when: "The IPFS Cluster peer is a follower: it replicates the pinset and may not change it.",
+  },
+  FULA_PIN_REFUSED: {
+    kind: "failed",
+    when: "The cluster does not take a pin, for example because it has too few peers for it.",
   },
   FULA_PIN_INVALID: { kind: "usage", when: "A pin record has a field whose value is not allowed." },
   FULA_DAG_UNREADABLE: {
