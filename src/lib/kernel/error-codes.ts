@@ -33,6 +33,10 @@ export const ERROR_CODES = {
     kind: "unavailable",
     when: "The result could not be written to stdout, for example because the disk that it is redirected to is full.",
   },
+  FULA_LOOK_TIMEOUT: {
+    kind: "unavailable",
+    when: "A part of the box that status or doctor looked at gave no answer in the time that a look may take.",
+  },
   FULA_NOT_BUILT: {
     kind: "usage",
     when: "The launcher found no compiled program, or a package that it needs is not installed.",
@@ -441,6 +445,25 @@ export const ERROR_CODES = {
     kind: "refused",
     when: "The backup before a change could not be taken or does not read back; nothing was changed.",
   },
+
+  // Membership: tokens, peers, storage nodes
+  FULA_TOKEN_INVALID: {
+    kind: "usage",
+    when: "A text is no join token, or it was mistyped, cut, or made by a version that this one does not know.",
+  },
+  FULA_TOKEN_UNKNOWN: { kind: "refused", when: "The ledger has no join token of this id: another federation made it." },
+  FULA_TOKEN_EXPIRED: { kind: "refused", when: "A join token is older than it was good for." },
+  FULA_TOKEN_USED: { kind: "refused", when: "Another node has joined with a join token, which is good once." },
+  FULA_TOKEN_REVOKED: { kind: "refused", when: "A join token was revoked on a master." },
+  FULA_TOKEN_ROLE: {
+    kind: "refused",
+    when: "A join token for a master was given to a storage node, or the other way round.",
+  },
+  FULA_FEDERATION_FOREIGN: {
+    kind: "refused",
+    when: "The ledger belongs to a federation of another cluster id than this box.",
+  },
+  FULA_NODE_NAME_TAKEN: { kind: "refused", when: "Another box of the federation has the same node name." },
 
   // Serve and access keys
   FULA_ENCRYPTION_KEY_INVALID: {

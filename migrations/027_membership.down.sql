@@ -1,0 +1,2 @@
+drop table join_tokens;
+drop table federation_nodes;

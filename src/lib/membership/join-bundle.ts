@@ -1,0 +1,146 @@
+import { createCipheriv, createDecipheriv, createHash, hkdfSync } from "node:crypto";
+import { z } from "zod";
+import type { SecretKey } from "../config/schema.ts";
+import { FulaError } from "../kernel/errors.ts";
+import type { Random } from "../kernel/random.ts";
+import { Secret } from "../kernel/secret.ts";
+import { type FederationPeer, peersSchema, type ReplicationFactors, replicationSchema } from "./federation.ts";
+import type { JoinToken } from "./join-token.ts";
+
+/** Secrets that must be equal on all masters: what one signs or encrypts, the others must be able to read. */
+export const SHARED_SECRETS = [
+  "systemKey",
+  "jwtSecret",
+  "sessionSecret",
+  "encryptionKey",
+  "clusterSecret",
+] as const satisfies readonly SecretKey[];
+
+/** The name of a secret that all masters share. */
+export type SharedSecretKey = (typeof SHARED_SECRETS)[number];
+
+/** The secrets that all masters share; `clusterSecret` is null where an adopted cluster keeps its own to itself. */
+export type SharedSecrets = Readonly<Record<Exclude<SharedSecretKey, "clusterSecret">, Secret>> & {
+  readonly clusterSecret: Secret | null;
+};
+
+/** Everything that a further master needs to be one with the first. */
+export interface JoinBundle {
+  /** The name of the federation's pinset. */
+  readonly clusterId: string;
+  /** Name of the master that made it. */
+  readonly issuer: string;
+  readonly secrets: SharedSecrets;
+  readonly masters: readonly FederationPeer[];
+  readonly replication: ReplicationFactors;
+  /** Keys whose snapshots the masters trust: `ed25519:…`. */
+  readonly trustedKeys: readonly string[];
+}
+
+// Layout of a sealed bundle: version (1), nonce (12), ciphertext, tag (16).
+const VERSION = 1;
+const NONCE_BYTES = 12;
+const TAG_BYTES = 16;
+
+const secretSchema = z
+  .string()
+  .min(1)
+  .transform((text) => new Secret(text));
+
+const bundleSchema = z.strictObject({
+  clusterId: z.uuid(),
+  issuer: z.string(),
+  secrets: z.strictObject({
+    systemKey: secretSchema,
+    jwtSecret: secretSchema,
+    sessionSecret: secretSchema,
+    encryptionKey: secretSchema,
+    clusterSecret: secretSchema.nullable(),
+  }),
+  masters: peersSchema,
+  replication: replicationSchema,
+  trustedKeys: z.array(z.string().regex(/^ed25519:[0-9a-f]{64}$/)),
+});
+
+/** A key for one purpose, from the key in the token's text (RFC 5869); the id as salt makes it this token's alone. */
+function derive({ id, body }: JoinToken, purpose: string): Uint8Array {
+  return new Uint8Array(
+    hkdfSync("sha256", Buffer.from(body.reveal(), "hex"), id, `fula-master join token ${purpose} v1`, 32),
+  );
+}
+
+/** Binds a bundle to its row: copied under another id, or given another expiry, it does not open. */
+function boundTo({ id, expiresAtMs }: JoinToken): Buffer {
+  return Buffer.from(`fula-master join bundle v1\n${id}\n${expiresAtMs}`, "utf8");
+}
+
+/** What the ledger keeps to tell the right key from a wrong one, before a token counts as used. It opens nothing. */
+export function verifierOf(token: JoinToken): Uint8Array {
+  return derive(token, "verifier");
+}
+
+function bundleJson(bundle: JoinBundle): string {
+  const { systemKey, jwtSecret, sessionSecret, encryptionKey, clusterSecret } = bundle.secrets;
+  return JSON.stringify({
+    ...bundle,
+    secrets: {
+      systemKey: systemKey.reveal(),
+      jwtSecret: jwtSecret.reveal(),
+      sessionSecret: sessionSecret.reveal(),
+      encryptionKey: encryptionKey.reveal(),
+      clusterSecret: clusterSecret?.reveal() ?? null,
+    },
+  });
+}
+
+/** Seals a bundle for the ledger (AES-256-GCM) under the key that stands in the token's text alone. */
+export function sealBundle(bundle: JoinBundle, token: JoinToken, random: Random): Uint8Array {
+  const nonce = random.bytes(NONCE_BYTES);
+  const cipher = createCipheriv("aes-256-gcm", derive(token, "bundle"), nonce, { authTagLength: TAG_BYTES });
+  cipher.setAAD(boundTo(token));
+  const body = Buffer.concat([cipher.update(bundleJson(bundle), "utf8"), cipher.final()]);
+  return Buffer.concat([Buffer.of(VERSION), nonce, body, cipher.getAuthTag()]);
+}
+
+function damaged(why: string, cause?: unknown): FulaError {
+  return new FulaError("FULA_TOKEN_INVALID", `The bundle of this join token cannot be used: ${why}.`, {
+    cause,
+    hint: "make a new token on a master that runs the same version: fula-master token create",
+  });
+}
+
+function decrypt(sealed: Uint8Array, token: JoinToken): string {
+  if (sealed[0] !== VERSION || sealed.byteLength < 1 + NONCE_BYTES + TAG_BYTES)
+    throw damaged("it has a layout that this version does not know");
+  const decipher = createDecipheriv("aes-256-gcm", derive(token, "bundle"), sealed.subarray(1, 1 + NONCE_BYTES), {
+    authTagLength: TAG_BYTES,
+  });
+  decipher.setAAD(boundTo(token));
+  decipher.setAuthTag(sealed.subarray(-TAG_BYTES));
+  try {
+    const body = sealed.subarray(1 + NONCE_BYTES, -TAG_BYTES);
+    return Buffer.concat([decipher.update(body), decipher.final()]).toString("utf8");
+  } catch (cause) {
+    throw damaged("it does not open with the token's key, so it was changed in the ledger", cause);
+  }
+}
+
+/** Opens a sealed bundle. @throws FulaError FULA_TOKEN_INVALID where it was changed or is of another version */
+export function openBundle(sealed: Uint8Array, token: JoinToken): JoinBundle {
+  const parsed = bundleSchema.safeParse(JSON.parse(decrypt(sealed, token)));
+  if (!parsed.success) throw damaged("a newer or older fula-master made it", parsed.error);
+  return parsed.data;
+}
+
+/**
+ * A digest over the secrets that every master has, by which they can be seen to have the same ones. All of them are in
+ * it together, so that it gives none away as long as a single one cannot be guessed. The cluster secret is left out:
+ * where a cluster was adopted, only some masters know it.
+ */
+export function secretsDigest(secrets: SharedSecrets): string {
+  const hash = createHash("sha256").update("fula-master shared secrets v1\n");
+  for (const key of SHARED_SECRETS) {
+    if (key !== "clusterSecret") hash.update(`${key}\n${secrets[key].reveal()}\n`);
+  }
+  return hash.digest("hex");
+}
