@@ -313,6 +313,27 @@ export async function redeemJoinToken(pool: Pool, token: JoinToken, redeemer: Re
   return openBundle(row.sealed_bundle, token);
 }
 
+/**
+ * What a master's token holds, for a plan: uses nothing up and writes nothing.
+ * @param redeemer what this box used the token with earlier; null where it never did
+ * @throws FulaError as `redeemJoinToken`
+ */
+export async function peekJoinToken(pool: Pool, token: JoinToken, redeemer: Redeemer | null): Promise<JoinBundle> {
+  assertTokenRole(token, "master");
+  await assertRightKey(pool, token);
+  const { rows } = await runQuery<{ sealed_bundle: Buffer }>(pool, {
+    name: "join_token_peek",
+    text: `
+      select sealed_bundle from join_tokens
+       where token_id = $1 and revoked_at is null and sealed_bundle is not null
+         and ((redeemed_at is null and expires_at > now()) or redeemer = $2)`,
+    values: [token.id, redeemer === null ? null : redeemerDigest(redeemer)],
+  });
+  const row = rows[0];
+  if (row === undefined) throw refusalOf(await readToken(pool, token.id));
+  return openBundle(row.sealed_bundle, token);
+}
+
 /** Wipes the bundle of a token that this box has used, once everything of it is on the box's own disk. */
 export async function finishJoinToken(pool: Pool, id: string, redeemer: Redeemer): Promise<void> {
   await runQuery(pool, {
