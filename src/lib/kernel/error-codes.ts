@@ -459,6 +459,32 @@ export const ERROR_CODES = {
     kind: "refused",
     when: "A join token for a master was given to a storage node, or the other way round.",
   },
+  FULA_PEERS_INVALID: { kind: "failed", when: "A file or an answer is no peers document, or it is damaged." },
+  FULA_PEERS_UNSIGNED: {
+    kind: "refused",
+    when: "A list of peers carries no signature, such as the pool lists of the older fleet.",
+  },
+  FULA_PEERS_UNPINNED: {
+    kind: "refused",
+    when: "A peers document came from a file or URL, and no key was given that must have signed it.",
+  },
+  FULA_PEERS_SIGNATURE: {
+    kind: "failed",
+    when: "A peers document or a storage node's token is not signed by the key that is trusted, or was changed since.",
+  },
+  FULA_PEERS_EXPIRED: {
+    kind: "refused",
+    when: "A peers document is older than it is good for, or dated in the future.",
+  },
+  FULA_PEERS_OLDER: {
+    kind: "refused",
+    when: "A peers document is older than the one that this node accepted before.",
+  },
+  FULA_PEERS_UNREACHABLE: { kind: "unavailable", when: "The URL of a peers document did not give one." },
+  FULA_FEDERATION_NEEDED: {
+    kind: "refused",
+    when: "The command is about the boxes of a federation, and this master has no IPFS Cluster that others can join.",
+  },
   FULA_FEDERATION_FOREIGN: {
     kind: "refused",
     when: "The ledger belongs to a federation of another cluster id than this box.",
