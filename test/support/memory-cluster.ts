@@ -1,4 +1,12 @@
-import type { ClusterPeer, PeerPinStatus, Pin, PinCluster, PinField, PinStatus } from "../../src/lib/cluster/pins.ts";
+import {
+  type ClusterPeer,
+  EVERY_PEER,
+  type PeerPinStatus,
+  type Pin,
+  type PinCluster,
+  type PinField,
+  type PinStatus,
+} from "../../src/lib/cluster/pins.ts";
 
 /** What a memory cluster starts with, and the ways in which it can be told to fail. */
 export interface MemoryClusterOptions {
@@ -91,6 +99,7 @@ export function createMemoryCluster(options: MemoryClusterOptions = {}): MemoryC
     clusterId,
     sorted,
     assignedFields,
+    defaultFactors: EVERY_PEER,
     records,
     reported,
     peerFacts,

@@ -34,7 +34,7 @@ export function fullPin(number: number, options: PinOptions = {}): Pin {
     allocations: number % 2 === 0 ? ["12D3KooWB", "12D3KooWA"] : [],
     expire_at: number % 7 === 0 ? "2999-12-31T23:59:59Z" : null,
     metadata: { bucket: `b${number}`, "key with space": "v" },
-    origins: ["/ip4/127.0.0.1/tcp/4001/p2p/12D3KooWOrigin"],
+    origins: ["/ip4/127.0.0.1/tcp/4001/p2p/12D3KooWPJUxz2UwuQXQtmXqPzjqWdnnh9otaNVkecRPb6XFtLD6"],
     reference: number % 11 === 0 ? rawCid(`reference ${number}`).toString() : null,
     ...options,
   });

@@ -1,4 +1,4 @@
-import type { PinCluster } from "./pins.ts";
+import { EVERY_PEER, type PinCluster } from "./pins.ts";
 
 async function refuse(): Promise<never> {
   await Promise.resolve();
@@ -11,6 +11,7 @@ export function emptyCluster(clusterId: string): PinCluster & AsyncDisposable {
     clusterId,
     sorted: true,
     assignedFields: [],
+    defaultFactors: EVERY_PEER,
     pins: async function* () {},
     count: async () => 0,
     pin: async () => null,

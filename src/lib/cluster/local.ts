@@ -18,7 +18,15 @@ import {
   retryWhileBusy,
 } from "./pin-database.ts";
 import { parsePin } from "./pin-schema.ts";
-import type { ClusterPeer, PeerPinStatus, Pin, PinCluster, PinStatus, StatusOptions } from "./pins.ts";
+import {
+  type ClusterPeer,
+  EVERY_PEER,
+  type PeerPinStatus,
+  type Pin,
+  type PinCluster,
+  type PinStatus,
+  type StatusOptions,
+} from "./pins.ts";
 
 /** What a pinset file needs to be opened. */
 export interface LocalClusterOptions {
@@ -73,6 +81,7 @@ class SqliteCluster implements LocalCluster {
   readonly clusterId: string;
   readonly sorted = true;
   readonly assignedFields = [];
+  readonly defaultFactors = EVERY_PEER;
   readonly #options: LocalClusterOptions;
   readonly #db: DatabaseSync;
   readonly #file: string | null;
@@ -122,9 +131,12 @@ class SqliteCluster implements LocalCluster {
     return Number(row?.["pins"]);
   }
 
-  async pin(cid: string): Promise<Pin | null> {
+  async pin(cid: string, signal?: AbortSignal): Promise<Pin | null> {
     const key = parseCid(cid).toString();
-    const row = await this.#run(() => this.#db.prepare("select cid, record, crc from pins where cid = ?").get(key));
+    const row = await this.#run(
+      () => this.#db.prepare("select cid, record, crc from pins where cid = ?").get(key),
+      signal,
+    );
     return row === undefined ? null : this.#pinOf(row);
   }
 

@@ -27,6 +27,12 @@ export interface Pin {
   readonly timestamp: string;
 }
 
+/** How many peers hold a pin, at least and at most; both −1 = every peer. */
+export type ReplicationFactors = Pick<Pin, "replication_factor_min" | "replication_factor_max">;
+
+/** Every peer holds the pin. */
+export const EVERY_PEER: ReplicationFactors = { replication_factor_min: -1, replication_factor_max: -1 };
+
 /** A field of a pin other than its CID. */
 export type PinField = Exclude<keyof Pin, "cid">;
 
@@ -101,11 +107,13 @@ export interface PinCluster {
   readonly sorted: boolean;
   /** Fields that the cluster sets by itself and that `put` cannot force; a restore does not compare them. */
   readonly assignedFields: readonly PinField[];
+  /** What a pin gets whose record leaves its factors to the cluster (0), and what a new pin should be made with. */
+  readonly defaultFactors: ReplicationFactors;
   /** @throws FulaError FULA_CLUSTER_UNREADABLE when the source cannot be read in full */
   pins(signal?: AbortSignal): AsyncIterable<Pin>;
   /** How many pins there are, found out another way than by listing them; null where the source cannot tell. */
   count(signal?: AbortSignal): Promise<number | null>;
-  pin(cid: string): Promise<Pin | null>;
+  pin(cid: string, signal?: AbortSignal): Promise<Pin | null>;
   /**
    * What `pin` gives once this record was put: without what the cluster cannot keep, and with its defaults where the
    * record leaves something to it. `assignedFields` are as in the record.
@@ -140,8 +148,7 @@ export function makePin(cid: string, timestamp: string, options: PinOptions = {}
   return {
     type: "pin",
     name: "",
-    replication_factor_min: -1,
-    replication_factor_max: -1,
+    ...EVERY_PEER,
     shard_size: 0,
     user_allocations: [],
     allocations: [],
