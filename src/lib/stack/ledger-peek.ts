@@ -1,6 +1,6 @@
 import type { LoadedConfig } from "../config/load.ts";
 import { explainDatabaseError, targetOf } from "../postgres/database-errors.ts";
-import { createPool, type Pool } from "../postgres/pool.ts";
+import { createPool, type Pool, type PoolClient } from "../postgres/pool.ts";
 import { inspectEmbeddedPostgres } from "../runtime/embedded-postgres.ts";
 import { LOOPBACK } from "../runtime/postgres-server.ts";
 
@@ -9,10 +9,15 @@ const LOOK_TIMEOUT_MS = 5_000;
 
 /**
  * Lends the ledger as it runs at this moment: starts no server, becomes no user of it, writes nothing.
+ * @param signal cuts the connection, for a server that took it and says nothing any more
  * @returns null where the embedded server does not run
  * @throws FulaError FULA_DATABASE_UNREACHABLE, FULA_DATABASE_LOGIN, FULA_POSTGRES_DATA, and whatever `look` throws
  */
-export async function peekLedger<T>(loaded: LoadedConfig, look: (pool: Pool) => Promise<T>): Promise<T | null> {
+export async function peekLedger<T>(
+  loaded: LoadedConfig,
+  look: (pool: Pool) => Promise<T>,
+  signal?: AbortSignal,
+): Promise<T | null> {
   const { mode, database, user } = loaded.config.postgres;
   let { host, port } = loaded.config.postgres;
   if (mode === "embedded") {
@@ -34,12 +39,19 @@ export async function peekLedger<T>(loaded: LoadedConfig, look: (pool: Pool) => 
     connectTimeoutMs: LOOK_TIMEOUT_MS,
     statementTimeoutMs: LOOK_TIMEOUT_MS,
   });
+  const cut = (): void => {
+    for (const client of clients) client.end().catch(() => {});
+  };
+  const clients: PoolClient[] = [];
+  pool.on("connect", (client) => clients.push(client));
+  signal?.addEventListener("abort", cut, { once: true });
   try {
     await pool.query("select 1").catch((error: unknown) => {
       throw explainDatabaseError(error, targetOf(pool));
     });
     return await look(pool);
   } finally {
+    signal?.removeEventListener("abort", cut);
     await pool.end();
   }
 }

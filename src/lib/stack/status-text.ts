@@ -1,5 +1,6 @@
 import { formatBytes, formatCount, formatDuration } from "../kernel/units.ts";
-import type { Part, PartState, StatusReport } from "./status.ts";
+import type { Part, PartState } from "./status-part.ts";
+import type { PartName, ServePart, StatusParts, StatusReport } from "./status-report.ts";
 
 /** How the words for a state are shown; identity where colours are off. */
 export interface StatusStyle {
@@ -10,10 +11,11 @@ export interface StatusStyle {
 
 const MARKS: Readonly<Record<PartState, string>> = { ok: "ok", attention: "look", bad: "BAD" };
 
-interface Line {
-  readonly name: string;
-  readonly part: Part;
-  readonly facts: string;
+/** How a part is called on the screen, and what is said of it on its line and below. */
+interface Row<Name extends PartName> {
+  readonly title: string;
+  readonly facts: (part: NonNullable<StatusParts[Name]>) => string;
+  readonly below?: (part: NonNullable<StatusParts[Name]>) => readonly string[];
 }
 
 function ago(ageMs: number | null): string {
@@ -21,50 +23,120 @@ function ago(ageMs: number | null): string {
   return ageMs < 0 ? "dated in the future" : `${formatDuration(ageMs)} ago`;
 }
 
-function sweepFacts(sweep: NonNullable<StatusReport["sweep"]>): string {
-  if (sweep.time === null) return "not yet";
-  return `${ago(sweep.ageMs)}, ${sweep.outcome ?? "unknown"}: ${sweep.pins === null ? "? pins" : formatCount(sweep.pins, "pin")}, ${sweep.below ?? "?"} held by too few`;
+function short(id: string): string {
+  return id.length > 16 ? `…${id.slice(-10)}` : id;
 }
 
-function linesOf(report: StatusReport): readonly Line[] {
-  const { serve, ledger, pins, disk, snapshot, sweep, schedules, key } = report;
-  const lines: Line[] = [];
-  const add = (name: string, part: Part | null, facts: string): void => {
-    if (part !== null) lines.push({ name, part, facts });
-  };
-  add("serve", serve, serve?.pid === null ? "stopped" : `process ${serve?.pid} since ${serve?.since}`);
-  add(
-    "ledger",
-    ledger,
-    ledger?.serverVersion === null || ledger === null
-      ? ""
-      : `PostgreSQL ${ledger.serverVersion} (${ledger.mode}), schema ${ledger.schemaVersion ?? "none"}`,
-  );
-  add("pins", pins, pins?.count === null ? "not counted" : `${pins?.count}`);
-  add(
-    "disk",
-    disk,
-    disk === null || disk.freeBytes === null || disk.totalBytes === null
-      ? ""
-      : `${formatBytes(disk.freeBytes)} of ${formatBytes(disk.totalBytes)} free`,
-  );
-  add(
-    "snapshot",
-    snapshot,
-    snapshot === null || snapshot.sequence === null || snapshot.pinCount === null
-      ? "none"
-      : `number ${snapshot.sequence}, ${ago(snapshot.ageMs)}, ${formatCount(snapshot.pinCount, "pin")}`,
-  );
-  add("sweep", sweep, sweep === null ? "" : sweepFacts(sweep));
-  add("schedules", schedules, schedules?.jobs.map(({ kind, state }) => `${kind} ${state}`).join(", ") ?? "");
-  add("key", key, key?.keyId ?? "none");
-  return lines;
+function sizeOf(bytes: number | null): string {
+  return bytes === null ? "?" : formatBytes(bytes);
 }
+
+function room({ freeBytes, totalBytes, path }: NonNullable<StatusParts["disk"]>): string {
+  if (freeBytes === null || totalBytes === null) return path;
+  return `${formatBytes(freeBytes)} of ${formatBytes(totalBytes)} free`;
+}
+
+function serviceLines({ services }: NonNullable<StatusParts["containers"]>): readonly string[] {
+  return services.map(({ service, state, health, image, restarts }) => {
+    const how = health === "none" ? state : `${state}, ${health}`;
+    return `${service.padEnd(9)} ${how}, ${formatCount(restarts, "restart")}, ${image}`;
+  });
+}
+
+function peerLines({ peers }: NonNullable<StatusParts["cluster"]>): readonly string[] {
+  const shown = peers.filter(({ state }) => state !== "answers");
+  return shown.map(({ id, name, state, error }) => `${name || short(id)} ${state}${error === "" ? "" : `: ${error}`}`);
+}
+
+function clusterFacts({ peers, api }: NonNullable<StatusParts["cluster"]>): string {
+  if (peers.length === 0) return api;
+  const answering = peers.filter(({ state }) => state === "answers").length;
+  const followers = peers.filter(({ role }) => role === "follower").length;
+  return `${answering} of ${formatCount(peers.length, "peer")} answer, ${formatCount(followers, "follower")}`;
+}
+
+const ALERTS_SHOWN = 5;
+
+/** Every part with its line, in the order of the screen. */
+const ROWS: { readonly [Name in PartName]: Row<Name> } = {
+  serve: {
+    title: "serve",
+    facts: ({ pid, since }) => (pid === null ? "stopped" : `process ${pid} since ${since}`),
+  },
+  containers: { title: "containers", facts: ({ project }) => `project ${project}`, below: serviceLines },
+  ledger: {
+    title: "ledger",
+    facts: ({ serverVersion, mode, schemaVersion }) =>
+      serverVersion === null ? "" : `PostgreSQL ${serverVersion} (${mode}), schema ${schemaVersion ?? "none"}`,
+  },
+  kubo: {
+    title: "kubo",
+    facts: ({ version, api, peersConnected, repoBytes, storageMaxBytes }) =>
+      version === null
+        ? api
+        : `${version}, ${peersConnected === null ? "? nodes" : formatCount(peersConnected, "node")} connected, ${sizeOf(repoBytes)} of ${sizeOf(storageMaxBytes)}`,
+  },
+  cluster: { title: "cluster", facts: clusterFacts, below: peerLines },
+  trust: { title: "trust", facts: ({ trusted }) => `${formatCount(trusted.length, "master")} trusted` },
+  pins: { title: "pins", facts: ({ count }) => (count === null ? "not counted" : `${count}`) },
+  disk: { title: "disk", facts: room },
+  dockerDisk: { title: "docker", facts: room },
+  snapshot: {
+    title: "snapshot",
+    facts: ({ sequence, ageMs, pinCount }) =>
+      sequence === null || pinCount === null
+        ? "none"
+        : `number ${sequence}, ${ago(ageMs)}, ${formatCount(pinCount, "pin")}`,
+  },
+  sweep: {
+    title: "sweep",
+    facts: ({ time, ageMs, outcome, pins, below }) =>
+      time === null
+        ? "not yet"
+        : `${ago(ageMs)}, ${outcome ?? "unknown"}: ${pins === null ? "? pins" : formatCount(pins, "pin")}, ${below ?? "?"} held by too few`,
+  },
+  alerts: {
+    title: "alerts",
+    facts: ({ standing }) => (standing === null ? "not known" : standing === 0 ? "none" : `${standing}`),
+    below: ({ worst }) =>
+      worst
+        .slice(0, ALERTS_SHOWN)
+        .map(({ cid, name, verdict, since }) => `${verdict} ${cid}${name === "" ? "" : ` (${name})`} since ${since}`),
+  },
+  schedules: {
+    title: "schedules",
+    facts: ({ jobs }) => jobs.map(({ kind, state }) => `${kind} ${state}`).join(", "),
+  },
+  key: { title: "key", facts: ({ keyId }) => keyId ?? "none" },
+};
+
+const TITLE_WIDTH = 11;
+const INDENT = " ".repeat(2 + TITLE_WIDTH + 6);
 
 function styled(state: PartState, style: StatusStyle): string {
   const mark = MARKS[state].padEnd(5);
   if (state === "bad") return style.bad(mark);
   return state === "attention" ? style.attention(mark) : style.good(mark);
+}
+
+function linesOf<Name extends PartName>(name: Name, part: StatusParts[Name], style: StatusStyle): readonly string[] {
+  if (part === null) return [];
+  const { title, facts, below }: Row<Name> = ROWS[name];
+  const { state, problem }: Part = part;
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- it is not null, which the compiler does not see of a generic
+  const known = part as NonNullable<StatusParts[Name]>;
+  const line = `  ${title.padEnd(TITLE_WIDTH - 1)} ${styled(state, style)} ${facts(known)}`.trimEnd();
+  const more = [...(problem === null ? [] : [problem]), ...(below?.(known) ?? [])];
+  return [line, ...more.map((text) => `${INDENT}${text}`)];
+}
+
+function endpointLines(serve: ServePart | null): readonly string[] {
+  if (serve === null) return [];
+  const checks = serve.checks.map(({ name, state }) => `${name} ${state}`).join(", ");
+  return [
+    `  S3          ${serve.endpoints.gateway}`,
+    `  operations  ${serve.endpoints.operations}${checks === "" ? "" : `  (${checks})`}`,
+  ];
 }
 
 /** The status on one screen. */
@@ -73,18 +145,16 @@ export function renderStatus(report: StatusReport, style: StatusStyle): string {
   if (node === null) {
     return `Not joined: ${baseDir} holds no master.\n  Try: fula-master join`;
   }
-  const parts = linesOf(report).flatMap(({ name, part, facts }) => {
-    const line = `  ${name.padEnd(10)} ${styled(part.state, style)} ${facts}`.trimEnd();
-    return part.problem === null ? [line] : [line, `                   ${part.problem}`];
-  });
-  const checks = (serve?.checks ?? []).map(({ name, state }) => `${name} ${state}`).join(", ");
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the keys of ROWS are the names of the parts
+  const names = Object.keys(ROWS) as readonly PartName[];
+  const verdict = node.leftAt !== null ? style.bad("LEFT") : healthy ? style.good("healthy") : style.bad("UNHEALTHY");
   return [
-    `${node.name}: ${healthy ? style.good("healthy") : style.bad("UNHEALTHY")} ${node.role}, ${node.runtime}, cluster ${node.clusterId}`,
+    `${node.name}: ${verdict} ${node.role === "storage" ? "storage node" : "master"}, ${node.runtime}, cluster ${node.clusterId}`,
+    ...(node.leftAt === null ? [] : [`  It left at ${node.leftAt}; fula-master join brings it back.`]),
     "",
-    ...parts,
+    ...names.flatMap((name) => linesOf(name, report[name], style)),
     "",
-    `  S3          ${serve?.endpoints.gateway ?? ""}`,
-    `  operations  ${serve?.endpoints.operations ?? ""}${checks === "" ? "" : `  (${checks})`}`,
+    ...endpointLines(serve),
     `  base dir    ${baseDir}`,
     ...(warnings.length === 0
       ? []

@@ -9,7 +9,7 @@ import { renderTable, type TableCell, type TableColumn } from "./table.ts";
 /** The streams of one run; tests hand in their own. */
 export interface TerminalStreams {
   readonly stdin: Readable & { readonly isTTY?: boolean };
-  readonly stdout: Writable & { readonly isTTY?: boolean; readonly columns?: number };
+  readonly stdout: Writable & { readonly isTTY?: boolean; readonly columns?: number; readonly rows?: number };
   readonly stderr: Writable & { readonly isTTY?: boolean; readonly columns?: number };
 }
 

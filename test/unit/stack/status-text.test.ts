@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import type { StatusReport } from "../../../src/lib/stack/status.ts";
+import type { StatusReport } from "../../../src/lib/stack/status-report.ts";
 import { renderStatus } from "../../../src/lib/stack/status-text.ts";
 
 const plain = (text: string): string => text;
@@ -18,7 +18,13 @@ const report: StatusReport = {
     clusterId: "0b9a5f0e-0000-4000-8000-000000000001",
     runtime: "embedded",
     joinedAt: "2026-11-20T03:00:00Z",
+    leftAt: null,
   },
+  containers: null,
+  kubo: null,
+  cluster: null,
+  trust: null,
+  dockerDisk: null,
   serve: {
     ...ok,
     pid: 4711,
@@ -31,6 +37,7 @@ const report: StatusReport = {
   disk: { ...ok, path: "/b/state", freeBytes: 1024 ** 3, totalBytes: 4 * 1024 ** 3 },
   snapshot: { ...ok, sequence: 7, time: "2026-11-20T03:00:00Z", ageMs: 3_600_000, maxAgeMs: 93_600_000, pinCount: 3 },
   sweep: { ...ok, time: "2026-11-20T03:30:00Z", ageMs: 1_800_000, outcome: "ok", pins: 3, below: 0 },
+  alerts: { ...ok, standing: 0, worst: [] },
   schedules: { ...ok, jobs: [{ kind: "sweep", state: "installed" }] },
   key: { ...ok, keyId: "ed25519:00" },
   warnings: [],
@@ -47,6 +54,7 @@ test("a healthy master fits on one screen, one line a part", () => {
   disk       ok    1.0 GiB of 4.0 GiB free
   snapshot   ok    number 7, 1h ago, 3 pins
   sweep      ok    30m ago, ok: 3 pins, 0 held by too few
+  alerts     ok    none
   schedules  ok    sweep installed
   key        ok    ed25519:00
 
