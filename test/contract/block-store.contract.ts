@@ -1,9 +1,8 @@
 import { base58btc } from "multiformats/bases/base58";
 import { CID } from "multiformats/cid";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import type { BlockStore } from "../../src/lib/blocks/block-store.ts";
+import { BLOCK_BYTES_MAX, type BlockStore } from "../../src/lib/blocks/block-store.ts";
 import { BLAKE3, DAG_PB_CODEC, IDENTITY, RAW_CODEC, createCid } from "../../src/lib/blocks/cid.ts";
-import { BLOCK_BYTES_MAX } from "../../src/lib/blocks/local.ts";
 import { blake3 } from "@noble/hashes/blake3.js";
 import { create as createMultihash } from "multiformats/hashes/digest";
 

@@ -1,4 +1,8 @@
 import type { CID } from "multiformats/cid";
+import { FulaError } from "../kernel/errors.ts";
+
+/** No IPFS peer sends or takes a larger block (bitswap's message limit); one that we stored could never be replicated. */
+export const BLOCK_BYTES_MAX = 2 * 1024 * 1024;
 
 /**
  * Blocks by CID. Every implementation verifies on the way in and on the way out, so that no caller ever holds bytes
@@ -11,6 +15,16 @@ export interface BlockStore {
   get(cid: CID, signal?: AbortSignal): Promise<Uint8Array>;
   /** True when a block of this multihash is there; does not read its bytes. */
   has(cid: CID): Promise<boolean>;
-  /** Removes a block; false where there was none. */
+  /** Removes a block; false where there was none. @throws FulaError FULA_BLOCK_PINNED where somebody pinned it */
   delete(cid: CID): Promise<boolean>;
+}
+
+/** Refuses a block that no IPFS peer could fetch from us. @throws FulaError FULA_BLOCK_TOO_LARGE */
+export function assertBlockFits(cid: CID, bytes: Uint8Array): void {
+  if (bytes.byteLength <= BLOCK_BYTES_MAX) return;
+  throw new FulaError(
+    "FULA_BLOCK_TOO_LARGE",
+    `Block ${cid.toString()} has ${bytes.byteLength} bytes; at most ${BLOCK_BYTES_MAX} are allowed.`,
+    { hint: "cut the file into blocks (every IPFS tool does: 256 KiB or 1 MiB chunks)." },
+  );
 }

@@ -15,11 +15,9 @@ import {
   writeFileAtomic,
 } from "../kernel/files.ts";
 import { type Random, systemRandom } from "../kernel/random.ts";
-import type { BlockStore } from "./block-store.ts";
+import { assertBlockFits, BLOCK_BYTES_MAX, type BlockStore } from "./block-store.ts";
 import { blockMatches, IDENTITY, RAW_CODEC, verifyBlock } from "./cid.ts";
 
-/** No IPFS peer sends or takes a larger block (bitswap's message limit); one that we stored could never be replicated. */
-export const BLOCK_BYTES_MAX = 2 * 1024 * 1024;
 /** A put takes milliseconds; a temp file this old was left by a crash. */
 const TEMP_AGE_MAX_MS = 3_600_000;
 // The layout of Kubo's flatfs (https://github.com/ipfs/go-ds-flatfs): a Kubo node can be given this directory as it is.
@@ -166,13 +164,7 @@ class FlatfsBlockStore implements LocalBlockStore {
   }
 
   async put(cid: CID, bytes: Uint8Array, signal?: AbortSignal): Promise<void> {
-    if (bytes.byteLength > BLOCK_BYTES_MAX) {
-      throw new FulaError(
-        "FULA_BLOCK_TOO_LARGE",
-        `Block ${cid.toString()} has ${bytes.byteLength} bytes; at most ${BLOCK_BYTES_MAX} are allowed.`,
-        { hint: "cut the file into blocks (every IPFS tool does: 256 KiB or 1 MiB chunks)." },
-      );
-    }
+    assertBlockFits(cid, bytes);
     verifyBlock(cid, bytes);
     if (cid.multihash.code === IDENTITY) return;
     signal?.throwIfAborted();

@@ -120,6 +120,10 @@ export const ERROR_CODES = {
     kind: "refused",
     when: "A sweep found an empty pinset where an earlier one found pins.",
   },
+  FULA_LEDGER_UNREADABLE: {
+    kind: "unavailable",
+    when: "A sweep could not read from the ledger what is to be pinned; nothing is concluded from the part that was.",
+  },
 
   // Snapshots: taking
   FULA_SNAPSHOT_SHRUNK: {
@@ -216,7 +220,12 @@ export const ERROR_CODES = {
   FULA_BLOCK_MISSING: { kind: "failed", when: "No block of this CID is in the block store." },
   FULA_BLOCK_CORRUPT: {
     kind: "failed",
-    when: "A stored block no longer hashes to its CID; the file was moved to .corrupt/ inside the block directory.",
+    when: "A stored block no longer hashes to its CID. Of a local store, its file was moved to .corrupt/ inside the block directory.",
+  },
+  FULA_BLOCK_PINNED: { kind: "refused", when: "A block that is still pinned on its Kubo node was to be removed." },
+  FULA_KUBO_UNREACHABLE: {
+    kind: "unavailable",
+    when: "The RPC API of the Kubo node does not answer, or answers with an error.",
   },
   FULA_BLOCK_STORE_FORMAT: {
     kind: "refused",
@@ -293,6 +302,30 @@ export const ERROR_CODES = {
   FULA_STATE_LOST: {
     kind: "refused",
     when: "The database or the pinset of a joined master is gone; join never puts an empty one in its place.",
+  },
+  FULA_DRILL_DANGEROUS: {
+    kind: "refused",
+    when: "A drill was named that disturbs a stack which others use, and --dangerous was not given.",
+  },
+  FULA_ROOT_NEEDED: {
+    kind: "refused",
+    when: "join was asked for containers by a user other than root.",
+  },
+  FULA_WRITER_UNFIT: {
+    kind: "refused",
+    when: "The Kubo node and the IPFS Cluster peer that join was to adopt are no writer: one is missing, they do not belong together, or the peer is a follower.",
+  },
+  FULA_KUBO_UNREACHABLE: {
+    kind: "unavailable",
+    when: "The Kubo node at the configured address does not say who it is.",
+  },
+  FULA_TOKEN_NEEDED: {
+    kind: "refused",
+    when: "The ledger that join was pointed to belongs to a federation, and no join token of it was given.",
+  },
+  FULA_JOIN_UNVERIFIED: {
+    kind: "failed",
+    when: "What join has set up runs, but does not do what a master must: a test pin did not come to be pinned, or Kubo's API listens for everybody.",
   },
   FULA_NOT_JOINED: { kind: "failed", when: "The command needs a joined master and this base directory has none." },
 
