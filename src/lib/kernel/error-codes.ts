@@ -315,10 +315,6 @@ export const ERROR_CODES = {
     kind: "refused",
     when: "The Kubo node and the IPFS Cluster peer that join was to adopt are no writer: one is missing, they do not belong together, or the peer is a follower.",
   },
-  FULA_KUBO_UNREACHABLE: {
-    kind: "unavailable",
-    when: "The Kubo node at the configured address does not say who it is.",
-  },
   FULA_TOKEN_NEEDED: {
     kind: "refused",
     when: "The ledger that join was pointed to belongs to a federation, and no join token of it was given.",
