@@ -1,7 +1,7 @@
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
-import { chmodSync, chownSync, cpSync, existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { appendFileSync, chmodSync, chownSync, cpSync, existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -27,6 +27,8 @@ export interface TestPostgres {
   readonly owner: Login;
   /** Database with every migration applied, to clone from. */
   readonly template: string;
+  /** Certificate of the authority that signed the server's; null where the binaries were built without TLS. */
+  readonly tlsCaFile: string | null;
   /** Folder of `postgres`; `pg_dump` is there with Debian's, not with npm's. */
   readonly binDir: string;
 }
@@ -171,7 +173,35 @@ function initCluster(binDir: string, dir: string, account: Account | null, super
   writeFileSync(join(data, "postgresql.auto.conf"), SETTINGS);
 }
 
-async function createTemplate(postgres: Omit<TestPostgres, "binDir" | "template">): Promise<void> {
+/** Lets the server speak TLS as `localhost`, with a certificate that an authority of its own signed. */
+function addTls(dir: string, account: Account | null): string {
+  const data = join(dir, "data");
+  const openssl = (...args: readonly string[]): void => {
+    execFileSync("openssl", args, { cwd: data, stdio: ["ignore", "ignore", "pipe"], ...account });
+  };
+  const newKey = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
+  openssl(
+    "req",
+    "-x509",
+    ...newKey,
+    "-keyout",
+    "ca.key",
+    "-out",
+    "ca.pem",
+    "-days",
+    "2",
+    "-subj",
+    "/CN=test authority",
+  );
+  openssl("req", ...newKey, "-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=localhost");
+  writeFileSync(join(data, "server.ext"), "subjectAltName = DNS:localhost\n");
+  const sign = ["-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "server.ext"];
+  openssl("x509", "-req", "-in", "server.csr", "-out", "server.crt", ...sign);
+  appendFileSync(join(data, "postgresql.auto.conf"), "ssl = on\n");
+  return join(data, "ca.pem");
+}
+
+async function createTemplate(postgres: Pick<TestPostgres, "host" | "port" | "superuser" | "owner">): Promise<void> {
   const { host, port, superuser, owner } = postgres;
   const admin = new Client({ host, port, database: "postgres", ...superuser });
   await admin.connect();
@@ -215,9 +245,11 @@ export default async function setup(project: TestProject): Promise<() => Promise
     const superuser = { user: "postgres", password: randomBytes(12).toString("hex") };
     const owner = { user: "fula_test", password: randomBytes(12).toString("hex") };
     initCluster(binDir, dir, account, superuser);
+    // npm's binaries are built without OpenSSL.
+    const tlsCaFile = DEBIAN_BIN_DIRS.includes(binDir) ? addTls(dir, account) : null;
     const port = await startServer({ binDir, dir, account, superuser, guard });
     await createTemplate({ host: HOST, port, superuser, owner });
-    project.provide("postgres", { host: HOST, port, superuser, owner, template: TEMPLATE, binDir });
+    project.provide("postgres", { host: HOST, port, superuser, owner, template: TEMPLATE, tlsCaFile, binDir });
     return teardown;
   } catch (error) {
     await teardown();

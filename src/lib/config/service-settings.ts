@@ -103,6 +103,18 @@ export const POSTGRES_SETTINGS = {
     env: ["POSTGRES_DB"],
   }),
   user: plainText({ description: "Role that owns the ledger.", default: "pinning_user", env: ["POSTGRES_USER"] }),
+  tls: oneOf(
+    {
+      description:
+        "Encryption towards an external server; `require` does not check who answers, `verify-full` checks its certificate.",
+      default: "disable",
+    },
+    ["disable", "require", "verify-full"] as const,
+  ),
+  tlsCaFile: optionalText({
+    description: "PEM file of the authorities that may have signed the server's certificate; else those of Node.js.",
+    default: null,
+  }),
   binDir: optionalText({
     description:
       "Directory of the server binaries that the embedded server shall use, such as /usr/lib/postgresql/15/bin.",

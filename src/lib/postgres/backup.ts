@@ -7,6 +7,7 @@ import type { Pool } from "pg";
 import { FulaError, messageOf, systemErrorCode } from "../kernel/errors.ts";
 import { ensureDir, explainWriteError, fsyncDir, SECRET_FILE_MODE } from "../kernel/files.ts";
 import { formatTarget, targetOf } from "./database-errors.ts";
+import { tlsEnvironment } from "./pool.ts";
 
 /** A pair of client tools of one PostgreSQL release. */
 export interface DumpTools {
@@ -88,7 +89,7 @@ export async function findDumpTools(serverMajor: number, search: DumpToolSearch)
 }
 
 function connectionEnv(pool: Pool): Record<string, string> {
-  const { host, port, database, user, password, ssl, application_name: name } = pool.options;
+  const { host, port, database, user, password, application_name: name } = pool.options;
   return {
     LC_ALL: "C",
     PGHOST: host ?? "localhost",
@@ -99,7 +100,7 @@ function connectionEnv(pool: Pool): Record<string, string> {
     PGCONNECT_TIMEOUT: "10",
     // In the environment, not in the arguments: those can be read by every user of the machine.
     ...(typeof password === "string" ? { PGPASSWORD: password } : {}),
-    ...(typeof ssl === "object" ? { PGSSLMODE: ssl.rejectUnauthorized === true ? "verify-full" : "require" } : {}),
+    ...tlsEnvironment(pool),
   };
 }
 

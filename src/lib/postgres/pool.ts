@@ -1,4 +1,6 @@
+import { readFileSync } from "node:fs";
 import { Pool, types, type PoolClient, type PoolConfig } from "pg";
+import { FulaError, messageOf } from "../kernel/errors.ts";
 import { type Log, silentLog } from "../kernel/log.ts";
 import { Secret } from "../kernel/secret.ts";
 
@@ -23,6 +25,8 @@ export interface PoolOptions {
   readonly user: string;
   readonly password?: Secret | string;
   readonly tls?: TlsMode;
+  /** PEM file of the authorities that a server's certificate is checked against; else those that Node.js trusts. */
+  readonly tlsCaFile?: string | null;
   /** What of fula-master connects: "serve", "migrate". */
   readonly part: string;
   /** The node's name. */
@@ -55,14 +59,45 @@ const EXACT_TYPES: NonNullable<PoolConfig["types"]> = {
         types.getTypeParser(oid, format),
 };
 
-function tlsConfig(mode: TlsMode | undefined): PoolConfig["ssl"] {
-  if (mode === undefined || mode === "disable") return false;
-  return { rejectUnauthorized: mode === "verify-full" };
+/** Where the authorities of a pool's TLS came from: pg_dump takes the file, not its content. */
+const CA_FILES = new WeakMap<object, string>();
+
+function tlsConfig({ tls, tlsCaFile }: PoolOptions): PoolConfig["ssl"] {
+  if (tls === undefined || tls === "disable") return false;
+  const config = { rejectUnauthorized: tls === "verify-full" };
+  if (tlsCaFile === undefined || tlsCaFile === null) return config;
+  try {
+    const withCa = { ...config, ca: readFileSync(tlsCaFile, "utf8") };
+    CA_FILES.set(withCa, tlsCaFile);
+    return withCa;
+  } catch (cause) {
+    throw new FulaError(
+      "FULA_CONFIG_READ",
+      `The PostgreSQL server's authorities cannot be read: ${messageOf(cause)}.`,
+      {
+        cause,
+        hint: "postgres.tlsCaFile must name a PEM file that this user may read.",
+        details: { path: tlsCaFile },
+      },
+    );
+  }
+}
+
+/** The environment that makes libpq's programs use the same TLS as this pool. */
+export function tlsEnvironment(pool: Pool): Record<string, string> {
+  const { ssl } = pool.options;
+  if (typeof ssl !== "object") return {};
+  const caFile = CA_FILES.get(ssl);
+  return {
+    PGSSLMODE: ssl.rejectUnauthorized === true ? "verify-full" : "require",
+    ...(caFile === undefined ? {} : { PGSSLROOTCERT: caFile }),
+  };
 }
 
 /**
  * Creates a pool; nothing is connected until the first query. `bigint` and `numeric` arrive as strings. A connection
  * that drops, idle or checked out, is logged and replaced; it never ends the process.
+ * @throws FulaError FULA_CONFIG_READ where the file of `tlsCaFile` cannot be read
  */
 export function createPool(options: PoolOptions): Pool {
   const log = options.log ?? silentLog;
@@ -73,7 +108,7 @@ export function createPool(options: PoolOptions): Pool {
     database: options.database,
     user: options.user,
     ...(password === undefined ? {} : { password: password instanceof Secret ? password.reveal() : password }),
-    ssl: tlsConfig(options.tls),
+    ssl: tlsConfig(options),
     application_name: applicationName(options.part, options.node),
     max: options.max ?? 10,
     connectionTimeoutMillis: options.connectTimeoutMs ?? CONNECT_TIMEOUT_MS,

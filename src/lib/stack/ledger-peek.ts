@@ -3,6 +3,7 @@ import { explainDatabaseError, targetOf } from "../postgres/database-errors.ts";
 import { createPool, type Pool, type PoolClient } from "../postgres/pool.ts";
 import { inspectEmbeddedPostgres } from "../runtime/embedded-postgres.ts";
 import { LOOPBACK } from "../runtime/postgres-server.ts";
+import { tlsOptions } from "./ledger.ts";
 
 /** How long a look may take: an operator waits for it. */
 const LOOK_TIMEOUT_MS = 5_000;
@@ -33,6 +34,7 @@ export async function peekLedger<T>(
     database,
     user,
     ...(password === null ? {} : { password }),
+    ...tlsOptions(loaded.config),
     part: "look",
     node: loaded.config.node.name,
     max: 1,

@@ -1,11 +1,12 @@
 import type { LoadedConfig } from "../config/load.ts";
+import type { Config } from "../config/schema.ts";
 import type { Clock } from "../kernel/clock.ts";
 import { FulaError, messageOf } from "../kernel/errors.ts";
 import { type Log, silentLog } from "../kernel/log.ts";
 import { type Random, systemRandom } from "../kernel/random.ts";
 import type { Secret } from "../kernel/secret.ts";
 import { explainDatabaseError, targetOf } from "../postgres/database-errors.ts";
-import { createPool, type Pool } from "../postgres/pool.ts";
+import { createPool, type Pool, type PoolOptions } from "../postgres/pool.ts";
 import { type EmbeddedPostgresOptions, ensureEmbeddedPostgres } from "../runtime/embedded-postgres.ts";
 import { type PostgresState, superviseEmbeddedPostgres } from "../runtime/supervised-postgres.ts";
 
@@ -106,6 +107,11 @@ async function connect(pool: Pool, signal: AbortSignal | undefined): Promise<voi
   }
 }
 
+/** How connections to the ledger are encrypted; a server of our own is reached over loopback. */
+export function tlsOptions({ postgres: { mode, tls, tlsCaFile } }: Config): Pick<PoolOptions, "tls" | "tlsCaFile"> {
+  return mode === "external" ? { tls, tlsCaFile } : {};
+}
+
 /**
  * Opens the ledger that the configuration names: embedded = attaches to the running server or starts it, external =
  * connects. Returns when a query was answered.
@@ -121,6 +127,7 @@ export async function openLedger(loaded: LoadedConfig, deps: LedgerDeps): Promis
     database,
     user,
     ...(password === null ? {} : { password }),
+    ...tlsOptions(loaded.config),
     part: deps.part ?? "cli",
     node: loaded.config.node.name,
     max: deps.poolMax ?? poolMax,

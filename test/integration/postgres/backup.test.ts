@@ -1,10 +1,21 @@
 import { execFile } from "node:child_process";
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { describe, expect, test } from "vitest";
+import { describe, expect, onTestFinished, test } from "vitest";
 import { adopt, type BackupOptions, planAdopt } from "../../../src/lib/postgres/adopt.ts";
 import { findDumpTools, takeBackup } from "../../../src/lib/postgres/backup.ts";
+import { createPool } from "../../../src/lib/postgres/pool.ts";
 import { describeCatalog, readContents } from "../../support/catalog.ts";
 import { FakeClock } from "../../support/clock.ts";
 import { fleetDatabase } from "../../support/fleet.ts";
@@ -75,6 +86,23 @@ describe("the backup before an adoption", () => {
       env: { PGHOST: host, PGPORT: String(port), PGUSER: user, PGPASSWORD: password },
     });
     expect([await describeCatalog(restored.pool), await readContents(restored.pool)]).toEqual(before);
+  });
+
+  test("checks the server's certificate as the pool does", async () => {
+    await using database = await fleetDatabase();
+    const tlsCaFile = join(tempDir(), "ca.pem");
+    copyFileSync(testPostgres().tlsCaFile ?? "", tlsCaFile);
+    const tools = await findDumpTools(15, { binDirs: [testPostgres().binDir], path: "" });
+    if (tools === null) throw new Error("there is no pg_dump");
+    const pool = createPool({ ...database.options, host: "localhost", tls: "verify-full", tlsCaFile });
+    onTestFinished(async () => await pool.end());
+    const dump = async (): Promise<unknown> => await takeBackup(pool, join(tempDir(), "x.dump"), tools);
+    expect(await dump()).toMatchObject({ bytes: expect.any(Number) });
+    rmSync(tlsCaFile);
+    await expect(dump()).rejects.toMatchObject({
+      code: "FULA_BACKUP_FAILED",
+      message: expect.stringContaining("root certificate"),
+    });
   });
 
   test.each<readonly [string, string, string | undefined, RegExp]>([

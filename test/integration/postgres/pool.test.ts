@@ -43,6 +43,25 @@ describe("the pool", () => {
     expect(rows).toEqual([{ big: "9007199254740993", money: "0.100000000000000000", n: 1 }]);
   });
 
+  test("encrypts as it is told, and verify-full takes no server that nobody vouches for", async () => {
+    await using database = await emptyDatabase();
+    const { tlsCaFile } = testPostgres();
+    if (tlsCaFile === null) throw new Error("this PostgreSQL was built without TLS");
+    const isEncrypted = async (options: Partial<PoolOptions>): Promise<unknown> => {
+      const pool = poolWith({ ...database.options, host: "localhost", ...options });
+      const { rows } = await pool.query("select ssl from pg_stat_ssl where pid = pg_backend_pid()");
+      return rows[0]?.ssl;
+    };
+    expect(await isEncrypted({})).toBe(false);
+    expect(await isEncrypted({ tls: "require" })).toBe(true);
+    expect(await isEncrypted({ tls: "verify-full", tlsCaFile })).toBe(true);
+    await expect(isEncrypted({ tls: "verify-full" })).rejects.toThrow(/certificate/);
+    await expect(isEncrypted({ tls: "verify-full", tlsCaFile, host: "127.0.0.1" })).rejects.toThrow(/altnames|IP/);
+    expect(() => createPool({ ...database.options, tls: "require", tlsCaFile: "/nowhere/ca.pem" })).toThrow(
+      expect.objectContaining({ code: "FULA_CONFIG_READ" }),
+    );
+  });
+
   test("cancels a statement that takes longer than its limit", async () => {
     await using database = await emptyDatabase();
     const pool = poolWith({ ...database.options, statementTimeoutMs: 50 });
