@@ -1,0 +1,94 @@
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { systemClock } from "../../../src/lib/kernel/clock.ts";
+import {
+  listFederationNodes,
+  mastersOf,
+  type NodeRegistration,
+  noteNodeSeen,
+  readLedgerClusterId,
+  registerNode,
+  removeNode,
+} from "../../../src/lib/membership/federation-nodes.ts";
+import { makePeer, makeRegistration, PEER_IDS } from "../../support/federation.ts";
+import { freshDatabase, type TestDatabase } from "../../support/postgres.ts";
+
+let database: TestDatabase;
+
+beforeEach(async () => {
+  database = await freshDatabase();
+});
+afterEach(async () => {
+  await database.drop();
+});
+
+async function register(changes: Partial<NodeRegistration> = {}): Promise<void> {
+  await registerNode(database.pool, makeRegistration(changes), { clock: systemClock });
+}
+
+const SECOND = {
+  name: "master-2",
+  clusterPeerId: PEER_IDS.other,
+  clusterAddresses: [],
+  signingKey: `ed25519:${"cd".repeat(32)}`,
+};
+
+describe("the boxes of a federation", () => {
+  test("are those that have written themselves down, and again changes nothing but what is new", async () => {
+    await register();
+    await register({ version: "0.2.0" });
+    const nodes = await listFederationNodes(database.pool);
+    expect(nodes).toMatchObject([{ ...makeRegistration(), version: "0.2.0" }]);
+    expect(await readLedgerClusterId(database.pool)).toBe(makeRegistration().clusterId);
+  });
+
+  test("of another cluster id have no place in this ledger", async () => {
+    await register();
+    await expect(register({ ...SECOND, clusterId: "ffffffff-9d54-4b52-8ff5-0a4f5c1d2e3f" })).rejects.toMatchObject({
+      code: "FULA_FEDERATION_FOREIGN",
+    });
+  });
+
+  test("have a name each: another box of the same one is refused until the first is forgotten", async () => {
+    await register();
+    const twin = { ...SECOND, name: "master-1" };
+    await expect(register(twin)).rejects.toMatchObject({ code: "FULA_NODE_NAME_TAKEN" });
+    expect(await removeNode(database.pool, "master-1")).toMatchObject({ clusterPeerId: PEER_IDS.cluster });
+    await register(twin);
+    expect(await removeNode(database.pool, "nobody")).toBeNull();
+  });
+
+  test("that get a new name, or a new peer id, are still one box", async () => {
+    await register();
+    await register({ name: "renamed" });
+    await register({ name: "renamed", clusterPeerId: PEER_IDS.other });
+    expect((await listFederationNodes(database.pool)).map(({ name }) => name)).toEqual(["renamed"]);
+  });
+
+  test("of one name that join at the same time: one is written down, the others are refused", async () => {
+    const keys = Array.from({ length: 6 }, (_, index) => `ed25519:${String(index).repeat(64)}`);
+    const outcomes = await Promise.allSettled(
+      keys.map(async (signingKey) => await register({ signingKey, clusterPeerId: null })),
+    );
+    expect(outcomes.filter(({ status }) => status === "fulfilled")).toHaveLength(1);
+    for (const outcome of outcomes) {
+      if (outcome.status === "rejected") expect(outcome.reason).toMatchObject({ code: "FULA_NODE_NAME_TAKEN" });
+    }
+  });
+
+  test("that can be reached as masters are those with a cluster peer, an address and that role", async () => {
+    await register();
+    await register(SECOND);
+    await register({ name: "box", role: "storage", clusterPeerId: "12D3KooWstorage", signingKey: null });
+    const signingKey = makeRegistration().signingKey;
+    expect(mastersOf(await listFederationNodes(database.pool))).toEqual([makePeer({ signingKey })]);
+  });
+
+  test("are seen alive when they say so", async () => {
+    await register();
+    await database.pool.query("update federation_nodes set seen_at = now() - interval '1 day'");
+    expect(await noteNodeSeen(database.pool, "master-1")).toBe(true);
+    expect(await noteNodeSeen(database.pool, "nobody")).toBe(false);
+    const [node] = await listFederationNodes(database.pool);
+    expect(Date.parse(node?.seenAt ?? "")).toBeGreaterThan(Date.parse(node?.joinedAt ?? "") - 60_000);
+  });
+});
