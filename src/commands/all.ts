@@ -1,5 +1,6 @@
 import { completionCommand } from "./completion.ts";
 import { configCommand } from "./config.ts";
+import { drillCommand } from "./drill.ts";
 import { joinCommand } from "./join.ts";
 import { keyCommand } from "./key.ts";
 import { migrateCommand } from "./migrate.ts";
@@ -26,6 +27,7 @@ export const COMMANDS: readonly CommandSpec[] = [
   verifyCommand,
   restoreCommand,
   sweepCommand,
+  drillCommand,
   pinCommand,
   keyCommand,
   configCommand,

@@ -37,6 +37,10 @@ export const ERROR_CODES = {
     kind: "unavailable",
     when: "A part of the box that status or doctor looked at gave no answer in the time that a look may take.",
   },
+  FULA_CHECK_FAILED: {
+    kind: "failed",
+    when: "A check of doctor came out bad, and no other code says what it found.",
+  },
   FULA_NOT_BUILT: {
     kind: "usage",
     when: "The launcher found no compiled program, or a package that it needs is not installed.",
@@ -514,6 +518,7 @@ export const ERROR_CODES = {
     kind: "refused",
     when: "The command is about the boxes of a federation, and this master has no IPFS Cluster that others can join.",
   },
+  FULA_NODE_UNKNOWN: { kind: "failed", when: "The federation has no box of this name." },
   FULA_FEDERATION_FOREIGN: {
     kind: "refused",
     when: "The ledger belongs to a federation of another cluster id than this box.",

@@ -1,0 +1,112 @@
+import { readdir, rm } from "node:fs/promises";
+import { join } from "node:path";
+import type { BlockStore } from "../blocks/block-store.ts";
+import { parseCid } from "../blocks/cid.ts";
+import type { LoadedConfig } from "../config/load.ts";
+import type { Clock } from "../kernel/clock.ts";
+import { isFulaError, messageOf, systemErrorCode } from "../kernel/errors.ts";
+import { type Journal, latestJournal, openJournal, readJournal } from "../kernel/journal.ts";
+import type { DrillStores } from "./drill-stores.ts";
+
+const KIND = "drill";
+
+/** Blocks may stay pinned for a while after their pin is gone; no more than this is waited for all of them together. */
+const DELETE_PATIENCE_MS = 30_000;
+const DELETE_PAUSE_MS = 500;
+
+/** Where the directories of drills that run, or were killed, lie. */
+export function drillsDir({ paths }: LoadedConfig): string {
+  return join(paths.stateDir, "drills");
+}
+
+/**
+ * What one run makes in stores that are not its own. Everything is written down before it is made, so that the next
+ * run can clear away what a killed one left.
+ */
+export class DrillBelongings implements AsyncDisposable {
+  readonly #journal: Journal;
+
+  private constructor(journal: Journal) {
+    this.#journal = journal;
+  }
+
+  /** @param dir the run's own directory */
+  static async open(dir: string, clock: Clock): Promise<DrillBelongings> {
+    return new DrillBelongings(await openJournal(dir, KIND, clock));
+  }
+
+  /** Notes CIDs that will be pinned, or whose blocks will be stored. Returns when they are on the disk. */
+  async note(cids: readonly string[]): Promise<void> {
+    await this.#journal.append("makes", { cids });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#journal.close();
+  }
+}
+
+async function cidsOf(dir: string): Promise<readonly string[]> {
+  const journal = await latestJournal(dir, KIND);
+  if (journal === null) return [];
+  const cids: string[] = [];
+  for await (const { cids: made } of readJournal(journal)) {
+    if (Array.isArray(made)) cids.push(...made.filter((cid) => typeof cid === "string"));
+  }
+  return cids;
+}
+
+/** Directories of runs that are still there, oldest first. */
+export async function unfinishedRuns(loaded: LoadedConfig): Promise<readonly string[]> {
+  const dir = drillsDir(loaded);
+  try {
+    return (await readdir(dir)).toSorted().map((name) => join(dir, name));
+  } catch (error) {
+    if (systemErrorCode(error) === "ENOENT") return [];
+    throw error;
+  }
+}
+
+/**
+ * Removes everything that a run noted, then its directory. Where a pin cannot be removed the directory stays, so that
+ * the next run tries again. Takes no signal: it must also end what was interrupted.
+ * @returns why something stays behind; null where nothing does
+ */
+export async function clearAway(
+  dir: string,
+  openStores: () => Promise<DrillStores & AsyncDisposable>,
+  clock: Clock,
+): Promise<string | null> {
+  try {
+    const cids = await cidsOf(dir);
+    if (cids.length > 0) {
+      await using stores = await openStores();
+      for (const cid of cids) await stores.cluster.remove(cid);
+      await deleteBlocks(stores.blocks, cids, clock);
+    }
+    await rm(dir, { recursive: true, force: true });
+    return null;
+  } catch (error) {
+    return `what the drill in ${dir} made is still there: ${messageOf(error)}`;
+  }
+}
+
+/**
+ * Deletes blocks that nothing pins any more. What the store still takes for pinned when the patience is over is left to
+ * its garbage collection: it costs a few bytes until then.
+ */
+async function deleteBlocks(blocks: BlockStore, cids: readonly string[], clock: Clock): Promise<void> {
+  const untilMs = clock.monotonicMs() + DELETE_PATIENCE_MS;
+  for (const cid of cids) {
+    while (!(await isDeleted(blocks, cid)) && clock.monotonicMs() < untilMs) await clock.sleep(DELETE_PAUSE_MS);
+  }
+}
+
+async function isDeleted(blocks: BlockStore, cid: string): Promise<boolean> {
+  try {
+    await blocks.delete(parseCid(cid));
+    return true;
+  } catch (error) {
+    if (isFulaError(error)) return false;
+    throw error;
+  }
+}

@@ -1,0 +1,82 @@
+import { z } from "zod";
+import { createCid, RAW_CODEC } from "../blocks/cid.ts";
+import { formatCount } from "../kernel/units.ts";
+import { probeHttp } from "../runtime/http-probe.ts";
+import { defineDrill, type DrillScene, expectThat } from "./drill.ts";
+import { openStores } from "./drill-stores.ts";
+import { peekLedger } from "./ledger-peek.ts";
+import { lookAtSchema } from "./schema-look.ts";
+
+const READYZ_TIMEOUT_MS = 10_000;
+const BLOCK_BYTES = 64;
+
+const readinessSchema = z.object({
+  checks: z.array(z.object({ name: z.string(), state: z.string(), error: z.string().nullable() })),
+});
+
+/** D1: every service is asked for something that it can only answer when it works. */
+export const servicesDrill = defineDrill({
+  id: "D1",
+  title: "Every service answers a question",
+  claims: {
+    ledger: "PostgreSQL answers a query, and its schema is current",
+    blocks: "The block store gives back a block that it was just given",
+    pinset: "The pinset can be counted, and every peer that belongs to it answers",
+    serve: "serve is ready: each of its own checks is ok",
+  },
+  run: async (scene, check) => {
+    await check("ledger", async () => await lookAtLedger(scene));
+    await check("blocks", async () => await lookAtBlocks(scene));
+    await check("pinset", async () => await lookAtPinset(scene));
+    await check("serve", async () => await lookAtServe(scene));
+  },
+});
+
+async function lookAtLedger({ loaded }: DrillScene): Promise<string> {
+  const found = await peekLedger(loaded, async (pool) => {
+    const { rows } = await pool.query<{ version: string }>("select current_setting('server_version') as version");
+    return { server: rows[0]?.version, schema: await lookAtSchema(pool) };
+  });
+  expectThat(found !== null, "PostgreSQL does not run");
+  const { server, schema } = found;
+  expectThat(schema.toDo.length === 0, `not current: ${schema.toDo.join(", ")}`);
+  return `PostgreSQL ${server ?? "of unknown version"}, schema ${schema.version ?? "none"}`;
+}
+
+async function lookAtBlocks(scene: DrillScene): Promise<string> {
+  const { random, belongings, signal } = scene;
+  const bytes = random.bytes(BLOCK_BYTES);
+  const cid = createCid(RAW_CODEC, bytes);
+  await belongings.note([cid.toString()]);
+  await using stores = await openStores(scene.loaded, scene);
+  await stores.blocks.put(cid, bytes, signal);
+  const again = await stores.blocks.get(cid, signal);
+  expectThat(Buffer.compare(bytes, again) === 0, `${cid.toString()} came back as other bytes`);
+  return `${cid.toString()}, ${bytes.length} B`;
+}
+
+async function lookAtPinset(scene: DrillScene): Promise<string> {
+  await using stores = await openStores(scene.loaded, scene);
+  const { cluster } = stores;
+  let pins = await cluster.count(scene.signal);
+  if (pins === null) {
+    pins = 0;
+    for await (const _ of cluster.pins(scene.signal)) pins += 1;
+  }
+  const peers = await cluster.peers(scene.signal);
+  const silent = peers.filter(({ state }) => state !== "answers");
+  const names = silent.map(({ id, name, state, error }) => `${name === "" ? id : name} ${state} ${error}`.trimEnd());
+  expectThat(silent.length === 0, `of ${formatCount(peers.length, "peer")}: ${names.join("; ")}`);
+  return `${formatCount(pins, "pin")}, ${formatCount(peers.length, "peer")}`;
+}
+
+async function lookAtServe({ loaded, signal }: DrillScene): Promise<string> {
+  const { host, port } = loaded.config.server;
+  const answer = await probeHttp({ host, port, path: "/readyz" }, READYZ_TIMEOUT_MS, signal);
+  expectThat(answer !== null, `nobody answers /readyz on port ${port}`);
+  const { checks } = readinessSchema.parse(JSON.parse(answer.body));
+  const bad = checks.filter(({ state }) => state !== "ok");
+  const said = bad.map(({ name, state, error }) => `${name} ${state}: ${error ?? ""}`).join("; ");
+  expectThat(answer.status === 200 && bad.length === 0 && checks.length > 0, `/readyz ${answer.status}: ${said}`);
+  return `/readyz 200: ${checks.map(({ name }) => name).join(", ")}`;
+}

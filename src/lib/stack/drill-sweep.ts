@@ -1,0 +1,101 @@
+import { parseCid } from "../blocks/cid.ts";
+import { readTextIfExists } from "../kernel/files.ts";
+import { formatDuration } from "../kernel/units.ts";
+import type { SweepReport } from "../pinset/sweep-report.ts";
+import { defineDrill, type DrillScene, expectThat } from "./drill.ts";
+import { type DrillPin, inventPins, untilHeld } from "./drill-pins.ts";
+import { openStores } from "./drill-stores.ts";
+import { runSweep } from "./sweep-run.ts";
+
+/** How long a pin may take from the moment at which its content is there. */
+const REPAIR_PATIENCE_MS = 180_000;
+
+/** D7: a pin that too few hold is found, alerted once, repaired, and told to be well again. */
+export const sweepDrill = defineDrill({
+  id: "D7",
+  title: "A pin that nobody holds is found, alerted, repaired and cleared",
+  claims: {
+    found: "A sweep counts a pin whose content is nowhere as held by too few",
+    alerted: "Exactly one alert names this pin, dated after the pin was made",
+    once: "The next sweep still counts it, and alerts it no second time",
+    repaired: "When its content is there, a sweep finds it held",
+    cleared: "Exactly one line of the alert log says that this pin is well again",
+  },
+  unfitFor: ({ config }) => (config.node.role === "storage" ? "a storage node may not pin" : null),
+  run: async (scene, check) => {
+    await using stores = await openStores(scene.loaded, scene);
+    const [pin] = await inventPins(scene, 1);
+    expectThat(pin !== undefined, "no pin was made");
+    const madeMs = scene.clock.nowMs();
+    const found = await check("found", async () => {
+      await stores.cluster.put(pin.pin);
+      return expectBelow(await sweepApart(scene), pin);
+    });
+    if (!found) return;
+    await check("alerted", async () => {
+      const alerts = await alertsOf(scene, pin);
+      expectThat(alerts.length === 1, `the log has ${alerts.length} lines about ${pin.cid}`);
+      const { event, at } = alerts[0] ?? { event: "", at: "" };
+      expectThat(event === "under-replicated", `the line says ${event}`);
+      // Alerts are dated in whole seconds.
+      expectThat(Date.parse(at) >= Math.floor(madeMs / 1_000) * 1_000, `it is dated ${at}, before the pin was made`);
+      return `${event} at ${at}`;
+    });
+    await check("once", async () => {
+      const evidence = expectBelow(await sweepApart(scene), pin);
+      const alerts = await alertsOf(scene, pin);
+      expectThat(alerts.length === 1, `the log has ${alerts.length} lines about ${pin.cid} now`);
+      return evidence;
+    });
+    const repaired = await check("repaired", async () => {
+      await stores.blocks.put(parseCid(pin.cid), pin.bytes, scene.signal);
+      await sweepApart(scene);
+      const tookMs = await untilHeld(scene, stores, [pin], REPAIR_PATIENCE_MS);
+      expectThat(!isListed(await sweepApart(scene), pin), `${pin.cid} is held, but the sweep lists it as below`);
+      return `held ${formatDuration(tookMs)} after the sweep`;
+    });
+    if (!repaired) return;
+    await check("cleared", async () => {
+      const alerts = await alertsOf(scene, pin);
+      const events = alerts.map(({ event }) => event).join(", ");
+      expectThat(events === "under-replicated, cleared", `the lines about ${pin.cid} say: ${events}`);
+      return `cleared at ${alerts[1]?.at ?? ""}`;
+    });
+  },
+});
+
+/** Sweeps everything as the schedule does, but remembers and alerts among the run's own files. */
+async function sweepApart({ apart, clock, signal }: DrillScene): Promise<SweepReport> {
+  return await runSweep(apart, { deep: false, acceptEmpty: false, graceMs: 0, dryRun: false }, { clock, signal });
+}
+
+function isListed({ worst }: SweepReport, { cid }: DrillPin): boolean {
+  return worst.some((listed) => listed.cid === cid);
+}
+
+function expectBelow(report: SweepReport, pin: DrillPin): string {
+  const { outcome, belowAfter, worst } = report;
+  expectThat(outcome === "below", `the sweep says ${outcome}`);
+  // Only the first few are listed; the alert log, which is looked at next, has all of them.
+  expectThat(isListed(report, pin) || belowAfter > worst.length, `${pin.cid} is not among the ${belowAfter} below`);
+  return `${belowAfter} below, ${pin.cid} among them`;
+}
+
+interface AlertLine {
+  readonly at: string;
+  readonly event: string;
+  readonly cid: string;
+}
+
+function isAlertLine(value: unknown): value is AlertLine {
+  return typeof value === "object" && value !== null && "at" in value && "event" in value && "cid" in value;
+}
+
+async function alertsOf({ apart }: DrillScene, { cid }: DrillPin): Promise<readonly AlertLine[]> {
+  const text = (await readTextIfExists(apart.config.sweep.alertLog)) ?? "";
+  const lines = text.split("\n").filter((line) => line !== "");
+  return lines
+    .map((line): unknown => JSON.parse(line))
+    .filter(isAlertLine)
+    .filter((line) => line.cid === cid);
+}
