@@ -36,12 +36,13 @@ const pinListCommand = defineCommand<{ readonly name?: string; readonly expired?
   ],
   run: async (context, { name: prefix = "", expired = false }) => {
     const { hasExpired } = await import("../lib/pinset/judge-pin.ts");
+    const { inOrder } = await import("../lib/pinset/in-order.ts");
     const { printableLine } = await import("../lib/terminal/printable.ts");
     const { out, clock, signal } = context;
     await withPins(context, async (cluster) => {
       const nowMs = clock.nowMs();
       let listed = 0;
-      for await (const pin of cluster.pins(signal)) {
+      for await (const pin of inOrder(cluster).pins(signal)) {
         if (!pin.name.startsWith(prefix) || (expired && !hasExpired(pin, nowMs))) continue;
         await out.recordSlowly(pin, () => printableLine(pinLine(pin)).trimEnd());
         listed += 1;
@@ -55,7 +56,8 @@ const pinAddCommand = defineCommand<PinSettings & { readonly dryRun?: boolean }>
   name: "add",
   summary: "pin content that is on this box",
   description:
-    "Writes a pin for each CID, then looks whether all of its blocks are here; exits 1 where they are not. " +
+    "Writes a pin for each CID, then looks whether all of its blocks are here; exits 1 where they are not. The peers " +
+    "of a cluster fetch them in their own time: there it exits 1 where one says that it cannot. " +
     "A CID that is pinned already keeps every option that is not named.",
   examples: [
     { command: "fula-master pin add bafybei... --name photos/2026", explains: "pin everything below this CID" },
@@ -71,7 +73,11 @@ const pinAddCommand = defineCommand<PinSettings & { readonly dryRun?: boolean }>
       choices: ["recursive", "direct"],
     },
     { flags: "--expire <when>", description: 'when the pin ends: "30d", a UTC time, or "never"' },
-    { flags: "--copies <count>", description: 'how many peers must hold it, or "all" (default: all)' },
+    {
+      flags: "--copies <count>",
+      description:
+        'how many peers must hold it, or "all" (default: all; in a cluster what cluster.replicationMin and cluster.replicationMax say)',
+    },
     { flags: "--metadata <key=value...>", description: "facts to keep with the pin; give them after the CIDs" },
   ],
   changes: true,
@@ -86,7 +92,9 @@ const pinAddCommand = defineCommand<PinSettings & { readonly dryRun?: boolean }>
     return withPins(context, async (cluster) => {
       let whole = true;
       for (const cid of cids) {
-        const plan = planPin(await cluster.pin(cid), cid, formatUtc(clock.nowMs()), settings);
+        const existing = await cluster.pin(cid);
+        const wanted = existing === null ? { ...cluster.defaultFactors, ...settings } : settings;
+        const plan = planPin(existing, cid, formatUtc(clock.nowMs()), wanted);
         if (options.dryRun === true) {
           out.record(
             { ...plan, dryRun: true },
@@ -96,7 +104,8 @@ const pinAddCommand = defineCommand<PinSettings & { readonly dryRun?: boolean }>
         }
         if (plan.change !== "already") await cluster.put(plan.pin);
         const status = await cluster.status(cid, { signal: context.signal });
-        whole &&= isPinned(status);
+        whole &&=
+          holders(status).length > 0 && holders(status).every((peer) => peer.status === "pinned" || isOnItsWay(peer));
         out.record(
           { ...plan, status },
           () => `${cid}  ${CHANGE_WORDS[plan.change]}${changedText(plan.fields)}; ${standing(status)}`,
@@ -113,13 +122,25 @@ function changedText(fields: readonly string[]): string {
   return fields.length === 0 ? "" : ` (${fields.join(", ")})`;
 }
 
+type PeerStanding = PinStatus["peers"][number];
+
+/** The peers that shall hold a pin: not those that only know that others do. */
+function holders(status: PinStatus | null): readonly PeerStanding[] {
+  return (status?.peers ?? []).filter((peer) => peer.status !== "remote" && peer.status !== "sharded");
+}
+
+/** Of a pin that was just made, "unpinned" says that the peer has not heard of it yet. */
+function isOnItsWay({ status }: PeerStanding): boolean {
+  return status === "pinning" || status === "pin_queued" || status === "unpinned";
+}
+
 function isPinned(status: PinStatus | null): boolean {
-  return status !== null && status.peers.length > 0 && status.peers.every((peer) => peer.status === "pinned");
+  return holders(status).length > 0 && holders(status).every((peer) => peer.status === "pinned");
 }
 
 function standing(status: PinStatus | null): string {
   if (status === null) return "not pinned";
-  return status.peers
+  return holders(status)
     .map(({ peer, status: state, error }) => `${state} on ${peer}${error === "" ? "" : `: ${error}`}`)
     .join("; ");
 }

@@ -1,4 +1,5 @@
 import type { CID } from "multiformats/cid";
+import { GATEWAY_PIN_METADATA } from "../cluster/pin-source.ts";
 import { makePin, type Pin, type PinCluster } from "../cluster/pins.ts";
 import { type Clock, formatUtc } from "../kernel/clock.ts";
 import { messageOf } from "../kernel/errors.ts";
@@ -31,8 +32,6 @@ export interface Publication {
   settleQueue(): Promise<number>;
 }
 
-/** Marks pins that were made for objects: only those are unpinned with the last object, never an operator's own. */
-const PIN_SOURCE = { source: "gateway" } as const;
 const QUEUE_BATCH = 1_000;
 
 /** A pin that is there keeps its name and options, which another object or an operator chose, as long as it does hold. */
@@ -44,12 +43,14 @@ function holdsForEver(pin: Pin): boolean {
 export function createPublication({ pool, pins, clock, log }: PublicationParts): Publication {
   const ensurePinned = async (rootCid: string, name: string): Promise<void> => {
     const pin = await pins.pin(rootCid);
-    if (pin === null) await pins.put(makePin(rootCid, formatUtc(clock.nowMs()), { name, metadata: PIN_SOURCE }));
-    else if (!holdsForEver(pin)) await pins.put({ ...pin, mode: "recursive", max_depth: -1, expire_at: null });
+    if (pin === null) {
+      const options = { ...pins.defaultFactors, name, metadata: GATEWAY_PIN_METADATA };
+      await pins.put(makePin(rootCid, formatUtc(clock.nowMs()), options));
+    } else if (!holdsForEver(pin)) await pins.put({ ...pin, mode: "recursive", max_depth: -1, expire_at: null });
   };
   const unpin = async (rootCid: string): Promise<void> => {
     const pin = await pins.pin(rootCid);
-    if (pin?.metadata["source"] === PIN_SOURCE.source) await pins.remove(rootCid);
+    if (pin?.metadata["source"] === GATEWAY_PIN_METADATA.source) await pins.remove(rootCid);
   };
   const settle = async (rootCid: string): Promise<void> => {
     await settleUnpin(pool, rootCid, async () => {

@@ -1,5 +1,4 @@
 import { join } from "node:path";
-import { openLocalBlockStore } from "../blocks/local.ts";
 import type { LoadedConfig } from "../config/load.ts";
 import { createGateway, type Gateway } from "../gateway/gateway.ts";
 import { assertSealerFits, createKeyUsage, findAccessKey } from "../identity/key-table.ts";
@@ -12,7 +11,7 @@ import { toolVersion } from "../kernel/project.ts";
 import { keepLogBounded } from "../runtime/log-files.ts";
 import { removeDaemonFile, writeDaemonFile } from "../stack/daemon-file.ts";
 import { openLedger } from "../stack/ledger.ts";
-import { openPinCluster } from "../stack/pinset.ts";
+import { openBlocks, openPinCluster } from "../stack/pinset.ts";
 import { createGatewayListener } from "./gateway-listener.ts";
 import { healthChecks } from "./health-checks.ts";
 import { createHealth, type Health } from "./health.ts";
@@ -72,7 +71,7 @@ async function openParts(
   );
   const schema = await assertSchemaCurrent(ledger.pool);
   await assertSealerFits(ledger.pool, sealer);
-  const blocks = await openLocalBlockStore(paths.blocksDir);
+  const blocks = await openBlocks(loaded);
   const pins = opened.use(await openPinCluster(loaded, { clock, blocks }));
   const usage = createKeyUsage(ledger.pool, clock, (error) => {
     log.warn("key.usage.not_noted", { message: messageOf(error) });

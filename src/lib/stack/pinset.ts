@@ -1,9 +1,13 @@
 import { createHash } from "node:crypto";
 import type { BlockStore } from "../blocks/block-store.ts";
+import { openKuboBlockStore } from "../blocks/kubo.ts";
 import { openLocalBlockStore } from "../blocks/local.ts";
 import { openLocalCluster } from "../cluster/local.ts";
 import type { PinCluster } from "../cluster/pins.ts";
+import { openRestCluster } from "../cluster/rest.ts";
+import { parseServiceAddress, serviceUrl } from "../config/addresses.ts";
 import type { LoadedConfig } from "../config/load.ts";
+import { assert } from "../kernel/assert.ts";
 import type { Clock } from "../kernel/clock.ts";
 import { FulaError } from "../kernel/errors.ts";
 
@@ -30,32 +34,60 @@ export function embeddedPeerId(clusterId: string): string {
   return `embedded-${createHash("sha256").update(`fula-master peer ${clusterId}`).digest("hex").slice(0, 32)}`;
 }
 
+/** The base URL of a service from a setting, which has been checked to be an address. */
+function urlOf(setting: string): string {
+  const address = parseServiceAddress(setting);
+  assert(address !== null, `${setting} is an address`);
+  return serviceUrl(address);
+}
+
+/** Opens the block store that the settings ask for. @throws FulaError as `openLocalBlockStore` does */
+export async function openBlocks({ config, paths }: LoadedConfig): Promise<BlockStore> {
+  if (config.blocks.mode === "local") return openLocalBlockStore(paths.blocksDir);
+  return openKuboBlockStore(urlOf(config.blocks.kuboApi));
+}
+
 /**
  * Opens the pinset that the settings ask for.
  * @throws FulaError FULA_CLUSTER_ID_MISSING, FULA_CLUSTER_UNSUPPORTED, FULA_PINSET_*
  */
 export async function openPinCluster(loaded: LoadedConfig, deps: PinClusterDeps): Promise<OpenPinCluster> {
   const { config, paths } = loaded;
-  if (config.cluster.mode !== "local" || config.blocks.mode !== "local") {
-    const setting = config.cluster.mode === "local" ? "blocks.mode is kubo" : "cluster.mode is rest";
-    throw new FulaError("FULA_CLUSTER_UNSUPPORTED", `${setting}, but this version keeps its pinset on the box alone.`, {
-      hint: "set cluster.mode and blocks.mode to local in fula-master.yaml; no pin was read or changed.",
-    });
-  }
-  const clusterId = config.node.clusterId;
+  const { clusterId } = config.node;
   if (clusterId === null) {
     throw new FulaError("FULA_CLUSTER_ID_MISSING", "This box has no pinset yet: the settings name no node.clusterId.", {
-      hint: "fula-master join --runtime embedded sets it up; or give --base-dir if the master lives elsewhere.",
+      hint: "fula-master join sets it up; or give --base-dir if the master lives elsewhere.",
+    });
+  }
+  if (config.cluster.mode !== "local") {
+    assertBlocksReachable(loaded);
+    const { replicationMin, replicationMax } = config.cluster;
+    return openRestCluster({
+      clusterId,
+      url: urlOf(config.cluster.api),
+      defaultFactors: { replication_factor_min: replicationMin, replication_factor_max: replicationMax },
     });
   }
   return openLocalCluster({
     dbFile: paths.pinsFile,
     clusterId,
     peerId: embeddedPeerId(clusterId),
-    blocks: deps.blocks ?? (await openLocalBlockStore(paths.blocksDir)),
+    blocks: deps.blocks ?? (await openBlocks(loaded)),
     clock: deps.clock,
     create: deps.create ?? false,
   });
+}
+
+/** The peers of a cluster fetch what they pin from Kubo nodes: of a directory on this box they know nothing. */
+function assertBlocksReachable({ config }: LoadedConfig): void {
+  if (config.blocks.mode !== "local") return;
+  throw new FulaError(
+    "FULA_CLUSTER_UNSUPPORTED",
+    `cluster.mode is ${config.cluster.mode}, but blocks.mode is local: no peer of an IPFS Cluster can fetch blocks from a directory.`,
+    {
+      hint: "set blocks.mode to docker or kubo in fula-master.yaml, or cluster.mode to local; no pin was read or changed.",
+    },
+  );
 }
 
 /** Opens the pinset for the time of one call. */

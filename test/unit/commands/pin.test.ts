@@ -1,4 +1,4 @@
-import { mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { runCliForTest } from "../../support/cli.ts";
@@ -163,13 +163,25 @@ describe("a box without a pinset", () => {
     expect(readdirSync(join(box.baseDir, "state"))).not.toContain("pins.sqlite");
   });
 
-  test("that is set to an IPFS Cluster is refused for now", async () => {
+  test("whose cluster could not fetch from its blocks is refused", async () => {
     const baseDir = tempDir();
-    mkdirSync(join(baseDir, "state"));
-    writeFileSync(join(baseDir, "fula-master.yaml"), "cluster:\n  mode: rest\nblocks:\n  mode: local\n");
+    writeFileSync(join(baseDir, "fula-master.yaml"), `${CLUSTER_ID}cluster:\n  mode: rest\nblocks:\n  mode: local\n`);
     const { exitCode, stderr } = await runCliForTest(["pin", "ls"], { baseDir });
     expect(exitCode).toBe(3);
     expect(stderr).toContain("FULA_CLUSTER_UNSUPPORTED");
-    expect(statSync(join(baseDir, "state")).isDirectory()).toBe(true);
+  });
+
+  test("whose cluster does not answer gets exit code 4 and no empty list", async () => {
+    const baseDir = tempDir();
+    writeFileSync(
+      join(baseDir, "fula-master.yaml"),
+      `${CLUSTER_ID}cluster:\n  mode: rest\n  api: /ip4/127.0.0.1/tcp/9\nblocks:\n  mode: kubo\n`,
+    );
+    const { exitCode, stdout, stderr } = await runCliForTest(["pin", "ls"], { baseDir });
+    expect(exitCode).toBe(4);
+    expect(stderr).toContain("FULA_CLUSTER_UNREADABLE");
+    expect(stdout).toBe("");
   });
 });
+
+const CLUSTER_ID = "node:\n  clusterId: 0b9a5f0e-0000-4000-8000-000000000001\n";
