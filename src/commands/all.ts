@@ -4,6 +4,7 @@ import { drillCommand } from "./drill.ts";
 import { joinCommand } from "./join.ts";
 import { keyCommand } from "./key.ts";
 import { migrateCommand } from "./migrate.ts";
+import { peersCommand } from "./peers.ts";
 import { pinCommand } from "./pin.ts";
 import { restoreCommand } from "./restore.ts";
 import { serveCommand } from "./serve.ts";
@@ -12,6 +13,7 @@ import { startCommand } from "./start.ts";
 import { statusCommand } from "./status.ts";
 import { stopCommand } from "./stop.ts";
 import { sweepCommand } from "./sweep.ts";
+import { tokenCommand } from "./token.ts";
 import { verifyCommand } from "./verify.ts";
 import type { CommandSpec } from "../lib/terminal/command.ts";
 
@@ -30,6 +32,8 @@ export const COMMANDS: readonly CommandSpec[] = [
   drillCommand,
   pinCommand,
   keyCommand,
+  tokenCommand,
+  peersCommand,
   configCommand,
   completionCommand,
 ];

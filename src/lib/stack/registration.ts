@@ -6,6 +6,7 @@ import { type SharedSecrets, secretsDigest } from "../membership/join-bundle.ts"
 import { reachableAddresses } from "../membership/reach.ts";
 import { keyIdOf } from "../pinset/keys.ts";
 import { readOwnPublicKey } from "../pinset/signing.ts";
+import { requireClusterId } from "./federation-run.ts";
 import { identifyWriter, type WriterIdentity } from "./writer-identity.ts";
 
 /**
@@ -19,13 +20,6 @@ export function sharedSecrets({ secrets, paths }: LoadedConfig): SharedSecrets {
   }
   throw new FulaError("FULA_NOT_JOINED", `${paths.envFile} lacks secrets that every master has.`, {
     hint: "fula-master join writes them.",
-  });
-}
-
-function requireClusterId({ config }: LoadedConfig): string {
-  if (config.node.clusterId !== null) return config.node.clusterId;
-  throw new FulaError("FULA_CLUSTER_ID_MISSING", "This box has no pinset yet: the settings name no node.clusterId.", {
-    hint: "fula-master join sets it up; or give --base-dir if the master lives elsewhere.",
   });
 }
 

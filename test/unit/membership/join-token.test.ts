@@ -38,7 +38,7 @@ describe("the text of a join token", () => {
 
   test("with any one character changed, dropped or doubled is called mistyped, and never expired or used", () => {
     const text = renderJoinToken(TOKEN).reveal();
-    const mistyped = [...text].flatMap((character, index) => {
+    const mistyped = text.split("").flatMap((character, index) => {
       const other = character === "A" ? "B" : "A";
       const [before, after] = [text.slice(0, index), text.slice(index + 1)];
       return [`${before}${other}${after}`, `${before}${after}`, `${before}${character}${character}${after}`];
