@@ -21,6 +21,8 @@ export interface BackupOptions {
   /** The PATH of this run. */
   readonly path: string;
   readonly releaseRoots?: readonly string[];
+  /** Tools that are known already: those in the container of the server. */
+  readonly tools?: DumpTools;
 }
 
 /** What `adopt` takes. */
@@ -99,7 +101,7 @@ function backupPath(dir: string, nowMs: number): string {
 
 async function requireDumpTools(context: RunContext, options: BackupOptions): Promise<DumpTools> {
   const major = await serverMajor(context);
-  const tools = await findDumpTools(major, options);
+  const tools = options.tools ?? (await findDumpTools(major, options));
   if (tools !== null) return tools;
   throw new FulaError(
     "FULA_BACKUP_TOOL",

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { open, readdir, rename, rm, stat } from "node:fs/promises";
+import { type FileHandle, open, readdir, rename, rm, stat } from "node:fs/promises";
 import { delimiter, dirname, join } from "node:path";
 import { execa } from "execa";
 import type { Pool } from "pg";
@@ -15,6 +15,22 @@ export interface DumpTools {
   readonly pgRestore: string;
   /** Major version of `pgDump`: 15. */
   readonly major: number;
+  /** Runs the two; absent = as programs of this machine. */
+  readonly runner?: DumpRunner;
+}
+
+/** How the tools are run where they are no programs of this machine: in the container of the server. */
+export interface DumpRunner {
+  /** Runs pg_dump on the database of the pool; what it prints goes into the file. */
+  dump(args: readonly string[], pool: Pool, file: FileHandle, signal: AbortSignal | undefined): Promise<DumpEnd>;
+  /** What `pg_restore --list` prints of a dump. */
+  list(path: string): Promise<string>;
+}
+
+/** How a pg_dump ended. */
+export interface DumpEnd {
+  readonly exitCode: number | null;
+  readonly stderr: string;
 }
 
 /** A backup that was taken and read back. */
@@ -106,21 +122,37 @@ function connectionEnv(pool: Pool): Record<string, string> {
 
 const STDERR_KEPT_CHARS = 4_000;
 
+const DUMP_ARGS = ["--format=custom", "--no-password", "--lock-wait-timeout=60s"] as const;
+
+async function runPgDump(
+  { pgDump }: DumpTools,
+  pool: Pool,
+  file: FileHandle,
+  signal: AbortSignal | undefined,
+): Promise<DumpEnd> {
+  // Not execa: the dump goes straight into our file, without passing through this process.
+  const child: ChildProcess = spawn(pgDump, DUMP_ARGS, {
+    env: connectionEnv(pool),
+    stdio: ["ignore", file.fd, "pipe"],
+    ...(signal === undefined ? {} : { signal }),
+  });
+  let stderr = "";
+  child.stderr?.setEncoding("utf8").on("data", (text: string) => {
+    stderr = (stderr + text).slice(-STDERR_KEPT_CHARS);
+  });
+  const [exitCode, killedBy] = await once(child, "close");
+  return { exitCode, stderr: stderr.trim() || (killedBy === null ? "" : `it was ended by ${killedBy}`) };
+}
+
 async function dumpTo(path: string, tools: DumpTools, pool: Pool, signal: AbortSignal | undefined): Promise<void> {
   const file = await open(path, "wx", SECRET_FILE_MODE);
   try {
-    // Not execa: the dump goes straight into our file, without passing through this process.
-    const child: ChildProcess = spawn(tools.pgDump, ["--format=custom", "--no-password", "--lock-wait-timeout=60s"], {
-      env: connectionEnv(pool),
-      stdio: ["ignore", file.fd, "pipe"],
-      ...(signal === undefined ? {} : { signal }),
-    });
-    let stderr = "";
-    child.stderr?.setEncoding("utf8").on("data", (text: string) => {
-      stderr = (stderr + text).slice(-STDERR_KEPT_CHARS);
-    });
-    const [exitCode, killedBy] = await once(child, "close");
-    if (exitCode !== 0) throw new Error(stderr.trim() || `pg_dump ended with ${killedBy ?? `exit code ${exitCode}`}`);
+    const { runner } = tools;
+    const { exitCode, stderr } =
+      runner === undefined
+        ? await runPgDump(tools, pool, file, signal)
+        : await runner.dump(DUMP_ARGS, pool, file, signal);
+    if (exitCode !== 0) throw new Error(stderr || `pg_dump ended with exit code ${exitCode}`);
     await file.sync();
   } finally {
     await file.close();
@@ -130,7 +162,8 @@ async function dumpTo(path: string, tools: DumpTools, pool: Pool, signal: AbortS
 async function readBack(path: string, tools: DumpTools): Promise<{ bytes: number; entries: number }> {
   const { size } = await stat(path);
   if (size === 0) throw new Error("pg_dump wrote nothing");
-  const list = await run(tools.pgRestore, ["--list", path]);
+  const { runner } = tools;
+  const list = runner === undefined ? await run(tools.pgRestore, ["--list", path]) : await runner.list(path);
   const entries = list.split("\n").filter((line) => /^\d/.test(line)).length;
   if (entries === 0) throw new Error("the dump's table of contents is empty");
   return { bytes: size, entries };

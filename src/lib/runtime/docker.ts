@@ -1,5 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import type Docker from "dockerode";
 import type { DockerOptions } from "dockerode";
 import { messageOf } from "../kernel/errors.ts";
 
@@ -39,6 +40,12 @@ async function connectionOf(env: Env): Promise<DockerOptions> {
   );
   const port = url.port === "" ? 2376 : Number(url.port);
   return { host: url.hostname, port, protocol: "https", ca: ca ?? "", cert: cert ?? "", key: key ?? "" };
+}
+
+/** A client of the Docker Engine of this environment: DOCKER_HOST, else the usual socket. Asks nothing yet. */
+export async function connectDocker(env: Env): Promise<Docker> {
+  const { default: Client } = await import("dockerode");
+  return new Client(await connectionOf(env));
 }
 
 /**
