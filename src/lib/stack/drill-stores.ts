@@ -1,9 +1,8 @@
 import type { BlockStore } from "../blocks/block-store.ts";
-import { openLocalBlockStore } from "../blocks/local.ts";
 import type { PinCluster } from "../cluster/pins.ts";
 import type { LoadedConfig } from "../config/load.ts";
 import type { Clock } from "../kernel/clock.ts";
-import { openPinCluster } from "./pinset.ts";
+import { openBlocks, openPinCluster } from "./pinset.ts";
 
 /** The stores that a drill makes things in. */
 export interface DrillStores {
@@ -16,7 +15,7 @@ export async function openStores(
   loaded: LoadedConfig,
   { clock }: { readonly clock: Clock },
 ): Promise<DrillStores & AsyncDisposable> {
-  const blocks = await openLocalBlockStore(loaded.paths.blocksDir);
+  const blocks = await openBlocks(loaded);
   const cluster = await openPinCluster(loaded, { clock, blocks });
   return { blocks, cluster, [Symbol.asyncDispose]: async () => await cluster[Symbol.asyncDispose]() };
 }
