@@ -33,6 +33,13 @@ const ALWAYS_SAVED: ReadonlySet<SettingKey> = new Set<SettingKey>([
   "sweep.replMin",
 ]);
 
+/** The same for a storage node, which has neither gateway nor sweeps. */
+const ALWAYS_SAVED_ON_STORAGE: ReadonlySet<SettingKey> = new Set<SettingKey>([
+  "runtime",
+  "node.name",
+  "node.clusterId",
+]);
+
 /** A value as YAML must hold it: a duration is a number in the program and a text in the file. */
 function forFile(entry: SettingEntry, value: unknown): unknown {
   return entry.setting.schema.safeParse(value).success ? value : entry.setting.render(value);
@@ -42,7 +49,8 @@ function reasonOf(loaded: LoadedConfig, key: SettingKey): string | null {
   const source = loaded.sources[key];
   if (source.kind === "flag") return source.flag;
   if (source.kind === "environment") return describeSource(source);
-  return ALWAYS_SAVED.has(key) ? "what join decided" : null;
+  const saved = loaded.config.node.role === "storage" ? ALWAYS_SAVED_ON_STORAGE : ALWAYS_SAVED;
+  return saved.has(key) ? "what join decided" : null;
 }
 
 /**
@@ -85,7 +93,9 @@ export interface SecretChanges {
 }
 
 /** True where nobody else can give the secret: it opens what this box itself makes. */
-function isOursToMake(key: SecretKey, { postgres, cluster }: Config): boolean {
+function isOursToMake(key: SecretKey, { node, postgres, cluster }: Config): boolean {
+  // A storage node is given the one secret that it has.
+  if (node.role === "storage") return false;
   if (key === "postgresPassword") return postgres.mode !== "external";
   return key !== "clusterSecret" || cluster.mode === "docker";
 }

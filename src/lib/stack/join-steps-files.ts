@@ -1,7 +1,6 @@
 import { chmod, mkdir, readdir, rm, stat } from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
 import { mergeEnvFile } from "../config/env-file.ts";
-import type { Paths } from "../config/paths.ts";
 import { updateSettingsFile } from "../config/settings-file.ts";
 import { formatUtc } from "../kernel/clock.ts";
 import { systemErrorCode } from "../kernel/errors.ts";
@@ -16,9 +15,9 @@ import {
   readInstallation,
   writeInstallation,
 } from "./installation.ts";
-import type { JoinBox } from "./join-box.ts";
 import { secretChanges, settingChanges } from "./join-settings.ts";
-import type { JoinRun, JoinStep } from "./join-step.ts";
+import type { JoinBox } from "./join-box.ts";
+import type { JoinStep } from "./join-step.ts";
 import { already, todo } from "./plan.ts";
 import { writerOf } from "./preflight-base-dir.ts";
 
@@ -27,9 +26,21 @@ const PARENT_DIR_MODE = 0o755;
 /** Everything but passing through, for the group of the PostgreSQL user (0710). */
 const TOO_OPEN = 0o067;
 
-function directoriesOf(paths: Paths): readonly string[] {
+/** What these steps look at of a box, be it a master or a storage node. */
+export type FileBox = Pick<JoinBox, "context" | "paths" | "clusterId" | "wanted" | "saved">;
+
+/** What these steps share with the rest of their run. */
+export interface FileRun {
+  readonly box: FileBox;
+  /** As in `JoinRun`. */
+  settingsChanged: boolean;
+}
+
+function directoriesOf({ paths, wanted }: FileBox): readonly string[] {
   const { baseDir, keysDir, snapshotsDir, journalDir, stateDir, locksDir, logsDir } = paths;
-  return [baseDir, keysDir, snapshotsDir, journalDir, stateDir, locksDir, logsDir];
+  // A storage node signs nothing and takes no snapshots.
+  const masters = wanted.config.node.role === "master" ? [keysDir, snapshotsDir] : [];
+  return [baseDir, ...masters, journalDir, stateDir, locksDir, logsDir];
 }
 
 async function modeOf(path: string): Promise<number | null> {
@@ -69,6 +80,12 @@ async function clearUnfinished(dirs: readonly string[]): Promise<void> {
   }
 }
 
+/** Where files are replaced in one step, so that a kill may leave the half of one. */
+function writtenDirsOf(box: FileBox): readonly string[] {
+  const { baseDir, stateDir, keysDir } = box.paths;
+  return directoriesOf(box).filter((dir) => [baseDir, stateDir, keysDir].includes(dir));
+}
+
 async function unfinishedIn(dirs: readonly string[]): Promise<number> {
   const names = await Promise.all(dirs.map(async (dir) => await readdir(dir).catch(() => [])));
   return names.flat().filter((name) => {
@@ -78,8 +95,8 @@ async function unfinishedIn(dirs: readonly string[]): Promise<number> {
 }
 
 /** Step: the directories of the base directory, closed to others. */
-export function directoriesStep({ box }: JoinRun): JoinStep {
-  const dirs = directoriesOf(box.paths);
+export function directoriesStep({ box }: FileRun): JoinStep {
+  const dirs = directoriesOf(box);
   return {
     id: "directories",
     title: "Directories",
@@ -90,12 +107,12 @@ export function directoriesStep({ box }: JoinRun): JoinStep {
         .filter(({ mode }) => mode !== null && (mode & TOO_OPEN) !== 0)
         .map(({ path, mode }) => `close ${path} to others (${mode?.toString(8)} → 700)`);
       if (missing.includes("")) changes.push(`create ${box.paths.baseDir} (0700)`);
-      const unfinished = await unfinishedIn([box.paths.baseDir, box.paths.stateDir, box.paths.keysDir]);
+      const unfinished = await unfinishedIn(writtenDirsOf(box));
       if (unfinished > 0) changes.push(`remove ${unfinished} files that a killed run left unfinished`);
       const inner = missing.filter((name) => name !== "");
       if (inner.length > 0) changes.push(`create in it: ${inner.join(", ")}`);
       if (changes.length === 0) return already(`${box.paths.baseDir} and what belongs in it are there`);
-      return todo("everything of this master lies in one place that only its user can look into", changes);
+      return todo("everything of this box lies in one place that only its user can look into", changes);
     },
     apply: async () => {
       await makeBaseDir(box.paths.baseDir);
@@ -103,13 +120,13 @@ export function directoriesStep({ box }: JoinRun): JoinStep {
         await ensureDir(path);
         if ((((await modeOf(path)) ?? 0) & TOO_OPEN) !== 0) await chmod(path, PRIVATE_DIR_MODE);
       }
-      await clearUnfinished([box.paths.baseDir, box.paths.stateDir, box.paths.keysDir]);
+      await clearUnfinished(writtenDirsOf(box));
       return box.paths.baseDir;
     },
   };
 }
 
-function wantedInstallation(box: JoinBox, current: Installation | null): Installation {
+function wantedInstallation(box: FileBox, current: Installation | null): Installation {
   const version = toolVersion();
   const now = formatUtc(box.context.clock.nowMs());
   if (current === null) {
@@ -119,14 +136,14 @@ function wantedInstallation(box: JoinBox, current: Installation | null): Install
 }
 
 /** Notes that something now exists which must never be replaced by an empty one. */
-export async function noteMade(box: JoinBox, what: MadeOnce): Promise<void> {
+export async function noteMade(box: FileBox, what: MadeOnce): Promise<void> {
   const current = wantedInstallation(box, await readInstallation(box.paths.stateDir));
   if (current.made.includes(what)) return;
   await writeInstallation(box.paths.stateDir, { ...current, made: [...current.made, what] });
 }
 
 /** Step: `fula-master.yaml` and the file that makes the base directory ours. */
-export function settingsStep(run: JoinRun): JoinStep {
+export function settingsStep(run: FileRun): JoinStep {
   const { box } = run;
   const { paths, wanted, saved } = box;
   return {
@@ -162,7 +179,7 @@ export function settingsStep(run: JoinRun): JoinStep {
 }
 
 /** Step: the secrets in `.env`, generated once. */
-export function secretsStep(run: JoinRun): JoinStep {
+export function secretsStep(run: FileRun): JoinStep {
   const { box } = run;
   const { paths, wanted, saved, context } = box;
   return {
@@ -195,7 +212,7 @@ export function secretsStep(run: JoinRun): JoinStep {
 }
 
 /** Step: the key that signs snapshots. */
-export function signingKeyStep({ box }: JoinRun): JoinStep {
+export function signingKeyStep({ box }: FileRun): JoinStep {
   const { keysDir } = box.paths;
   return {
     id: "signing-key",

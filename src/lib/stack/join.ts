@@ -1,6 +1,5 @@
 import { join } from "node:path";
-import { FulaError, isFulaError, messageOf } from "../kernel/errors.ts";
-import { type Journal, openJournal } from "../kernel/journal.ts";
+import { openJournal } from "../kernel/journal.ts";
 import { acquireLock, readLockHolder } from "../kernel/lock.ts";
 import { toolVersion } from "../kernel/project.ts";
 import { readDaemonFile } from "./daemon-file.ts";
@@ -12,8 +11,9 @@ import type { JoinRun, JoinStep } from "./join-step.ts";
 import { makeBaseDir } from "./join-steps-files.ts";
 import { joinSteps } from "./join-steps.ts";
 import { type Ledger, openLedger } from "./ledger.ts";
-import { isDone, type JoinPlan, NOT_TAKEN_TEXT, type PlannedStep, type StepId } from "./plan.ts";
+import { isDone, type JoinPlan, type PlannedStep, type StepId } from "./plan.ts";
 import { type CheckResult, parseSkips, preflightError, runPreflight } from "./preflight.ts";
+import { runSteps, type ShowTasks } from "./step-run.ts";
 
 /** What `join` found out before it changes anything. */
 export interface JoinProposal {
@@ -23,16 +23,6 @@ export interface JoinProposal {
   /** An earlier run that did not come to its end. */
   readonly resumes: UnfinishedRun | null;
 }
-
-/** One step as a list of tasks shows it; the shape of `Task` in terminal/tasks.ts. */
-export interface JoinTask {
-  readonly title: string;
-  readonly run: (report: (text: string) => void) => Promise<string>;
-  readonly skip: () => Promise<string | null>;
-}
-
-/** How a run shows its progress: runs the tasks one after the other and throws the first error as it is. */
-export type ShowTasks = (tasks: readonly JoinTask[]) => Promise<void>;
 
 /** What a run of `join` did. */
 export interface JoinOutcome {
@@ -129,68 +119,6 @@ export function isJoined({ plan, resumes }: JoinProposal): boolean {
   return isDone(plan) && resumes === null;
 }
 
-/** Adds how to go on to what is to be done first, where that does not say it itself. */
-function goOn(hint: string): string {
-  if (/run the (?:same )?command again/.test(hint)) return `${hint} It goes on with that step.`;
-  return `${hint === "" ? "" : `${hint}\n  Then `}run the same command again; it goes on with that step.`;
-}
-
-/** Turns the error that ended a run into the one that is shown: what failed, what was done before, how to go on. */
-function explainEnd(error: unknown, step: JoinStep | null, done: readonly StepId[], aborted: boolean): unknown {
-  const before = done.length === 0 ? "Nothing was done before it." : `Done before it: ${done.join(", ")}.`;
-  const where = step === null ? "before its first step" : `at the step "${step.id}"`;
-  if (aborted) {
-    return new FulaError("FULA_INTERRUPTED", `join was stopped ${where}. ${before}`, {
-      cause: error,
-      hint: "run the same command again; it goes on where it stopped.",
-      details: { step: step?.id ?? null, done },
-    });
-  }
-  if (!isFulaError(error)) return error;
-  return new FulaError(error.code, `${error.message}\n  join failed ${where}. ${before}`, {
-    cause: error,
-    hint: goOn(error.hint ?? ""),
-    details: { ...error.details, step: step?.id ?? null, done },
-  });
-}
-
-interface Progress {
-  current: JoinStep | null;
-  readonly done: StepId[];
-  readonly changed: StepId[];
-}
-
-function taskOf(step: JoinStep, journal: Journal, progress: Progress, signal: AbortSignal): JoinTask {
-  return {
-    title: step.title,
-    skip: async () => {
-      progress.current = step;
-      signal.throwIfAborted();
-      const assessment = await step.assess();
-      if (assessment.state === "todo") return null;
-      await journal.append("step.done", { step: step.id, already: true });
-      progress.done.push(step.id);
-      return `${NOT_TAKEN_TEXT[assessment.state]}: ${assessment.why}`;
-    },
-    run: async (report) => {
-      await journal.append("step.started", { step: step.id });
-      const result = await step.apply(report);
-      await journal.append("step.done", { step: step.id, result });
-      progress.done.push(step.id);
-      progress.changed.push(step.id);
-      return result;
-    },
-  };
-}
-
-async function noteEnd(journal: Journal, error: unknown, step: JoinStep | null, aborted: boolean): Promise<void> {
-  const code = isFulaError(error) ? error.code : "BUG";
-  // The disk may be full or gone; the error that ended the run is the one to show.
-  await journal
-    .append(aborted ? "join.interrupted" : "join.failed", { step: step?.id ?? null, code, message: messageOf(error) })
-    .catch(() => {});
-}
-
 /**
  * Takes every step that the box still needs, one after the other, each written to the journal before and after.
  * Whatever ends the run, the next one goes on from the real state of the box.
@@ -214,14 +142,7 @@ export async function applyJoin({ box: proposed }: JoinProposal, show: ShowTasks
     steps: steps.map(({ id }) => id),
     resumes: unfinished?.path ?? null,
   });
-  const progress: Progress = { current: null, done: [], changed: [] };
-  try {
-    await show(steps.map((step) => taskOf(step, journal, progress, signal)));
-    signal.throwIfAborted();
-  } catch (error) {
-    await noteEnd(journal, error, progress.current, signal.aborted);
-    throw explainEnd(error, progress.current, progress.done, signal.aborted);
-  }
-  await journal.append("join.finished", { changed: progress.changed });
-  return { box, changed: progress.changed, journal: journal.path };
+  const changed = await runSteps({ command: "join", steps, journal, signal, show });
+  await journal.append("join.finished", { changed });
+  return { box, changed, journal: journal.path };
 }

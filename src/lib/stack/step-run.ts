@@ -1,0 +1,109 @@
+import { FulaError, isFulaError, messageOf } from "../kernel/errors.ts";
+import type { Journal } from "../kernel/journal.ts";
+import type { JoinStep } from "./join-step.ts";
+import { NOT_TAKEN_TEXT, type StepId } from "./plan.ts";
+
+/** One step as a list of tasks shows it; the shape of `Task` in terminal/tasks.ts. */
+export interface StepTask {
+  readonly title: string;
+  readonly run: (report: (text: string) => void) => Promise<string>;
+  readonly skip: () => Promise<string | null>;
+}
+
+/** How a run shows its progress: runs the tasks one after the other and throws the first error as it is. */
+export type ShowTasks = (tasks: readonly StepTask[]) => Promise<void>;
+
+/** What a run of steps is given. */
+export interface StepRunOptions {
+  /** The command whose run this is, as it is typed; messages name it. */
+  readonly command: "join" | "join-as-storage-node";
+  readonly steps: readonly JoinStep[];
+  readonly journal: Journal;
+  readonly signal: AbortSignal;
+  readonly show: ShowTasks;
+}
+
+interface Progress {
+  current: JoinStep | null;
+  readonly done: StepId[];
+  readonly changed: StepId[];
+}
+
+/** Adds how to go on to what is to be done first, where that does not say it itself. */
+function goOn(hint: string): string {
+  if (/run the (?:same )?command again/.test(hint)) return `${hint} It goes on with that step.`;
+  return `${hint === "" ? "" : `${hint}\n  Then `}run the same command again; it goes on with that step.`;
+}
+
+/** Turns the error that ended a run into the one that is shown: what failed, what was done before, how to go on. */
+function explainEnd(error: unknown, { current, done }: Progress, { command, signal }: StepRunOptions): unknown {
+  const before = done.length === 0 ? "Nothing was done before it." : `Done before it: ${done.join(", ")}.`;
+  const where = current === null ? "before its first step" : `at the step "${current.id}"`;
+  if (signal.aborted) {
+    return new FulaError("FULA_INTERRUPTED", `${command} was stopped ${where}. ${before}`, {
+      cause: error,
+      hint: "run the same command again; it goes on where it stopped.",
+      details: { step: current?.id ?? null, done },
+    });
+  }
+  if (!isFulaError(error)) return error;
+  return new FulaError(error.code, `${error.message}\n  ${command} failed ${where}. ${before}`, {
+    cause: error,
+    hint: goOn(error.hint ?? ""),
+    details: { ...error.details, step: current?.id ?? null, done },
+  });
+}
+
+function taskOf(step: JoinStep, { journal, signal }: StepRunOptions, progress: Progress): StepTask {
+  return {
+    title: step.title,
+    skip: async () => {
+      progress.current = step;
+      signal.throwIfAborted();
+      const assessment = await step.assess();
+      if (assessment.state === "todo") return null;
+      await journal.append("step.done", { step: step.id, already: true });
+      progress.done.push(step.id);
+      return `${NOT_TAKEN_TEXT[assessment.state]}: ${assessment.why}`;
+    },
+    run: async (report) => {
+      await journal.append("step.started", { step: step.id });
+      const result = await step.apply(report);
+      await journal.append("step.done", { step: step.id, result });
+      progress.done.push(step.id);
+      progress.changed.push(step.id);
+      return result;
+    },
+  };
+}
+
+async function noteEnd({ journal, signal }: StepRunOptions, step: JoinStep | null, error: unknown): Promise<void> {
+  const code = isFulaError(error) ? error.code : "BUG";
+  // The disk may be full or gone; the error that ended the run is the one to show.
+  await journal
+    .append(signal.aborted ? "join.interrupted" : "join.failed", {
+      step: step?.id ?? null,
+      code,
+      message: messageOf(error),
+    })
+    .catch(() => {});
+}
+
+/**
+ * Takes the steps one after the other, each written to the journal before and after; those that look and find nothing
+ * to do are passed over.
+ * @returns the steps that changed something
+ * @throws FulaError FULA_INTERRUPTED, and what the steps throw, with where the run stopped and how it goes on
+ */
+export async function runSteps(options: StepRunOptions): Promise<readonly StepId[]> {
+  const { steps, signal, show } = options;
+  const progress: Progress = { current: null, done: [], changed: [] };
+  try {
+    await show(steps.map((step) => taskOf(step, options, progress)));
+    signal.throwIfAborted();
+  } catch (error) {
+    await noteEnd(options, progress.current, error);
+    throw explainEnd(error, progress, options);
+  }
+  return progress.changed;
+}
