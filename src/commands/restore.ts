@@ -6,7 +6,7 @@ interface RestoreOptions {
   readonly limit?: string;
   readonly concurrency: string;
   readonly wait: string;
-  readonly keepExisting?: boolean;
+  readonly overwrite?: boolean;
   readonly anyCluster?: boolean;
   readonly dryRun?: boolean;
   readonly yes?: boolean;
@@ -24,13 +24,17 @@ export const restoreCommand = defineCommand<RestoreOptions>({
   name: "restore",
   summary: "bring pins back from a snapshot",
   description:
-    "Verifies a snapshot, compares it with what is pinned, and pins what is missing or has other options than in the " +
-    "snapshot, with every option. Pins that are not in the snapshot are never touched. Then reads everything again, and " +
-    "exits 1 with a list where a pin is still missing or its content is not here. A restore that was killed is finished by " +
-    "running it again.",
+    "Verifies a snapshot, compares it with what is pinned, and pins what is missing, with every option. Pins that have " +
+    "other options than in the snapshot are listed, and changed only with --overwrite; pins that are not in the snapshot " +
+    "are never touched. Then reads everything again, and exits 1 with a list where a pin is still missing or its content " +
+    "is not held. A restore that was killed is finished by running it again.",
   examples: [
     { command: "fula-master restore --dry-run", explains: "what the newest good snapshot would bring back" },
-    { command: "fula-master restore", explains: "do it; asks only where options of existing pins would change" },
+    { command: "fula-master restore", explains: "do it" },
+    {
+      command: "fula-master restore --overwrite",
+      explains: "also set options of existing pins back; asks before it does",
+    },
     { command: "fula-master restore pinset-20261120T030000Z", explains: "from this snapshot" },
     {
       command: "fula-master restore --only bafybei... lost.txt",
@@ -49,7 +53,7 @@ export const restoreCommand = defineCommand<RestoreOptions>({
       description: "how long peers may take to fetch content before it counts as missing",
       default: "1m",
     },
-    { flags: "--keep-existing", description: "leave pins as they are that have other options than in the snapshot" },
+    { flags: "--overwrite", description: "change pins that have other options than in the snapshot" },
     { flags: "--any-cluster", description: "take a snapshot of another cluster too" },
   ],
   changes: true,
@@ -75,7 +79,7 @@ export const restoreCommand = defineCommand<RestoreOptions>({
           ...numbers,
           file: file ?? null,
           only,
-          overwrite: options.keepExisting !== true,
+          overwrite: options.overwrite === true,
           anyCluster: options.anyCluster === true,
           dryRun,
         },
@@ -94,7 +98,7 @@ export const restoreCommand = defineCommand<RestoreOptions>({
           approve: async (plan, { warnings }) => {
             progress.end();
             for (const warning of warnings) out.warn(warning);
-            if (options.keepExisting === true || plan.counts.differs === 0) return;
+            if (options.overwrite !== true || plan.counts.differs === 0) return;
             for (const line of changeLines(plan)) out.note(printableLine(line));
             await out.confirm(changeQuestion(plan), options.yes === true);
           },

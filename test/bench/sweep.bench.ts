@@ -13,7 +13,7 @@ import { systemClock } from "../../src/lib/kernel/clock.ts";
 import { AlertLog } from "../../src/lib/pinset/alert-log.ts";
 import { inOrder } from "../../src/lib/pinset/in-order.ts";
 import { sweep } from "../../src/lib/pinset/sweep.ts";
-import { SweepFindings } from "../../src/lib/pinset/sweep-findings.ts";
+import { SweepMemory } from "../../src/lib/pinset/sweep-memory.ts";
 import { rawBytes, rawCid } from "../support/pins.ts";
 import { peakMemoryMB } from "./measure.ts";
 
@@ -55,12 +55,22 @@ async function prepare(dir: string, pins: number): Promise<void> {
 
 async function runSweep(dir: string): Promise<number> {
   await using cluster = await open(dir);
-  await using findings = SweepFindings.temporary();
+  await using memory = SweepMemory.temporary();
   await using alerts = new AlertLog(null);
   const signal = new AbortController().signal;
   const figures = await sweep(
-    { cluster, sources: inOrder(cluster, dir), findings, alerts, clock: systemClock, signal },
-    { replMin: 1, graceMs: 0, deep: false, recover: true, acceptEmpty: false, lastPins: null },
+    { cluster, sources: inOrder(cluster, dir), ledger: null, memory, alerts, clock: systemClock, signal },
+    {
+      replMin: 1,
+      graceMs: 0,
+      waitMs: 0,
+      deep: false,
+      repair: true,
+      repairLedger: false,
+      acceptEmpty: false,
+      lastPins: null,
+      forwardAlerts: false,
+    },
   );
   return figures.ok;
 }

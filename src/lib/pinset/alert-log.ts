@@ -3,10 +3,14 @@ import { dirname } from "node:path";
 import { ensureDir, explainWriteError, SECRET_FILE_MODE } from "../kernel/files.ts";
 import { type LogBounds, LOG_BOUNDS, rotateLog } from "../runtime/log-files.ts";
 
-/** One line of the alert log. */
-export interface Alert {
+interface AlertTimes {
   /** RFC 3339 UTC. */
   readonly at: string;
+  /** Since when it has not been well. */
+  readonly since: string;
+}
+
+interface PinAlert extends AlertTimes {
   readonly event: "under-replicated" | "cleared";
   readonly cid: string;
   readonly name: string;
@@ -15,9 +19,28 @@ export interface Alert {
   readonly pinned: number | null;
   readonly required: number | null;
   readonly reason: string;
-  /** Since when the pin has not been well. */
-  readonly since: string;
 }
+
+interface PeerAlert extends AlertTimes {
+  readonly event: "peer" | "peer-cleared";
+  readonly peer: string;
+  readonly name: string;
+  /** `silent`, `hiding`, `gone` or `kubo`. */
+  readonly problem: string | null;
+  readonly reason: string;
+}
+
+interface LedgerAlert extends AlertTimes {
+  readonly event: "ledger" | "ledger-cleared";
+  readonly cid: string;
+  readonly name: string;
+  /** `missing` or `not-a-cid`. */
+  readonly problem: string | null;
+  readonly reason: string;
+}
+
+/** One line of the alert log: about a pin, a peer, or a CID that the ledger wants pinned. */
+export type Alert = PinAlert | PeerAlert | LedgerAlert;
 
 const LINES_BUFFERED = 500;
 

@@ -87,14 +87,15 @@ export function assertNotShrunk(pinCount: number, history: History, acceptance: 
     maxShrinkPercent: acceptance.maxShrinkPercent,
   };
   if (pinCount === 0) {
-    if (acceptance.allowEmptyFirst && pinCountMax === 0) return;
+    // A master that never had a pin has nothing to lose, once `join` has said so with the first snapshot of its chain.
+    if (pinCountMax === 0 && (acceptance.allowEmptyFirst || baseline !== null)) return;
     const before =
       baseline === null
         ? "there is no earlier snapshot"
         : `the last good snapshot had ${formatCount(baseline.pinCount, "pin")}`;
     throw new FulaError("FULA_SNAPSHOT_SHRUNK", `The pinset is empty, and ${before}. No snapshot was taken.`, {
       hint:
-        baseline === null || baseline.pinCount === 0
+        baseline === null
           ? "add --accept-shrink if this master really holds nothing yet."
           : "fula-master restore --dry-run shows what is missing; add --accept-shrink only if the pins were all removed on purpose.",
       details,

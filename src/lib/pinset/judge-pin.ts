@@ -25,17 +25,27 @@ const NOT_CONCERNED: ReadonlySet<PeerPinStatus> = new Set(["remote", "sharded"])
 /** More reasons than that tell an operator nothing new. */
 const REASONS_MAX = 3;
 
-/** How many peers must hold a pin. @param replMin the setting for pins that name no minimum of their own */
-function requiredPeers(pin: Pin, concerned: number, replMin: number): number {
+/** What pins without a number of their own are judged by. */
+export interface PeerCounts {
+  /** The setting for pins that name no minimum of their own. */
+  readonly replMin: number;
+  /** Peers that belong to the cluster and ping, whether they tell about their pins or not. */
+  readonly members: number;
+}
+
+/** How many peers must hold a pin. */
+function requiredPeers(pin: Pin, concerned: number, { replMin, members }: PeerCounts): number {
   if (pin.replication_factor_min > 0) return pin.replication_factor_min;
-  // "Every peer" is every peer that still answers: a peer that died is soon not even listed, so the setting is the floor.
-  if (pin.replication_factor_min < 0) return Math.max(concerned, replMin);
+  // "Every peer" is every peer that still pings: one that died is soon not even listed, so the setting is the floor.
+  if (pin.replication_factor_min < 0) return Math.max(concerned, members, replMin);
   return replMin;
 }
 
-function reasonOf(status: PinStatus | null): string {
+function reasonOf({ allocations }: Pin, status: PinStatus | null): string {
   if (status === null || status.peers.length === 0) return "no peer knows it";
   const reasons = new Set<string>();
+  const heard = new Set(status.peers.map(({ peer }) => peer));
+  for (const peer of allocations) if (!heard.has(peer)) reasons.add(`no word from ${peer}`);
   for (const { status: state, error } of status.peers) {
     if (state === "pinned" || NOT_CONCERNED.has(state)) continue;
     reasons.add(error === "" ? state : `${state}: ${error}`);
@@ -49,18 +59,18 @@ function reasonOf(status: PinStatus | null): string {
  * Judges one pin by its own replication factor. @param status null where no peer reports anything
  * @param nowMs wall time, to tell whether it has expired
  */
-export function judgePin(pin: Pin, status: PinStatus | null, replMin: number, nowMs: number): JudgedPin {
+export function judgePin(pin: Pin, status: PinStatus | null, counts: PeerCounts, nowMs: number): JudgedPin {
   const peers = (status?.peers ?? []).filter((peer) => !NOT_CONCERNED.has(peer.status));
   const pinned = peers.filter((peer) => peer.status === "pinned").length;
   const underWay = peers.filter((peer) => UNDER_WAY.has(peer.status)).length;
   // A meta pin names shards and is held by nobody itself.
-  const required = pin.type === "meta-pin" ? 0 : requiredPeers(pin, peers.length, replMin);
-  const counts = { pinned, underWay, required };
-  if (hasExpired(pin, nowMs)) return { verdict: "expired", ...counts, reason: `expired at ${pin.expire_at ?? ""}` };
-  if (pinned >= required) return { verdict: "ok", ...counts, reason: "" };
-  const reason = reasonOf(status);
-  if (pinned + underWay >= required) return { verdict: "pinning", ...counts, reason };
-  return { verdict: pinned + underWay > 0 ? "under" : "lost", ...counts, reason };
+  const required = pin.type === "meta-pin" ? 0 : requiredPeers(pin, peers.length, counts);
+  const numbers = { pinned, underWay, required };
+  if (hasExpired(pin, nowMs)) return { verdict: "expired", ...numbers, reason: `expired at ${pin.expire_at ?? ""}` };
+  if (pinned >= required) return { verdict: "ok", ...numbers, reason: "" };
+  const reason = reasonOf(pin, status);
+  if (pinned + underWay >= required) return { verdict: "pinning", ...numbers, reason };
+  return { verdict: pinned + underWay > 0 ? "under" : "lost", ...numbers, reason };
 }
 
 /** True when a pin's time is over. */

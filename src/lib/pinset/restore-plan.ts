@@ -5,7 +5,8 @@ import { hasExpired } from "./judge-pin.ts";
 
 /**
  * What a restore finds about one CID: `missing`, not pinned; `differs`, pinned with other options; `equal`; `extra`,
- * pinned but not in the snapshot, never touched; `expired`, not pinned and its time is over, left out.
+ * pinned but not in the snapshot, never touched; `expired`, its time is over in the snapshot, and it is not pinned or
+ * pinned with other options: left out, because no cluster takes a pin whose time is over.
  */
 export type PlanItem =
   | { readonly kind: "missing"; readonly cid: string; readonly pin: Pin }
@@ -27,6 +28,8 @@ export type PlanCounts = Record<PlanItem["kind"], number>;
 export interface PlanOptions {
   /** Fields that the cluster sets by itself. */
   readonly assignedFields?: readonly PinField[];
+  /** What becomes of a record that is put; default: it is kept as it is. */
+  readonly asStored?: (pin: Pin) => Pin;
   /** Wall time, to tell which pins have expired. */
   readonly nowMs: number;
 }
@@ -65,13 +68,15 @@ export async function* planRestore(
   }
 }
 
-function compare(pin: Pin, current: Pin | null, options: PlanOptions): PlanItem {
-  const { cid } = pin;
-  if (current === null) return { kind: hasExpired(pin, options.nowMs) ? "expired" : "missing", cid, pin };
+function compare(wanted: Pin, current: Pin | null, options: PlanOptions): PlanItem {
+  const { cid } = wanted;
+  const pin = options.asStored?.(wanted) ?? wanted;
+  const isOver = hasExpired(pin, options.nowMs);
+  if (current === null) return { kind: isOver ? "expired" : "missing", cid, pin };
   const fields = differingFields(pin, current, options.assignedFields);
   // When a pin was made says nothing about how it is kept; a re-pin by hand is no reason to write it again.
   if (fields.every((field) => field === "timestamp")) return { kind: "equal", cid, pin };
-  return { kind: "differs", cid, pin, current, fields };
+  return isOver ? { kind: "expired", cid, pin } : { kind: "differs", cid, pin, current, fields };
 }
 
 /** Gives one pin at a time and makes sure of the order: merging lists that are not in order would call pins missing. */

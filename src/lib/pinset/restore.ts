@@ -52,13 +52,21 @@ const PUT_DELAYS_MS: readonly number[] = [100, 500, 2_000];
 /** That many failed puts one after the other say that the cluster is gone, not that single pins are bad. */
 const FAILURES_IN_A_ROW_MAX = 25;
 
-/** Pause between two looks at content that is still being fetched. */
-const POLL_MS = 5_000;
+/** Pause before the next look at content that is still being fetched; it doubles each time up to the longest. */
+const POLL_FIRST_MS = 1_000;
+const POLL_LONGEST_MS = 15_000;
+
+/** Refused pins whose reason is told; the journal has all of them. */
+const REASONS_KEPT_MAX = 10_000;
 
 const STATUS_CALLS_AT_ONCE = 8;
 
 function planned({ cluster, sources, wanted, clock, signal }: RestoreDeps): AsyncGenerator<PlanItem> {
-  const options = { assignedFields: cluster.assignedFields, nowMs: clock.nowMs() };
+  const options = {
+    assignedFields: cluster.assignedFields,
+    asStored: (pin: Pin) => cluster.asStored(pin),
+    nowMs: clock.nowMs(),
+  };
   return planRestore(wanted(signal), sources.pins(signal), options);
 }
 
@@ -79,9 +87,9 @@ export async function executeRestore(
   plan: RestorePlan,
   outcome: { readonly journal: Journal; readonly problems: () => ProblemList },
 ): Promise<RestoreResult> {
-  const written = await writePins(deps, options, plan, outcome.journal);
+  const { written, reasons } = await writePins(deps, options, plan, outcome.journal);
   await outcome.journal.append("written", { pins: written });
-  const { verified, problems } = await readAgain(deps, options, plan, outcome.problems);
+  const { verified, problems } = await readAgain(deps, options, plan, { reasons, newList: outcome.problems });
   await outcome.journal.append("read-again", { verified, problems: problems.total, problemsFile: problems.path });
   return { written, verified, problems };
 }
@@ -91,10 +99,10 @@ async function writePins(
   options: RestoreOptions,
   plan: RestorePlan,
   journal: Journal,
-): Promise<number> {
-  if (plan.toWrite === 0) return 0;
+): Promise<Pick<PinWriter, "written" | "reasons">> {
   const queue = new PQueue({ concurrency: options.concurrency });
   const writer = new PinWriter(deps, journal, plan.toWrite);
+  if (plan.toWrite === 0) return writer;
   try {
     for await (const item of selectItems(planned(deps), options)) {
       deps.signal.throwIfAborted();
@@ -107,12 +115,14 @@ async function writePins(
     await queue.onIdle();
   }
   writer.throwIfStopped();
-  return writer.written;
+  return writer;
 }
 
 /** Writes pins one by one, and tells a bad pin from a cluster that is gone. Its `write` never rejects. */
 class PinWriter {
   written = 0;
+  /** Why a pin could not be written, by its CID. */
+  readonly reasons = new Map<string, string>();
   #failuresInARow = 0;
   #stoppedBy: { readonly error: unknown } | null = null;
   readonly #deps: RestoreDeps;
@@ -146,14 +156,22 @@ class PinWriter {
   }
 
   async #noteFailure(pin: Pin, error: unknown): Promise<void> {
-    this.#failuresInARow += 1;
-    if (!isFulaError(error) || this.#failuresInARow >= FAILURES_IN_A_ROW_MAX) this.#stoppedBy ??= { error };
+    if (this.reasons.size < REASONS_KEPT_MAX) this.reasons.set(pin.cid, messageOf(error));
+    if (isAboutThePin(error)) this.#failuresInARow = 0;
+    else this.#failuresInARow += 1;
+    const isFatal = !isFulaError(error) || isFulaError(error, "FULA_CLUSTER_READ_ONLY");
+    if (isFatal || this.#failuresInARow >= FAILURES_IN_A_ROW_MAX) this.#stoppedBy ??= { error };
     try {
       await this.#journal.append("pin-failed", { cid: pin.cid, error: messageOf(error) });
     } catch (journalError) {
       this.#stoppedBy ??= { error: journalError };
     }
   }
+}
+
+/** A cluster that refuses a single pin is there and answers. */
+function isAboutThePin(error: unknown): boolean {
+  return isFulaError(error, "FULA_PIN_REFUSED") || isFulaError(error, "FULA_PIN_INVALID");
 }
 
 async function putWithRetry({ cluster, clock, signal }: RestoreDeps, pin: Pin): Promise<void> {
@@ -170,54 +188,91 @@ async function readAgain(
   deps: RestoreDeps,
   options: RestoreOptions,
   plan: RestorePlan,
-  newList: () => ProblemList,
+  { reasons, newList }: { readonly reasons: ReadonlyMap<string, string>; readonly newList: () => ProblemList },
 ): Promise<{ readonly verified: number; readonly problems: ProblemList }> {
   const untilMs = deps.clock.monotonicMs() + options.waitMs;
-  for (let isFirst = true; ; isFirst = false) {
+  const peers = await deps.cluster.peers(deps.signal);
+  const members = peers.filter(({ state }) => state !== "gone").length;
+  for (let pauseMs = POLL_FIRST_MS; ; pauseMs = Math.min(pauseMs * 2, POLL_LONGEST_MS)) {
     const problems = newList();
+    const check = new SelectionCheck(deps, options, { problems, reasons, members });
     try {
-      const { verified, pending } = await checkSelection(deps, options, plan, problems, isFirst);
+      const { verified, pending } = await check.run(plan, pauseMs === POLL_FIRST_MS);
       if (pending === 0 || deps.clock.monotonicMs() >= untilMs) return { verified, problems };
     } finally {
       await problems.close();
     }
-    await deps.clock.sleep(POLL_MS, deps.signal);
+    await deps.clock.sleep(pauseMs, deps.signal);
   }
 }
 
-async function checkSelection(
-  deps: RestoreDeps,
-  options: RestoreOptions,
-  plan: RestorePlan,
-  problems: ProblemList,
-  mayRecover: boolean,
-): Promise<{ readonly verified: number; readonly pending: number }> {
-  const total = countOfSelection(plan);
-  const nowMs = deps.clock.nowMs();
-  let checked = 0;
-  let verified = 0;
-  let pending = 0;
-  for await (const { item, status } of standingOf(deps, selectedPins(deps, options, plan), options.only !== null)) {
-    checked += 1;
-    deps.onProgress?.("check", checked, total);
-    const record = recordProblem(item, options.overwrite);
-    const judged = judgePin(item.pin, status, options.replMin, nowMs);
-    const isFetched = judged.verdict === "pinning";
+interface CheckParts {
+  readonly problems: ProblemList;
+  /** Why pins could not be written. */
+  readonly reasons: ReadonlyMap<string, string>;
+  /** Peers of the cluster. */
+  readonly members: number;
+}
+
+/** One look at the whole selection. */
+class SelectionCheck {
+  #verified = 0;
+  #pending = 0;
+  readonly #deps: RestoreDeps;
+  readonly #options: RestoreOptions;
+  readonly #parts: CheckParts;
+
+  constructor(deps: RestoreDeps, options: RestoreOptions, parts: CheckParts) {
+    this.#deps = deps;
+    this.#options = options;
+    this.#parts = parts;
+  }
+
+  async run(plan: RestorePlan, mayRecover: boolean): Promise<{ readonly verified: number; readonly pending: number }> {
+    const { only } = this.#options;
+    const total = countOfSelection(plan);
+    let checked = 0;
+    for await (const standing of standingOf(this.#deps, selectedPins(this.#deps, this.#options, plan), only !== null)) {
+      checked += 1;
+      this.#deps.onProgress?.("check", checked, total);
+      await this.#check(standing, mayRecover);
+    }
+    for (const cid of plan.notInSnapshot) {
+      const detail = "it is not in the snapshot";
+      await this.#parts.problems.add({ cid, name: "", problem: "not-in-snapshot", detail });
+    }
+    return { verified: this.#verified, pending: this.#pending };
+  }
+
+  async #check({ item, status }: Standing, mayRecover: boolean): Promise<void> {
+    const { problems, reasons, members } = this.#parts;
+    const { cid, pin } = item;
+    const record = recordProblem(item, this.#options.overwrite, reasons.get(cid));
     if (record !== null) {
-      await problems.add({ cid: item.cid, name: item.pin.name, ...record });
-    } else if (judged.verdict === "ok" || judged.verdict === "expired") {
-      verified += 1;
-    } else {
-      if (isFetched) pending += 1;
-      else if (mayRecover) await deps.cluster.recover(item.cid);
-      const detail = `held by ${judged.pinned} of ${judged.required} peers: ${judged.reason}`;
-      await problems.add({ cid: item.cid, name: item.pin.name, problem: isFetched ? "pinning" : "not-held", detail });
+      await problems.add({ cid, name: pin.name, ...record });
+      return;
+    }
+    const judged = judgePin(pin, status, { replMin: this.#options.replMin, members }, this.#deps.clock.nowMs());
+    if (judged.verdict === "ok" || judged.verdict === "expired") {
+      this.#verified += 1;
+      return;
+    }
+    const isFetched = judged.verdict === "pinning";
+    // Peers that have not heard of a new pin yet say that they do not have it; a box by itself knows at once.
+    if (isFetched || members > 1) this.#pending += 1;
+    if (!isFetched && mayRecover) await this.#recover(cid);
+    const detail = `held by ${judged.pinned} of ${judged.required} peers: ${judged.reason}`;
+    await problems.add({ cid, name: pin.name, problem: isFetched ? "pinning" : "not-held", detail });
+  }
+
+  async #recover(cid: string): Promise<void> {
+    try {
+      await this.#deps.cluster.recover(cid);
+    } catch (error) {
+      // Where it stands is what the list tells; a peer that cannot be asked to try again must not end the look.
+      if (!isFulaError(error)) throw error;
     }
   }
-  for (const cid of plan.notInSnapshot) {
-    await problems.add({ cid, name: "", problem: "not-in-snapshot", detail: "it is not in the snapshot" });
-  }
-  return { verified, pending };
 }
 
 function countOfSelection({ counts }: RestorePlan): number {
@@ -239,13 +294,20 @@ async function* selectedPins(
   }
 }
 
-function recordProblem(item: WantedItem, overwrite: boolean): Pick<Problem, "problem" | "detail"> | null {
+function recordProblem(
+  item: WantedItem,
+  overwrite: boolean,
+  reason: string | undefined,
+): Pick<Problem, "problem" | "detail"> | null {
   switch (item.kind) {
     case "missing":
-      return { problem: "missing", detail: "it is not pinned" };
+      return { problem: "missing", detail: reason === undefined ? "it is not pinned" : `it is not pinned: ${reason}` };
     case "differs":
       if (!overwrite) return null;
-      return { problem: "differs", detail: `it is pinned with other values of ${item.fields.join(", ")}` };
+      return {
+        problem: "differs",
+        detail: `it is pinned with other values of ${item.fields.join(", ")}${reason === undefined ? "" : `: ${reason}`}`,
+      };
     case "equal":
       return null;
     default:

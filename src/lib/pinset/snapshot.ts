@@ -18,6 +18,7 @@ import {
   snapshotName,
 } from "./format.ts";
 import { type Acceptance, assertNotShrunk, decideHistory, decideTime, type History } from "./guards.ts";
+import { assertCaughtUp, countKnownToPeers, isTooShort, type ListingCheck } from "./listing-check.ts";
 import { readMemory, type SnapshotMemory, writeMemory } from "./memory.ts";
 import { renderMinisig } from "./minisign.ts";
 import { type KeepPolicy, pruneLocked, snapshotLockFile } from "./prune.ts";
@@ -25,9 +26,6 @@ import { countPins, recordTexts, SourceCheck } from "./records.ts";
 import { ensureSigningKey, type SigningKey } from "./signing.ts";
 import { clearUnfinished, openStage, publish, type Stage } from "./stage.ts";
 import { loadTrustedKeys } from "./trust.ts";
-
-/** How much shorter than the pinset's own count a listing may be. */
-const LISTING_SHORTFALL_SHARE = 0.01;
 
 /** What a snapshot is taken of and where it goes. */
 export interface SnapshotDeps {
@@ -59,6 +57,8 @@ export interface SnapshotOptions {
   readonly acceptShrink?: boolean;
   /** The clock was wrong before and is right now. Default false. */
   readonly acceptClock?: boolean;
+  /** The settings name other peers of this cluster. Default false. */
+  readonly expectsPeers?: boolean;
   /** For `join` alone: the first snapshot of a master may be empty. Default false. */
   readonly allowEmptyFirst?: boolean;
 }
@@ -147,7 +147,10 @@ export async function takeSnapshot(deps: SnapshotDeps, options: SnapshotOptions)
  */
 export async function planSnapshot(deps: SnapshotDeps, options: SnapshotOptions): Promise<SnapshotPlan> {
   const { history, timeMs, warnings } = await prepare(deps, options);
+  const listing = listingOf(deps, options, history);
+  const known = await countKnownToPeers(listing);
   const pinCount = await countPins(deps);
+  await assertCaughtUp(pinCount, known, listing);
   assertNotShrunk(pinCount, history, acceptanceOf(options));
   return {
     dryRun: true,
@@ -164,6 +167,10 @@ export async function planSnapshot(deps: SnapshotDeps, options: SnapshotOptions)
 function acceptanceOf(options: SnapshotOptions): Acceptance {
   const { maxShrinkPercent, acceptShrink = false, allowEmptyFirst = false } = options;
   return { maxShrinkPercent, acceptShrink, allowEmptyFirst };
+}
+
+function listingOf({ cluster, signal }: SnapshotDeps, options: SnapshotOptions, history: History): ListingCheck {
+  return { cluster, signal, expectsPeers: options.expectsPeers ?? false, isFirst: history.baseline === null };
 }
 
 async function prepare(deps: SnapshotDeps, options: SnapshotOptions): Promise<Preparation> {
@@ -193,7 +200,10 @@ async function writeSnapshot(
 ): Promise<{ readonly manifest: SnapshotManifest; readonly warnings: readonly string[] }> {
   const { paths, signal } = deps;
   await using stage = await openStage(paths.snapshotsDir, snapshotName(timeMs));
+  const listing = listingOf(deps, options, history);
+  const known = await countKnownToPeers(listing);
   const written = await writeRecords(deps, stage);
+  await assertCaughtUp(written.pinCount, known, listing);
   assertNotShrunk(written.pinCount, history, acceptanceOf(options));
   await readBack(stage, written, signal);
   const manifest = describe(deps.cluster.clusterId, history, timeMs, key, written);
@@ -228,7 +238,7 @@ async function writeRecords(deps: SnapshotDeps, stage: Stage): Promise<Written> 
  * both counts around it. A listing that ended early is shorter than that.
  */
 function judgeShortfall(pinCount: number, expected: number): string {
-  if (expected - pinCount <= expected * LISTING_SHORTFALL_SHARE) {
+  if (!isTooShort(pinCount, expected)) {
     return `the pinset counted ${expected} pins while ${pinCount} were listed; pins came and went meanwhile.`;
   }
   throw new FulaError(

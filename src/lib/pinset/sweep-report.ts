@@ -11,12 +11,40 @@ const pinOfReport = z.object({
   since: z.string(),
 });
 
+const peerOfReport = z.object({
+  peer: z.string(),
+  name: z.string(),
+  trouble: z.enum(["silent", "hiding", "gone", "kubo"]),
+  reason: z.string(),
+  allocatedPins: z.number(),
+  since: z.string(),
+  remedy: z.string(),
+});
+
+const ledgerCidOfReport = z.object({
+  cid: z.string(),
+  name: z.string(),
+  problem: z.string(),
+  reason: z.string(),
+  since: z.string(),
+});
+
+const ledgerOfReport = z.object({
+  cids: z.number(),
+  missing: z.number(),
+  waiting: z.number(),
+  repinned: z.number(),
+  shown: z.array(ledgerCidOfReport).readonly(),
+  notInLedger: z.number(),
+  notInLedgerShown: z.array(z.string()).readonly(),
+});
+
 const reportSchema = z.object({
   formatVersion: z.literal(1),
   clusterId: z.string(),
   startedAt: z.string(),
   finishedAt: z.string(),
-  outcome: z.enum(["ok", "below", "unreadable", "refused", "failed"]),
+  outcome: z.enum(["ok", "below", "problems", "unreadable", "refused", "failed"]),
   deep: z.boolean(),
   pins: z.number(),
   statuses: z.number(),
@@ -29,9 +57,13 @@ const reportSchema = z.object({
   belowBefore: z.number(),
   belowAfter: z.number(),
   recovered: z.number(),
+  reallocated: z.number(),
   alertsRaised: z.number(),
   alertsCleared: z.number(),
-  worst: z.array(pinOfReport),
+  worst: z.array(pinOfReport).readonly(),
+  peers: z.array(peerOfReport).readonly(),
+  ledger: ledgerOfReport.nullable(),
+  alertCommand: z.object({ alerts: z.number(), error: z.string().nullable() }).nullable(),
   error: z.object({ code: z.string(), message: z.string() }).nullable(),
   lastPins: z.number().nullable(),
 });
@@ -39,15 +71,25 @@ const reportSchema = z.object({
 /** One pin that is not well, as the report names it. */
 export type SweepReportPin = z.infer<typeof pinOfReport>;
 
+/** One peer that cannot be counted on, as the report names it. */
+export type SweepReportPeer = z.infer<typeof peerOfReport>;
+
+/** One CID that the ledger wants pinned and the pinset does not have, as the report names it. */
+export type SweepLedgerCid = z.infer<typeof ledgerCidOfReport>;
+
 /**
  * What one sweep found; `sweep --json` prints it and `state/sweep-last.json` keeps the last one, also when it failed.
  *
- * - `outcome`: `ok`; `below`, some pins are held by too few peers; `unreadable`, the pinset or the statuses could not
- *   be read in full, so nothing is known; `refused`, the pinset was empty where it had pins before; `failed`, a bug.
- * - `pins`, `statuses`: how many of each were read. `withoutPin`: statuses of CIDs that are not in the pinset.
+ * - `outcome`: `ok`; `below`, some pins are held by too few peers; `problems`, all pins are held, but a peer cannot be
+ *   counted on, peers hold what is not in the pinset, or the ledger wants something pinned that is not; `unreadable`, pinset, statuses or ledger could not be
+ *   read in full, so nothing is known; `refused`, the pinset was empty where it had pins before; `failed`, a bug.
+ * - `pins`, `statuses`: how many of each were read. `withoutPin`: CIDs that peers hold and that are not in the pinset.
  * - `ok`, `pinning`, `under`, `lost`, `expired`: how the pins stand at the end; they add up to `pins`.
  * - `belowBefore`: pins held by too few peers when they were first read; `belowAfter`: those that still were after the
  *   peers were asked to try again. `recovered` is the difference made.
+ * - `reallocated`: pins that were written again so that the cluster chose other peers for them.
+ * - `peers`: those that cannot be counted on. `ledger`: how it compares with the pinset; null where it was left out.
+ * - `alertCommand`: how many alerts it was given, and why it did not take them; null where there was nothing to give.
  * - `worst`: the first few of them. `lastPins`: how many pins the last sweep that could be trusted found, this one included.
  */
 export type SweepReport = Readonly<z.infer<typeof reportSchema>>;

@@ -8,11 +8,13 @@ function detailOf(health: HealthReport, check: string, field: string): number | 
   return typeof value === "number" ? value : null;
 }
 
+const WHOLE: ReadonlySet<SweepReport["outcome"]> = new Set(["ok", "below", "problems"]);
+
 /** The last sweep that read the whole pinset; null where there is none or its report cannot be read. */
 async function lastWholeSweep(reportFile: string): Promise<SweepReport | null> {
   const report = await readSweepReport(reportFile).catch(() => null);
-  // `below` is a sweep that did its work and found some; what it found has metrics of its own.
-  return report?.outcome === "ok" || report?.outcome === "below" ? report : null;
+  // A sweep that found something did its work; what it found has metrics of its own.
+  return report !== null && WHOLE.has(report.outcome) ? report : null;
 }
 
 /** Gathers what `/metrics` shows beside its counters. What cannot be found out is left out. */

@@ -41,6 +41,8 @@ export interface RestoreReport {
   /** True where every pin of the selection is pinned with every option and its content is held. */
   readonly ok: boolean;
   readonly dryRun: boolean;
+  /** True where pins with other options than in the snapshot are changed, not only listed. */
+  readonly overwrite: boolean;
   readonly clusterId: string;
   readonly snapshot: {
     readonly file: string;
@@ -71,13 +73,15 @@ export interface RestoreReport {
 /**
  * Restores the pinset of this master from a verified snapshot, under a lock. Nothing of a run is needed to finish it
  * after a crash: what is missing is found by comparing again.
- * @throws FulaError FULA_LOCKED, FULA_RESTORE_REFUSED, FULA_RESTORE_WRONG_CLUSTER, FULA_SNAPSHOT_ABSENT, FULA_PINSET_*
+ * @throws FulaError FULA_LOCKED, FULA_RESTORE_REFUSED, FULA_RESTORE_WRONG_CLUSTER, FULA_SNAPSHOT_ABSENT, FULA_PINSET_*,
+ *   FULA_CLUSTER_*
  */
 export async function runRestore(
   loaded: LoadedConfig,
   options: RestoreRunOptions,
   deps: RestoreRunDeps,
 ): Promise<RestoreReport> {
+  assertMaster(loaded);
   if (options.dryRun) return (await planIt(loaded, options, deps)).report;
   const { paths } = loaded;
   const lock = await acquireLock(join(paths.locksDir, "restore.lock"), "restore", deps.clock);
@@ -94,6 +98,13 @@ export async function runRestore(
   }
 }
 
+function assertMaster({ config }: LoadedConfig): void {
+  if (config.node.role !== "storage") return;
+  throw new FulaError("FULA_CLUSTER_READ_ONLY", "A storage node may not change the pinset, so it cannot restore it.", {
+    hint: "copy the snapshot to a master and run fula-master restore <file> there.",
+  });
+}
+
 interface Planned {
   readonly choice: SnapshotChoice;
   readonly plan: RestorePlan;
@@ -106,7 +117,8 @@ async function planIt(loaded: LoadedConfig, options: RestoreRunOptions, deps: Re
   const choice = await choose(loaded, cluster.clusterId, options, deps);
   const plan = await planOf(depsOf(cluster, choice, deps), options);
   const ok = plan.toWrite === 0 && plan.notInSnapshot.length === 0;
-  const report = { ...reportOf(cluster.clusterId, choice, plan), ok, dryRun: true, result: null };
+  const facts = { ok, dryRun: true, overwrite: options.overwrite };
+  const report = { ...reportOf(cluster.clusterId, choice, plan), ...facts, result: null };
   return { choice, plan, report };
 }
 
@@ -131,6 +143,7 @@ async function apply(
     ...reportOf(deps.cluster.clusterId, choice, plan),
     ok,
     dryRun: false,
+    overwrite: options.overwrite,
     result: {
       written,
       verified,

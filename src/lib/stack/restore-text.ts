@@ -6,23 +6,34 @@ import { formatCount } from "../kernel/units.ts";
 const NAMED_MAX = 20;
 
 /** What a restore found and did, or with `dryRun` would do, line by line; names in it come from the snapshot as they are. */
-export function restoreLines({ snapshot, plan, result }: RestoreReport): readonly string[] {
+export function restoreLines({ snapshot, overwrite, plan, result }: RestoreReport): readonly string[] {
   const { missing, differs, equal, extra, expired } = plan.counts;
   const lines = [
     `Snapshot ${snapshot.file}`,
     `  taken ${snapshot.time ?? "at an unknown time"}, ${formatCount(snapshot.pinCount ?? 0, "pin")}, signed by ${snapshot.signedBy ?? "nobody"}`,
     `${missing} missing, ${differs} with other options, ${equal} as they should be, ${expired} expired, ${extra} not in the snapshot (left alone).`,
   ];
-  if (result === null) lines.push(...planLines(plan));
+  if (result === null) lines.push(...planLines(plan, overwrite));
   else lines.push(...resultLines(result));
+  if (differs > 0 && !overwrite) {
+    if (result !== null) lines.push(...changeLines(plan));
+    lines.push(
+      `${formatCount(differs, "pin has", "pins have")} other options; --overwrite sets them as in the snapshot.`,
+    );
+  }
   return lines;
 }
 
-function planLines({ counts, missing, differing, notInSnapshot, toWrite }: RestoreReport["plan"]): readonly string[] {
+function planLines(
+  { counts, missing, differing, notInSnapshot, toWrite }: RestoreReport["plan"],
+  overwrite: boolean,
+): readonly string[] {
   const more = counts.missing + counts.differs - missing.length - differing.length;
   return [
     ...missing.map(({ cid, name }) => `  would pin     ${cid}  ${name}`),
-    ...differing.map(({ cid, fields }) => `  would change  ${cid}  ${fields.join(", ")}`),
+    ...differing.map(
+      ({ cid, fields }) => `  ${overwrite ? "would change" : "would leave "}  ${cid}  ${fields.join(", ")}`,
+    ),
     ...(more > 0 ? [`  … and ${more} more`] : []),
     ...notInSnapshot.slice(0, NAMED_MAX).map((cid) => `  not there     ${cid}  is not in the snapshot`),
     `A restore would write ${formatCount(toWrite, "pin")}. Nothing was written.`,

@@ -122,7 +122,8 @@ function optionsOf(
   { acceptShrink, acceptClock, prune }: SnapshotRunOptions,
 ): SnapshotOptions {
   const { maxShrinkPercent, keep } = config.snapshot;
-  return { maxShrinkPercent, keep: prune ? keep : null, acceptShrink, acceptClock };
+  const expectsPeers = config.cluster.mode !== "local" && config.cluster.bootstrap.length > 0;
+  return { maxShrinkPercent, keep: prune ? keep : null, acceptShrink, acceptClock, expectsPeers };
 }
 
 async function pruneParts({ config, paths }: LoadedConfig, deps: SnapshotRunDeps): Promise<PruneDeps> {

@@ -1,3 +1,4 @@
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { LoadedConfig } from "../config/load.ts";
 import { type Clock, formatUtc } from "../kernel/clock.ts";
@@ -6,9 +7,12 @@ import { acquireLock } from "../kernel/lock.ts";
 import { parseDurationMs } from "../kernel/units.ts";
 import { AlertLog } from "../pinset/alert-log.ts";
 import { inOrder } from "../pinset/in-order.ts";
+import { type LedgerPins, ledgerPins, ledgerUnreadable } from "../pinset/ledger-pins.ts";
 import { sweep, type SweepDeps, type SweepFigures } from "../pinset/sweep.ts";
-import { SweepFindings } from "../pinset/sweep-findings.ts";
+import { SweepMemory } from "../pinset/sweep-memory.ts";
 import { readSweepReport, type SweepReport, writeSweepReport } from "../pinset/sweep-report.ts";
+import { runAlertCommand } from "./alert-command.ts";
+import { openLedger } from "./ledger.ts";
 import { openPinCluster } from "./pinset.ts";
 
 /** What an operator may choose for one sweep. */
@@ -16,7 +20,15 @@ export interface SweepRunOptions {
   readonly deep: boolean;
   readonly acceptEmpty: boolean;
   readonly graceMs: number;
-  /** True looks only: no peer is asked to recover anything, and nothing at all is written. */
+  /** How long peers may take to fetch what the repair told them to, before the verdict is given. */
+  readonly waitMs: number;
+  /** False leaves out what the ledger wants pinned. */
+  readonly ledger: boolean;
+  /** True pins again what the ledger wants pinned and the pinset lost. */
+  readonly repairLedger: boolean;
+  /** Peers that were taken out of the cluster on purpose. */
+  readonly forgetPeers: readonly string[];
+  /** True looks only: no peer is asked to repair anything, and nothing at all is written. */
   readonly dryRun: boolean;
 }
 
@@ -26,6 +38,9 @@ export interface SweepRunDeps {
   readonly signal: AbortSignal;
   readonly onProgress?: SweepDeps["onProgress"];
 }
+
+/** One reads the list, the others look single CIDs up. */
+const LEDGER_CONNECTIONS = 4;
 
 const NOTHING_KNOWN: SweepFigures = {
   outcome: "failed",
@@ -40,16 +55,19 @@ const NOTHING_KNOWN: SweepFigures = {
   belowBefore: 0,
   belowAfter: 0,
   recovered: 0,
+  reallocated: 0,
   alertsRaised: 0,
   alertsCleared: 0,
   worst: [],
+  peers: [],
+  ledger: null,
   lastPins: null,
 };
 
 /**
  * Sweeps the pinset of this master once, under a lock. What came of it is kept in `state/sweep-last.json`, also when
  * the pinset could not be read, so that a watcher never sees an old all-clear.
- * @throws FulaError FULA_LOCKED, FULA_CLUSTER_UNREADABLE, FULA_PINSET_*, FULA_SWEEP_EMPTIED
+ * @throws FulaError FULA_LOCKED, FULA_CLUSTER_*, FULA_LEDGER_UNREADABLE, FULA_PINSET_*, FULA_SWEEP_EMPTIED
  */
 export async function runSweep(
   loaded: LoadedConfig,
@@ -57,6 +75,7 @@ export async function runSweep(
   deps: SweepRunDeps,
 ): Promise<SweepReport> {
   const { paths } = loaded;
+  assertMaster(loaded);
   if (options.dryRun) return sweepOnce(loaded, options, deps, await readSweepReport(paths.sweepReportFile));
   const lock = await acquireLock(join(paths.locksDir, "sweep.lock"), "sweep", deps.clock);
   try {
@@ -75,32 +94,92 @@ export async function runSweep(
   }
 }
 
+/** A follower of an IPFS Cluster knows its own copies alone, and may repair nothing. */
+function assertMaster({ config }: LoadedConfig): void {
+  if (config.node.role !== "storage") return;
+  throw new FulaError("FULA_CLUSTER_READ_ONLY", "A storage node knows of its own copies alone, so it cannot sweep.", {
+    hint: "run fula-master sweep on a master; fula-master status shows whether this node holds what it shall.",
+  });
+}
+
 async function sweepOnce(
   loaded: LoadedConfig,
-  { deep, acceptEmpty, graceMs, dryRun }: SweepRunOptions,
+  options: SweepRunOptions,
   deps: SweepRunDeps,
   previous: SweepReport | null,
 ): Promise<SweepReport> {
   const { paths, config } = loaded;
+  const { deep, dryRun } = options;
   const startedAt = formatUtc(deps.clock.nowMs());
+  const forwardAlerts = config.sweep.alertCommand !== null && !dryRun;
   await using cluster = await openPinCluster(loaded, { clock: deps.clock });
-  await using findings = dryRun
-    ? SweepFindings.temporary()
-    : await SweepFindings.open(join(paths.stateDir, "sweep.sqlite"), deps.clock);
+  await using ledger = await openLedgerPins(loaded, options, deps);
+  await using memory = dryRun
+    ? SweepMemory.temporary()
+    : await SweepMemory.open(join(paths.stateDir, "sweep.sqlite"), deps.clock);
   await using alerts = new AlertLog(dryRun ? null : config.sweep.alertLog);
+  forgetPeers(memory, options.forgetPeers);
   const figures = await sweep(
-    { cluster, sources: inOrder(cluster), findings, alerts, ...deps },
+    { cluster, sources: inOrder(cluster), ledger: ledger.pins, memory, alerts, ...deps },
     {
       replMin: config.sweep.replMin,
-      graceMs,
+      graceMs: options.graceMs,
+      waitMs: options.waitMs,
       deep,
-      acceptEmpty,
-      recover: !dryRun,
+      acceptEmpty: options.acceptEmpty,
+      repair: !dryRun,
+      repairLedger: options.repairLedger && !dryRun,
+      forwardAlerts,
       lastPins: previous?.clusterId === cluster.clusterId ? previous.lastPins : null,
     },
   );
+  const alertCommand = await forwardAll(forwardAlerts ? config.sweep.alertCommand : null, memory, deps.signal);
   const finishedAt = formatUtc(deps.clock.nowMs());
-  return { formatVersion: 1, clusterId: cluster.clusterId, startedAt, finishedAt, deep, error: null, ...figures };
+  const run = { formatVersion: 1, clusterId: cluster.clusterId, startedAt, finishedAt, deep } as const;
+  return { ...run, error: null, ...figures, alertCommand };
+}
+
+interface OpenLedgerPins extends AsyncDisposable {
+  /** Null where the ledger is left out. */
+  readonly pins: LedgerPins | null;
+}
+
+async function openLedgerPins(
+  loaded: LoadedConfig,
+  { ledger: isWanted }: SweepRunOptions,
+  { clock, signal }: SweepRunDeps,
+): Promise<OpenLedgerPins> {
+  if (!isWanted) return { pins: null, [Symbol.asyncDispose]: async () => {} };
+  try {
+    const ledger = await openLedger(loaded, { clock, signal, part: "sweep", poolMax: LEDGER_CONNECTIONS });
+    return { pins: ledgerPins(ledger.pool, tmpdir()), [Symbol.asyncDispose]: async () => ledger.close() };
+  } catch (error) {
+    signal.throwIfAborted();
+    throw ledgerUnreadable(error);
+  }
+}
+
+function forgetPeers({ members }: SweepMemory, ids: readonly string[]): void {
+  for (const id of ids) {
+    if (members.forget(id)) continue;
+    throw new FulaError("FULA_USAGE", `--forget-peer ${id} names no peer that an earlier sweep found in the cluster.`, {
+      hint: "fula-master sweep --json lists the peers that are gone under peers.",
+    });
+  }
+}
+
+/** Gives the alert command what it has not taken yet; what it does not take now, it is given again after the next sweep. */
+async function forwardAll(
+  command: string | null,
+  { outbox }: SweepMemory,
+  signal: AbortSignal,
+): Promise<SweepReport["alertCommand"]> {
+  if (command === null) return null;
+  const alerts = outbox.count();
+  if (alerts === 0) return null;
+  const error = await runAlertCommand(command, outbox.lines(), signal);
+  if (error === null) outbox.clear();
+  return { alerts, error };
 }
 
 function outcomeOf(error: unknown): SweepReport["outcome"] {
@@ -126,6 +205,7 @@ async function keepFailure(
     deep,
     outcome: outcomeOf(error),
     lastPins: previous?.lastPins ?? null,
+    alertCommand: null,
     error: { code, message: messageOf(error) },
   };
   try {
@@ -135,11 +215,11 @@ async function keepFailure(
   }
 }
 
-/** Reads the grace of `--grace`. @throws FulaError FULA_USAGE */
-export function parseGrace(text: string): number {
+/** Reads a duration among the options of `sweep`. @throws FulaError FULA_USAGE */
+export function parseSweepDuration(flag: string, text: string): number {
   const ms = parseDurationMs(text);
   if (ms !== null) return ms;
-  throw new FulaError("FULA_USAGE", `--grace ${JSON.stringify(text)} is not a duration such as "30m" or "2h".`, {
+  throw new FulaError("FULA_USAGE", `${flag} ${JSON.stringify(text)} is not a duration such as "30m" or "2h".`, {
     hint: "fula-master sweep --help",
   });
 }

@@ -21,6 +21,50 @@ export function sweepLines(report: SweepReport, alertLog: string): readonly stri
   if (belowAfter > report.worst.length) {
     lines.push(`  … and ${belowAfter - report.worst.length} more: see ${alertLog}`);
   }
-  if (withoutPin > 0) lines.push(`${formatCount(withoutPin, "CID has", "CIDs have")} a status, but no pin.`);
+  if (report.reallocated > 0) {
+    lines.push(`${formatCount(report.reallocated, "pin was", "pins were")} given to other peers.`);
+  }
+  if (withoutPin > 0)
+    lines.push(`${formatCount(withoutPin, "CID is", "CIDs are")} held by peers, but not in the pinset.`);
+  return [...lines, ...peerLines(report), ...ledgerLines(report.ledger), ...commandLines(report.alertCommand)];
+}
+
+function peerLines({ peers }: SweepReport): readonly string[] {
+  return peers.flatMap(({ peer, name, trouble, reason, since, allocatedPins, remedy }) => [
+    `Peer ${name === "" ? peer : `${name} (${peer})`} is ${PEER_WORDS[trouble]} since ${since}: ${reason}`,
+    `  ${formatCount(allocatedPins, "pin names", "pins name")} it. Try: ${remedy}`,
+  ]);
+}
+
+const PEER_WORDS = {
+  silent: "silent",
+  hiding: "keeping its pins from this master",
+  gone: "gone",
+  kubo: "without its Kubo",
+} as const;
+
+function ledgerLines(ledger: SweepReport["ledger"]): readonly string[] {
+  if (ledger === null) return ["The ledger was left out."];
+  const { missing, repinned, shown, waiting, notInLedger } = ledger;
+  const lines: string[] = [];
+  if (repinned > 0) lines.push(`${formatCount(repinned, "pin was", "pins were")} made again from the ledger.`);
+  if (missing > 0)
+    lines.push(`${formatCount(missing, "CID", "CIDs")} that the ledger wants pinned: not in the pinset.`);
+  for (const { cid, name, problem, reason } of shown) lines.push(`  ${cid}  ${name}  ${problem}: ${reason}`);
+  if (missing > shown.length) lines.push(`  … and ${missing - shown.length} more`);
+  if (missing > 0) lines.push(LEDGER_REMEDY);
+  if (waiting > 0) lines.push(`${formatCount(waiting, "CID waits", "CIDs wait")} to be pinned.`);
+  if (notInLedger > 0) lines.push(`${formatCount(notInLedger, "pin is", "pins are")} not in the ledger.`);
   return lines;
+}
+
+const LEDGER_REMEDY =
+  "Try: fula-master restore --dry-run, which knows their options; then fula-master sweep --repair-ledger for the rest.";
+
+function commandLines(command: SweepReport["alertCommand"]): readonly string[] {
+  if (command === null) return [];
+  const alerts = formatCount(command.alerts, "alert");
+  return command.error === null
+    ? [`sweep.alertCommand took ${alerts}.`]
+    : [`sweep.alertCommand did not take ${alerts}, and will be given them again: ${command.error}`];
 }

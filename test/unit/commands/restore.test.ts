@@ -85,19 +85,22 @@ describe("restore", () => {
     expect(await box.pins()).toHaveLength(3);
   });
 
-  test("asks before it changes options of a pin, and only then", async () => {
+  test("lists a pin with other options and changes it with --overwrite alone, after asking", async () => {
     const box = await makePinsetBox(3);
     await box.snapshot();
     await box.withPins(async (cluster) => cluster.put({ ...blockPin(0), name: "renamed" }));
     await unpin(box, 1);
-    const asked = await restore(box);
+    const asked = await restore(box, "--overwrite");
     expect(asked.exitCode).toBe(3);
     expect(asked.stderr).toContain(`${blockPin(0).cid}  renamed  differs in name`);
     expect(await box.pins()).toHaveLength(2);
 
-    expect((await restore(box, "--keep-existing")).exitCode).toBe(0);
+    const left = await restore(box);
+    expect(left.exitCode).toBe(0);
+    expect(left.stdout).toContain(`${blockPin(0).cid}  renamed  differs in name`);
+    expect(left.stdout).toContain("1 pin has other options; --overwrite sets them as in the snapshot.");
     expect((await box.pins()).find((pin) => pin.cid === blockPin(0).cid)?.name).toBe("renamed");
-    expect((await restore(box, "--yes")).exitCode).toBe(0);
+    expect((await restore(box, "--overwrite", "--yes")).exitCode).toBe(0);
     expect(await box.pins()).toEqual(inOrder(3));
   });
 
@@ -227,7 +230,7 @@ describe("the snapshot that is restored from", () => {
     await box.withPins(async (cluster) => cluster.put({ ...blockPin(0), name: "later" }));
     const { file } = await nextSecond(async () => box.snapshot());
     truncateSync(file, 10);
-    const { exitCode, stdout, stderr } = await restore(box, "--yes", "--json");
+    const { exitCode, stdout, stderr } = await restore(box, "--overwrite", "--yes", "--json");
     expect(exitCode).toBe(0);
     expect(stderr).toContain("was passed over");
     expect(stderr).toContain("This box took a newer snapshot (sequence 2");

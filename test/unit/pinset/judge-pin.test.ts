@@ -98,14 +98,14 @@ describe("judgePin", () => {
       name: "",
       peers: peers.map((state, number) => ({ peer: `p${number}`, status: state, error: "" })),
     };
-    const { verdict, pinned, required, reason } = judgePin(pin, status, replMin, NOW);
+    const { verdict, pinned, required, reason } = judgePin(pin, status, { replMin, members: peers.length }, NOW);
     expect(`${verdict} ${pinned}/${required}`).toBe(expected);
     expect(reason === "").toBe(verdict === "ok");
   });
 
   test("a pin without any status is lost", () => {
     const pin = makePin("bafy", "2026-01-01T00:00:00Z");
-    expect(judgePin(pin, null, 1, NOW)).toMatchObject({
+    expect(judgePin(pin, null, { replMin: 1, members: 1 }, NOW)).toMatchObject({
       verdict: "lost",
       pinned: 0,
       required: 1,
@@ -117,7 +117,24 @@ describe("judgePin", () => {
     const pin = makePin("bafy", "2026-01-01T00:00:00Z");
     const errors = ["disk", "disk", "net", "key", "time", "oops"];
     const peers = errors.map((error, number) => ({ peer: `p${number}`, status: "pin_error" as const, error }));
-    const { reason } = judgePin(pin, { cid: "bafy", name: "", peers }, 1, NOW);
+    const { reason } = judgePin(pin, { cid: "bafy", name: "", peers }, { replMin: 1, members: 6 }, NOW);
     expect(reason).toBe("pin_error: disk; pin_error: net; pin_error: key; and 2 more");
+  });
+
+  test("everywhere counts a member that keeps its pins from us among those that must hold it", () => {
+    const pin = makePin("bafy", "2026-01-01T00:00:00Z");
+    const status = { cid: "bafy", name: "", peers: [{ peer: "p0", status: "pinned" as const, error: "" }] };
+    expect(judgePin(pin, status, { replMin: 1, members: 2 }, NOW)).toMatchObject({ verdict: "under", required: 2 });
+  });
+
+  test("names the peers that shall hold it and that nothing is heard of", () => {
+    const pin = makePin("bafy", "2026-01-01T00:00:00Z", {
+      replication_factor_min: 2,
+      replication_factor_max: 2,
+      allocations: ["p0", "p1"],
+    });
+    const status = { cid: "bafy", name: "", peers: [{ peer: "p0", status: "pinned" as const, error: "" }] };
+    const judged = judgePin(pin, status, { replMin: 1, members: 1 }, NOW);
+    expect(judged).toMatchObject({ verdict: "under", reason: "no word from p1" });
   });
 });

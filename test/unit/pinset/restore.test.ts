@@ -149,7 +149,7 @@ describe("a restore", () => {
     const result = await restore(depsOf(cluster, pins));
     expect(result).toMatchObject({ written: 49, verified: 49 });
     expect(result.problems.shown).toEqual([
-      { cid: bad?.cid, name: bad?.name, problem: "missing", detail: "it is not pinned" },
+      { cid: bad?.cid, name: bad?.name, problem: "missing", detail: "it is not pinned: refused by the cluster" },
     ]);
     const path = result.problems.path ?? "";
     expect((await readFile(path, "utf8")).trim().split("\n")).toHaveLength(1);
@@ -159,10 +159,57 @@ describe("a restore", () => {
     const pins = manyPins(500);
     const cluster = createMemoryCluster({ peers: ["a", "b"] });
     cluster.faults.onPut = () => {
-      throw new FulaError("FULA_PIN_INVALID", "the cluster takes nothing");
+      throw new FulaError("FULA_CLUSTER_UNREADABLE", "the cluster takes nothing");
     };
     await expect(restore(depsOf(cluster, pins))).rejects.toThrow("the cluster takes nothing");
     expect(cluster.puts).toEqual([]);
+  });
+
+  test("lists every pin that the cluster refuses with its reason, however many they are", async () => {
+    const pins = manyPins(60);
+    const cluster = createMemoryCluster({ peers: ["a", "b"] });
+    cluster.faults.onPut = (pin) => {
+      if (pin.replication_factor_min === 2) throw new FulaError("FULA_PIN_REFUSED", "not enough peers for it");
+    };
+    const result = await restore(depsOf(cluster, pins));
+    const refused = pins.filter((pin) => pin.replication_factor_min === 2);
+    expect(result).toMatchObject({ written: 60 - refused.length, verified: 60 - refused.length });
+    expect(result.problems.total).toBe(refused.length);
+    expect(result.problems.shown[0]).toMatchObject({
+      cid: refused[0]?.cid,
+      problem: "missing",
+      detail: "it is not pinned: not enough peers for it",
+    });
+  });
+
+  test("stops at once where the cluster may not be written", async () => {
+    const cluster = createMemoryCluster();
+    let puts = 0;
+    cluster.faults.onPut = () => {
+      puts += 1;
+      throw new FulaError("FULA_CLUSTER_READ_ONLY", "it is a follower");
+    };
+    await expect(restore(depsOf(cluster, manyPins(500)))).rejects.toMatchObject({ code: "FULA_CLUSTER_READ_ONLY" });
+    expect(puts).toBeLessThan(50);
+  });
+
+  test("compares with what the cluster makes of a record, so that a second run writes nothing", async () => {
+    const pins = manyPins(20);
+    const asStored = (pin: Pin): Pin => ({ ...pin, shard_size: 0, user_allocations: [] });
+    const cluster = createMemoryCluster({ peers: ["a", "b"], asStored });
+    expect(await restore(depsOf(cluster, pins))).toMatchObject({ written: 20, verified: 20 });
+    expect(await restore(depsOf(cluster, pins))).toMatchObject({ written: 0, verified: 20 });
+  });
+
+  test("waits for peers that have not heard of a new pin yet, instead of calling it lost", async () => {
+    const pins = manyPins(4);
+    const late = pins[1]?.cid ?? "";
+    const cluster = createMemoryCluster({ peers: ["a", "b"] });
+    cluster.reported.set(late, "unpinned");
+    const clock = steppedClock(() => {
+      cluster.reported.delete(late);
+    });
+    expect(await restore(depsOf(cluster, pins, { clock }), { waitMs: 60_000 })).toMatchObject({ verified: 4 });
   });
 
   test("a bug in the adapter is not swallowed as a failed pin", async () => {
@@ -215,7 +262,7 @@ describe("a restore", () => {
     });
     const patient = await restore(depsOf(cluster, pins, { clock }), { waitMs: 60_000 });
     expect(patient.problems.total).toBe(0);
-    expect(sleptMs).toEqual([5_000, 5_000, 5_000]);
+    expect(sleptMs).toEqual([1_000, 2_000, 4_000]);
 
     cluster.reported.set(slow, "pinning");
     const impatient = await restore(depsOf(cluster, pins), { waitMs: 10_000 });

@@ -6,7 +6,7 @@ import { makePin, type Pin } from "../../../src/lib/cluster/pins.ts";
 import type { Clock } from "../../../src/lib/kernel/clock.ts";
 import { type Alert, AlertLog } from "../../../src/lib/pinset/alert-log.ts";
 import { inOrder } from "../../../src/lib/pinset/in-order.ts";
-import { SweepFindings } from "../../../src/lib/pinset/sweep-findings.ts";
+import { SweepMemory } from "../../../src/lib/pinset/sweep-memory.ts";
 import { sweep, type SweepDeps, type SweepFigures, type SweepOptions } from "../../../src/lib/pinset/sweep.ts";
 import { createMemoryCluster, type MemoryCluster } from "../../support/memory-cluster.ts";
 import { manyPins, rawCid } from "../../support/pins.ts";
@@ -27,9 +27,12 @@ const OPTIONS: SweepOptions = {
   replMin: 1,
   graceMs: HOUR_MS,
   deep: false,
-  recover: true,
+  repair: true,
+  repairLedger: false,
+  waitMs: 0,
   acceptEmpty: false,
   lastPins: null,
+  forwardAlerts: false,
 };
 
 function plainPin(number: number): Pin {
@@ -41,11 +44,11 @@ async function sweepOf(
   options: Partial<SweepOptions> = {},
   more: Partial<SweepDeps> = {},
 ): Promise<SweepFigures> {
-  await using findings = await SweepFindings.open(join(dir, "sweep.sqlite"), clock);
+  await using memory = await SweepMemory.open(join(dir, "sweep.sqlite"), clock);
   await using alertLog = new AlertLog(join(dir, "alerts.log"));
   const signal = new AbortController().signal;
   return await sweep(
-    { cluster, sources: inOrder(cluster, dir), findings, alerts: alertLog, clock, signal, ...more },
+    { cluster, sources: inOrder(cluster, dir), ledger: null, memory, alerts: alertLog, clock, signal, ...more },
     { ...OPTIONS, ...options },
   );
 }
@@ -58,7 +61,8 @@ async function alerts(): Promise<readonly string[]> {
     .map((line) => {
       // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- it is the file that the code under test wrote
       const alert = JSON.parse(line) as Alert;
-      return `${alert.event} ${alert.name} ${alert.verdict ?? "-"}`;
+      const what = "verdict" in alert ? alert.verdict : alert.problem;
+      return `${alert.event} ${alert.name} ${what ?? "-"}`;
     });
 }
 
@@ -306,19 +310,18 @@ describe("a source that cannot be read in full is never an all-clear", () => {
     const strays: MemoryCluster = {
       ...cluster,
       statuses: async function* (options) {
-        const extra = ["zzz-stray"].map((cid) => ({ cid, name: "", peers: [] }));
         yield* cluster.statuses(options);
-        yield* extra;
+        yield { cid: "zzz-stray", name: "", peers: [{ peer: "peer-a", status: "pinned", error: "" }] };
       },
     };
-    expect(await sweepOf(strays)).toMatchObject({ outcome: "ok", pins: 10, withoutPin: 1 });
+    expect(await sweepOf(strays)).toMatchObject({ outcome: "problems", pins: 10, withoutPin: 1 });
     const late = { ...plainPin(99), cid: "zzz-late" };
     const growing: MemoryCluster = {
       ...cluster,
       statuses: async function* (options) {
         yield* cluster.statuses(options);
         cluster.records.set(late.cid, late);
-        yield { cid: late.cid, name: "", peers: [] };
+        yield { cid: late.cid, name: "", peers: [{ peer: "peer-a", status: "pinned", error: "" }] };
       },
     };
     expect(await sweepOf(growing)).toMatchObject({ outcome: "ok", withoutPin: 0 });

@@ -1,0 +1,83 @@
+import type { PeerPinStatus, PinCluster, PinStatus } from "../cluster/pins.ts";
+import { FulaError } from "../kernel/errors.ts";
+import { formatCount } from "../kernel/units.ts";
+
+/** What a peer says about a CID that is not, or soon no longer, in its pinset, or when it says nothing. */
+const NO_PIN: ReadonlySet<PeerPinStatus> = new Set([
+  "unpinned",
+  "unpinning",
+  "unpin_queued",
+  "unpin_error",
+  "undefined",
+  "cluster_error",
+]);
+
+/** How much shorter than the pinset's own count a listing may be. */
+const LISTING_SHORTFALL_SHARE = 0.01;
+
+/** True where at least one peer has a CID in its pinset, whoever holds it. */
+export function isHeldSomewhere({ peers }: PinStatus): boolean {
+  return peers.some(({ status }) => !NO_PIN.has(status));
+}
+
+/** What a listing is compared with. */
+export interface ListingCheck {
+  readonly cluster: PinCluster;
+  /** The settings name other peers of this cluster. */
+  readonly expectsPeers: boolean;
+  /** True where there is no earlier snapshot to compare with. */
+  readonly isFirst: boolean;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * Looks how many pins the peers of a cluster know together: a peer that was just set up, or was cut off, lists the few
+ * that have reached it so far as if they were all. @returns null where this box is the whole cluster
+ * @throws FulaError FULA_CLUSTER_UNREADABLE where other peers should be there and none can be seen
+ */
+export async function countKnownToPeers(check: ListingCheck): Promise<number | null> {
+  const { cluster, expectsPeers, isFirst, signal } = check;
+  const members = (await cluster.peers(signal)).filter(({ state }) => state !== "gone");
+  if (members.length > 1) return countHeld(cluster, signal);
+  if (!expectsPeers || !isFirst) return null;
+  throw new FulaError(
+    "FULA_CLUSTER_UNREADABLE",
+    "The cluster peer sees none of the other peers that the settings name, so it may not have the pinset yet. No snapshot was taken.",
+    { hint: "see that the peers of cluster.bootstrap can be reached from here, then run the command again." },
+  );
+}
+
+async function countHeld(cluster: PinCluster, signal: AbortSignal | undefined): Promise<number> {
+  let held = 0;
+  for await (const status of cluster.statuses({ signal })) if (isHeldSomewhere(status)) held += 1;
+  return held;
+}
+
+/**
+ * Refuses a listing that is shorter than what the peers know together. @param known what `countKnownToPeers` gave
+ * before the pins were listed
+ * @throws FulaError FULA_CLUSTER_UNREADABLE
+ */
+export async function assertCaughtUp(
+  listed: number,
+  known: number | null,
+  { cluster, signal }: ListingCheck,
+): Promise<void> {
+  if (known === null || !isTooShort(listed, known)) return;
+  // Pins may have been removed since: what the peers know now counts as well.
+  const knownNow = await countHeld(cluster, signal);
+  if (!isTooShort(listed, knownNow)) return;
+  throw new FulaError(
+    "FULA_CLUSTER_UNREADABLE",
+    `The cluster peer lists ${formatCount(listed, "pin")}, its peers know ${knownNow}: it has not caught up with them. No snapshot was taken.`,
+    {
+      hint: "wait until it has, then run the command again; fula-master sweep tells how many are missing.",
+      details: { listed, known: knownNow },
+    },
+  );
+}
+
+/** Pins that come and go while they are listed make a listing a little shorter than the counts around it. */
+export function isTooShort(listed: number, expected: number): boolean {
+  return expected - listed > expected * LISTING_SHORTFALL_SHARE;
+}
