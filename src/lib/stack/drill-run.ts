@@ -182,7 +182,7 @@ function setApart(loaded: LoadedConfig, dir: string): LoadedConfig {
   const { config, paths } = loaded;
   return {
     ...loaded,
-    config: { ...config, sweep: { ...config.sweep, alertLog: join(dir, "alerts.jsonl") } },
+    config: { ...config, sweep: { ...config.sweep, alertLog: join(dir, "alerts.jsonl"), alertCommand: null } },
     paths: {
       ...paths,
       stateDir: join(dir, "state"),
