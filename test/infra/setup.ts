@@ -1,14 +1,30 @@
 import { join } from "node:path";
+import Docker from "dockerode";
 import { systemClock } from "../../src/lib/kernel/clock.ts";
 import { type ProcessLock, tryLock } from "../../src/lib/kernel/lock.ts";
+import { ensurePrograms } from "../support/debian-tools.ts";
 import { makeCacheDir } from "./cache.ts";
 import { buildDaemons } from "./daemons.ts";
+import { ENGINE_PROGRAMS, type EngineState, ensureEngine } from "./engine.ts";
+import { buildImages } from "./images.ts";
 import type { Say } from "./run.ts";
 
-/** What a run of the set-up had to make; all empty where everything was there. */
+/** What a run of the set-up found or had to make; nothing was made where both lists are empty and the engine answered. */
 export interface Made {
+  readonly engine: EngineState;
+  /** Modules whose programs were built. */
   readonly daemons: readonly string[];
+  /** Tags of the images that were built. */
+  readonly images: readonly string[];
 }
+
+/** What the set-up itself runs, and what the drills compare us with, by Debian's package. */
+const TOOLS: Readonly<Record<string, string>> = {
+  debootstrap: "debootstrap",
+  "/bin/busybox": "busybox-static",
+  unzip: "unzip",
+  "/usr/bin/docker-compose": "docker-compose",
+};
 
 const LOCK_POLL_MS = 500;
 
@@ -23,8 +39,13 @@ async function takeTurn(say: Say): Promise<ProcessLock> {
   }
 }
 
-/** Makes what is missing of the test infrastructure, and nothing else. */
+/** Makes what is missing of the test infrastructure, and nothing else. @throws Error that says what is missing */
 export async function setUpInfra(say: Say): Promise<Made> {
   using _turn = await takeTurn(say);
-  return { daemons: await buildDaemons(say) };
+  ensurePrograms(TOOLS);
+  const engine = await ensureEngine(() => {
+    ensurePrograms(ENGINE_PROGRAMS);
+  }, say);
+  const daemons = await buildDaemons(say);
+  return { engine, daemons, images: await buildImages(new Docker(), say) };
 }

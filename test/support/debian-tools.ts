@@ -22,7 +22,7 @@ function isPresent(program: string): boolean {
 }
 
 function aptGet(args: readonly string[]): boolean {
-  const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
+  const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive", NEEDRESTART_SUSPEND: "1" };
   return spawnSync("apt-get", args, { env, stdio: ["ignore", "ignore", "inherit"] }).status === 0;
 }
 
@@ -44,15 +44,16 @@ function keepDebianFromStartingPostgres(): boolean {
 }
 
 /**
- * Installs what is missing, once a run. A test that skips itself where a tool is absent would be green on a machine
- * where it proved nothing, so a machine that can neither have nor get the tools fails here, by name.
+ * Installs what is missing of these programs, given with the Debian package that brings each. A test that skips itself
+ * where a tool is absent would be green on a machine where it proved nothing, so a machine that can neither have nor get
+ * the tools fails here, by name.
  */
-export default function installDebianTools(): void {
-  const missing = Object.keys(PACKAGE_BY_PROGRAM).filter((program) => !isPresent(program));
+export function ensurePrograms(packageByProgram: Readonly<Record<string, string>>): void {
+  const missing = Object.keys(packageByProgram).filter((program) => !isPresent(program));
   if (missing.length === 0) return;
-  const packages = [...new Set(missing.map((program) => PACKAGE_BY_PROGRAM[program] ?? program))];
+  const packages = [...new Set(missing.map((program) => packageByProgram[program] ?? program))];
   if (process.getuid?.() === 0 && isPresent("apt-get")) {
-    process.stderr.write(`Installing what the tests compare us with: ${packages.join(" ")}\n`);
+    process.stderr.write(`Installing what the tests need: ${packages.join(" ")}\n`);
     const quiet = !packages.includes("postgresql-15") || keepDebianFromStartingPostgres();
     if (quiet && installPackages(packages)) return;
   }
@@ -60,4 +61,9 @@ export default function installDebianTools(): void {
     `These programs are needed by the tests and not installed: ${missing.join(", ")}.\n` +
       `  Try: sudo apt-get install ${packages.join(" ")}`,
   );
+}
+
+/** Installs, once a run, what the tests compare us with. */
+export default function installDebianTools(): void {
+  ensurePrograms(PACKAGE_BY_PROGRAM);
 }
