@@ -45,6 +45,14 @@ export function makeStorageToken(
   return { role: "storage", ...head, body: new Secret(JSON.stringify({ clusterSecret: secret, peers, signature })) };
 }
 
+/**
+ * The peers document of a storage node's token, before anything of it was checked: to see whether it was accepted already.
+ * @throws FulaError FULA_TOKEN_INVALID
+ */
+export function peersInToken(token: JoinToken): SignedPeers {
+  return bodyOf(token).peers;
+}
+
 /** What decides whether a storage node's token counts. */
 export interface GrantTrust {
   /** The key that must have signed it; null takes the key that it names, as good as the way on which the token came. */

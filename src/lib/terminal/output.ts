@@ -23,6 +23,9 @@ export interface OutputOptions {
   readonly signal?: AbortSignal;
 }
 
+/** No option takes more than this from standard input. */
+const INPUT_LENGTH_MAX = 1_048_576;
+
 /** Thrown when whoever reads our stdout has closed it, as `head` does; ends the run quietly. */
 export class StdoutClosedError extends Error {
   override readonly name = "StdoutClosedError";
@@ -139,13 +142,29 @@ export class Output {
         hint: "add --yes if you mean it, or --dry-run to see what would be done.",
       });
     }
-    const answer = await this.#ask(question);
+    const answer = await this.#ask(question, `${question} [y/N] `);
     if (/^y(es)?$/i.test(answer.trim())) return;
     throw new FulaError("FULA_CONFIRMATION_REQUIRED", `${question} The answer was not yes; nothing was changed.`);
   }
 
+  /**
+   * What an option that was given as `-` stands for: one line where a person types, else all of standard input.
+   * @throws FulaError FULA_INTERRUPTED on Ctrl-C, FULA_USAGE for more than 1 MiB
+   */
+  async readInput(name: string): Promise<string> {
+    if (this.interactive) return await this.#ask(`${name} was asked for.`, `${name}: `);
+    let text = "";
+    for await (const piece of this.#streams.stdin) {
+      text += String(piece);
+      if (text.length > INPUT_LENGTH_MAX) {
+        throw new FulaError("FULA_USAGE", `There is more than 1 MiB on standard input, which is no ${name}.`);
+      }
+    }
+    return text;
+  }
+
   /** The line that is typed, or nothing at the end of input (Ctrl-D). @throws FulaError FULA_INTERRUPTED on Ctrl-C */
-  async #ask(question: string): Promise<string> {
+  async #ask(question: string, prompted: string): Promise<string> {
     const prompt = createInterface({ input: this.#streams.stdin, output: this.#streams.stderr });
     const interrupted = new FulaError("FULA_INTERRUPTED", `${question} There was no answer; nothing was changed.`);
     try {
@@ -154,7 +173,7 @@ export class Output {
         prompt.on("SIGINT", () => reject(interrupted));
         prompt.on("close", () => resolve(""));
         this.#signal?.addEventListener("abort", () => reject(interrupted), { once: true });
-        prompt.question(`${question} [y/N] `, resolve);
+        prompt.question(prompted, resolve);
       });
     } finally {
       prompt.close();

@@ -1,0 +1,195 @@
+import type { Clock } from "../kernel/clock.ts";
+import { isFulaError } from "../kernel/errors.ts";
+import type { Random } from "../kernel/random.ts";
+import { formatDuration } from "../kernel/units.ts";
+import type { PeersDocument } from "../membership/peers-document.ts";
+import { attemptWrite, readLocalStatus, readStorageView, type StorageView } from "./storage-view.ts";
+
+/** What a storage node must be, in the order it is shown. */
+export const STORAGE_CLAIMS = ["answers", "kubo", "joined", "trust", "follower", "no-trace", "replicates"] as const;
+
+/** Names one of them. */
+export type StorageClaimName = (typeof STORAGE_CLAIMS)[number];
+
+/** One claim about a storage node, and whether it holds; `--json` prints it as it is. */
+export interface StorageClaim {
+  readonly name: StorageClaimName;
+  readonly holds: boolean;
+  /** What was seen. */
+  readonly message: string;
+  /** What to do; empty where the claim holds. */
+  readonly remedy: string;
+}
+
+/** What is asked, and what it is held against. */
+export interface StorageCheck {
+  /** REST API of the node's own cluster peer. */
+  readonly clusterApi: string;
+  readonly document: PeersDocument;
+  /** Peer ids that the cluster peer was started to trust, as its container says; `*` is everybody. */
+  readonly configuredTrust: () => Promise<readonly string[]>;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly signal: AbortSignal;
+}
+
+/** Time between two looks at what comes by itself. */
+const LOOK_INTERVAL_MS = 1_000;
+
+function holds(name: StorageClaimName, message: string): StorageClaim {
+  return { name, holds: true, message, remedy: "" };
+}
+
+function fails(name: StorageClaimName, message: string, remedy: string): StorageClaim {
+  return { name, holds: false, message, remedy };
+}
+
+function kuboClaim({ kuboPeerId, kuboError }: StorageView): StorageClaim {
+  if (kuboPeerId !== null && kuboError === "") return holds("kubo", `it pins on the Kubo node ${kuboPeerId}`);
+  const why = kuboError === "" ? "it names none" : kuboError;
+  return fails(
+    "kubo",
+    `it does not reach its Kubo node: ${why}`,
+    "look into the log of the kubo container (docker logs).",
+  );
+}
+
+function nameOf(id: string, document: PeersDocument): string {
+  return document.masters.find(({ clusterPeerId }) => clusterPeerId === id)?.name ?? id;
+}
+
+function joinedClaim({ others, clusterPeerId }: StorageView, document: PeersDocument): StorageClaim {
+  const masters = document.masters.map((master) => ({
+    name: master.name,
+    addresses: master.clusterAddresses,
+    seen: others.find(({ id }) => id === master.clusterPeerId),
+  }));
+  const mutual = masters.filter(({ seen }) => seen?.answers === true && seen.seesUs);
+  if (mutual.length > 0) {
+    const silent = masters.filter((master) => !mutual.includes(master)).map(({ name }) => name);
+    const rest = silent.length === 0 ? "" : `; ${silent.join(", ")} did not answer`;
+    return holds(
+      "joined",
+      `${mutual.map(({ name }) => name).join(", ")} and this node see one another as peers${rest}`,
+    );
+  }
+  const answering = masters.find(({ seen }) => seen?.answers === true);
+  if (answering !== undefined) {
+    return fails(
+      "joined",
+      `${answering.name} answers, but does not name this node (${clusterPeerId}) among its peers yet`,
+      "wait a minute and run the command again; if it stays so, look into the log of the master's cluster.",
+    );
+  }
+  const where = masters.flatMap(({ addresses }) => addresses).join(", ");
+  return fails(
+    "joined",
+    `no master is among the peers of this node's cluster; it looked at ${where}`,
+    "open the master's cluster port (TCP, cluster.swarmPort) for this box, see that the master announces an address that is reached from here (fula-master peers show), and that the cluster secret is the federation's.",
+  );
+}
+
+/**
+ * Who is trusted, held against the masters: as the peer was started, and as it says of every peer that it knows. It
+ * always trusts itself, which is not counted; that it was told to is.
+ */
+function trustClaim(
+  { others, clusterPeerId }: StorageView,
+  configured: readonly string[],
+  document: PeersDocument,
+): StorageClaim {
+  const masters = new Set(document.masters.map((master) => master.clusterPeerId));
+  const remedy = "run join-as-storage-node again: it gives the container the masters' peer ids, and no others.";
+  const isStranger = (id: string): boolean => !masters.has(id);
+  const trusted = others.filter(({ isTrusted }) => isTrusted).map(({ id }) => id);
+  const strangers = new Set([...configured, ...trusted].filter(isStranger));
+  if (strangers.size > 0) {
+    const named = [...strangers].map((id) => (id === clusterPeerId ? "itself" : id === "*" ? "everybody" : id));
+    return fails("trust", `it takes changes of the pinset from ${named.join(", ")}, which is no master`, remedy);
+  }
+  const unheard = others.filter(({ id, isTrusted }) => !isTrusted && masters.has(id)).map(({ id }) => id);
+  const missing = new Set([...[...masters].filter((id) => !configured.includes(id)), ...unheard]);
+  if (missing.size > 0) {
+    const named = [...missing].map((id) => nameOf(id, document)).join(", ");
+    return fails("trust", `it does not take changes of the pinset from ${named}, which is a master`, remedy);
+  }
+  return holds("trust", `it trusts ${document.masters.map(({ name }) => name).join(", ")} and nobody else`);
+}
+
+async function writeClaims({ clusterApi, random, signal }: StorageCheck): Promise<readonly StorageClaim[]> {
+  const { refusedAsFollower, answer, leftNoTrace } = await attemptWrite(clusterApi, random, signal);
+  return [
+    refusedAsFollower
+      ? holds("follower", `it refuses to pin: ${answer}`)
+      : fails(
+          "follower",
+          `an attempt to pin on it was not refused as a follower does: ${answer}`,
+          "see that CLUSTER_FOLLOWERMODE is true in the cluster container; run the command again, which sets it.",
+        ),
+    leftNoTrace
+      ? holds("no-trace", "the refused pin is in no pinset")
+      : fails("no-trace", "the pin of that attempt was in the pinset; it was taken away again", "as for follower."),
+  ];
+}
+
+async function replicatesClaim({ clusterApi, document, signal }: StorageCheck): Promise<StorageClaim> {
+  const { probe, issuer } = document;
+  const { status, error } = await readLocalStatus(clusterApi, probe, signal);
+  if (status === "pinned") return holds("replicates", `it holds the probe ${probe}`);
+  if (status === "unpinned") {
+    return fails(
+      "replicates",
+      `the pinset that it has does not name the probe ${probe}`,
+      `see on ${issuer} that it is pinned (fula-master pin status ${probe}; token create and peers export pin it), and that this node trusts ${issuer}.`,
+    );
+  }
+  const why = error === "" ? "" : ` (${error})`;
+  return fails(
+    "replicates",
+    `the probe ${probe} is ${status} here${why}`,
+    `open the master's Kubo port (kubo.swarmPort, TCP and UDP) for this box: Kubo fetches the blocks from there.`,
+  );
+}
+
+/** Looks once at everything that a storage node must be. A peer that does not answer makes one failed claim. */
+export async function lookAtStorage(check: StorageCheck): Promise<readonly StorageClaim[]> {
+  const { clusterApi, document, signal } = check;
+  let view: StorageView;
+  try {
+    view = await readStorageView(clusterApi, signal);
+    return [
+      holds("answers", `cluster peer ${view.clusterPeerId}, IPFS Cluster ${view.clusterVersion}`),
+      kuboClaim(view),
+      joinedClaim(view, document),
+      trustClaim(view, await check.configuredTrust(), document),
+      ...(await writeClaims(check)),
+      await replicatesClaim(check),
+    ];
+  } catch (error) {
+    signal.throwIfAborted();
+    if (!isFulaError(error)) throw error;
+    return [fails("answers", error.message, error.hint ?? "look into the log of the cluster container (docker logs).")];
+  }
+}
+
+/**
+ * Looks until every claim holds, or the patience is over: joining and replicating take their time.
+ * @param report is told what is still waited for
+ * @returns what was seen last
+ */
+export async function awaitStorage(
+  check: StorageCheck,
+  patienceMs: number,
+  report: (text: string) => void,
+): Promise<readonly StorageClaim[]> {
+  const { clock, signal } = check;
+  const startMs = clock.monotonicMs();
+  for (;;) {
+    const claims = await lookAtStorage(check);
+    const waiting = claims.filter((claim) => !claim.holds);
+    const elapsedMs = clock.monotonicMs() - startMs;
+    if (waiting.length === 0 || elapsedMs >= patienceMs) return claims;
+    report(`${waiting.map(({ name }) => name).join(", ")}: waiting, ${formatDuration(patienceMs - elapsedMs)} at most`);
+    await clock.sleep(LOOK_INTERVAL_MS, signal);
+  }
+}
