@@ -1,5 +1,6 @@
 import { completionCommand } from "./completion.ts";
 import { configCommand } from "./config.ts";
+import { doctorCommand } from "./doctor.ts";
 import { drillCommand } from "./drill.ts";
 import { joinCommand } from "./join.ts";
 import { keyCommand } from "./key.ts";
@@ -21,6 +22,7 @@ import type { CommandSpec } from "../lib/terminal/command.ts";
 export const COMMANDS: readonly CommandSpec[] = [
   joinCommand,
   statusCommand,
+  doctorCommand,
   serveCommand,
   startCommand,
   stopCommand,

@@ -311,6 +311,11 @@ export const ERROR_CODES = {
     kind: "refused",
     when: "A drill was named that disturbs a stack which others use, and --dangerous was not given.",
   },
+  FULA_DOCKER_UNREACHABLE: { kind: "unavailable", when: "No Docker Engine answers, and containers were asked for." },
+  FULA_DOCKER_TOO_OLD: {
+    kind: "refused",
+    when: "The Docker Engine is older than what fula-master has been tried with.",
+  },
   FULA_ROOT_NEEDED: {
     kind: "refused",
     when: "join was asked for containers by a user other than root.",

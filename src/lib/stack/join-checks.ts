@@ -31,7 +31,8 @@ export interface CheckTarget {
   readonly ownPids: ReadonlySet<number>;
 }
 
-function importantFiles(paths: Paths): readonly { readonly path: string; readonly ours: boolean }[] {
+/** Files and directories whose owner and mode matter. */
+export function importantFiles(paths: Paths): readonly { readonly path: string; readonly ours: boolean }[] {
   return [
     { path: paths.baseDir, ours: false },
     { path: paths.configFile, ours: true },
@@ -40,7 +41,8 @@ function importantFiles(paths: Paths): readonly { readonly path: string; readonl
   ];
 }
 
-function expectedPaths(paths: Paths): readonly ExpectedPath[] {
+/** What must be a directory or a file, and writable, where it is there. */
+export function expectedPaths(paths: Paths): readonly ExpectedPath[] {
   const { keysDir, snapshotsDir, journalDir, stateDir, locksDir, logsDir, envFile, configFile } = paths;
   return [
     ...[keysDir, snapshotsDir, journalDir, stateDir, locksDir, logsDir].map(
@@ -52,7 +54,7 @@ function expectedPaths(paths: Paths): readonly ExpectedPath[] {
 }
 
 /** The newest time that stands on a file that the clock of this box dated: journals and snapshots. */
-async function newestFile(paths: Paths): Promise<{ readonly path: string; readonly mtimeMs: number } | null> {
+export async function newestFile(paths: Paths): Promise<{ readonly path: string; readonly mtimeMs: number } | null> {
   let newest: { path: string; mtimeMs: number } | null = null;
   for (const dir of [paths.journalDir, paths.snapshotsDir]) {
     const names = await readdir(dir).catch((error: unknown) => {

@@ -35,7 +35,7 @@ export function embeddedPeerId(clusterId: string): string {
 }
 
 /** The base URL of a service from a setting, which has been checked to be an address. */
-function urlOf(setting: string): string {
+export function urlOf(setting: string): string {
   const address = parseServiceAddress(setting);
   assert(address !== null, `${setting} is an address`);
   return serviceUrl(address);

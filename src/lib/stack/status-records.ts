@@ -2,13 +2,13 @@ import type { LoadedConfig } from "../config/load.ts";
 import { formatCount } from "../kernel/units.ts";
 import { lastGoodSnapshot } from "../pinset/catalog.ts";
 import { readSigningKey } from "../pinset/signing.ts";
-import { readSweepReport } from "../pinset/sweep-report.ts";
+import { readSweepReport, type SweepReport } from "../pinset/sweep-report.ts";
 import { loadTrustedKeys } from "../pinset/trust.ts";
 import type { Installation } from "./installation.ts";
 import { lookAtSchedule } from "./join-steps-schedules.ts";
 import type { LookLimits } from "./look.ts";
 import { attention, bad, lookAtPart, OK } from "./status-part.ts";
-import type { AlertsPart, KeyPart, SchedulesPart, SnapshotPart, SweepPart } from "./status-report.ts";
+import type { AlertLine, AlertsPart, KeyPart, SchedulesPart, SnapshotPart, SweepPart } from "./status-report.ts";
 
 /** A sweep that has not run for that long does not run at all; it is due every half hour. */
 const SWEEP_AGE_MAX_MS = 24 * 3_600_000;
@@ -51,22 +51,42 @@ export async function readSweep(
       const short = formatCount(belowAfter, "pin is", "pins are");
       return { ...known, ...bad(`${short} held by too few peers. Try: fula-master sweep`) };
     }
+    if (outcome === "problems")
+      return { ...known, ...bad("the last sweep found problems beside the pins; see alerts") };
     if (outcome !== "ok") return { ...known, ...bad(report.error?.message ?? `the last sweep was ${outcome}`) };
     if (ageMs > SWEEP_AGE_MAX_MS) return { ...known, ...bad("the last sweep is too old. Try: fula-master sweep") };
     return { ...known, ...OK };
   });
 }
 
+function alertsOf({ worst, peers, ledger }: SweepReport): readonly AlertLine[] {
+  return [
+    ...peers.map(({ peer, name, trouble, reason, since }) => ({ what: trouble, id: peer, name, reason, since })),
+    ...worst
+      .filter(({ verdict }) => verdict !== "pinning")
+      .map(({ cid, name, verdict, reason, since }) => ({ what: verdict, id: cid, name, reason, since })),
+    ...(ledger?.shown ?? []).map(({ cid, name, problem, reason, since }) => ({
+      what: `ledger: ${problem}`,
+      id: cid,
+      name,
+      reason,
+      since,
+    })),
+  ];
+}
+
+const SWEEP_KNOWS: ReadonlySet<SweepReport["outcome"]> = new Set(["ok", "below", "problems"] as const);
+
 /** Tells what the last sweep found wrong. A sweep that could not read everything leaves nothing to be known. */
 export async function readAlerts(loaded: LoadedConfig, limits: LookLimits): Promise<AlertsPart> {
   return await lookAtPart<AlertsPart>(limits, { standing: null, worst: [] }, async () => {
     const report = await readSweepReport(loaded.paths.sweepReportFile);
     if (report === null) return { standing: null, worst: [], ...OK };
-    const worst = report.worst.map(({ cid, name, verdict, reason, since }) => ({ cid, name, verdict, reason, since }));
-    if (report.outcome !== "ok" && report.outcome !== "below") {
+    const worst = alertsOf(report);
+    if (!SWEEP_KNOWS.has(report.outcome)) {
       return { standing: null, worst, ...bad("the last sweep could not tell. Try: fula-master sweep") };
     }
-    const standing = report.belowAfter;
+    const standing = report.belowAfter + report.peers.length + (report.ledger?.missing ?? 0);
     if (standing === 0) return { standing, worst: [], ...OK };
     return { standing, worst, ...bad(formatCount(standing, "alert stands", "alerts stand")) };
   });

@@ -121,9 +121,11 @@ export interface SweepPart extends Part {
 
 /** One thing that the last sweep found wrong and that still stands. */
 export interface AlertLine {
-  readonly cid: string;
+  /** `under` or `lost`: a pin; `silent`, `hiding`, `gone` or `kubo`: a peer; anything else: what the ledger wants pinned. */
+  readonly what: string;
+  /** The CID, or the id of the peer. */
+  readonly id: string;
   readonly name: string;
-  readonly verdict: string;
   readonly reason: string;
   /** RFC 3339, UTC. */
   readonly since: string;

@@ -78,7 +78,10 @@ const ROWS: { readonly [Name in PartName]: Row<Name> } = {
   },
   cluster: { title: "cluster", facts: clusterFacts, below: peerLines },
   trust: { title: "trust", facts: ({ trusted }) => `${formatCount(trusted.length, "master")} trusted` },
-  pins: { title: "pins", facts: ({ count }) => (count === null ? "not counted" : `${count}`) },
+  pins: {
+    title: "pins",
+    facts: ({ count, state }) => (count === null ? (state === "ok" ? "readable" : "not counted") : `${count}`),
+  },
   disk: { title: "disk", facts: room },
   dockerDisk: { title: "docker", facts: room },
   snapshot: {
@@ -101,7 +104,7 @@ const ROWS: { readonly [Name in PartName]: Row<Name> } = {
     below: ({ worst }) =>
       worst
         .slice(0, ALERTS_SHOWN)
-        .map(({ cid, name, verdict, since }) => `${verdict} ${cid}${name === "" ? "" : ` (${name})`} since ${since}`),
+        .map(({ what, id, name, since }) => `${what} ${id}${name === "" ? "" : ` (${name})`} since ${since}`),
   },
   schedules: {
     title: "schedules",

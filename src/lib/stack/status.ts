@@ -9,6 +9,7 @@ import { readAlerts, readKey, readSchedules, readSnapshot, readSweep } from "./s
 import type { StatusParts, StatusReport } from "./status-report.ts";
 import { readServe } from "./status-serve.ts";
 import { readDisk, readLedger, readPins } from "./status-stores.ts";
+import { readCluster, readKubo, readTrust } from "./status-writer.ts";
 import { settingWarnings, type Warning } from "./warnings.ts";
 
 /** What `readStatus` takes. */
@@ -49,24 +50,52 @@ const NO_PARTS: StatusParts = {
   key: null,
 };
 
-async function readParts(
+type SomeParts = Promise<Partial<StatusParts>>;
+
+/** What only a master has: a storage node has no ledger, takes no snapshots and sweeps nothing. */
+async function readMasterParts(
   loaded: LoadedConfig,
   installation: Installation,
   scheduleRoot: string,
   limits: LookLimits,
-): Promise<StatusParts> {
-  const [serve, ledger, pins, disk, snapshot, sweep, alerts, schedules, key] = await Promise.all([
+): SomeParts {
+  const [serve, ledger, snapshot, sweep, alerts, schedules, key] = await Promise.all([
     readServe(loaded, limits),
     readLedger(loaded, limits),
-    readPins(loaded, limits),
-    readDisk(loaded, limits),
     readSnapshot(loaded, limits),
     readSweep(loaded, installation, limits),
     readAlerts(loaded, limits),
     readSchedules(loaded, scheduleRoot, limits),
     readKey(loaded, limits),
   ]);
-  return { ...NO_PARTS, serve, ledger, pins, disk, snapshot, sweep, alerts, schedules, key };
+  return { serve, ledger, snapshot, sweep, alerts, schedules, key };
+}
+
+async function readWriterParts(loaded: LoadedConfig, limits: LookLimits): SomeParts {
+  const { blocks, cluster, node } = loaded.config;
+  const isClustered = cluster.mode !== "local";
+  const [kubo, peers, trust] = await Promise.all([
+    blocks.mode === "local" ? null : readKubo(loaded, limits),
+    isClustered ? readCluster(loaded, limits) : null,
+    isClustered && node.role === "master" ? readTrust(loaded, limits) : null,
+  ]);
+  return { kubo, cluster: peers, trust };
+}
+
+async function readParts(
+  loaded: LoadedConfig,
+  installation: Installation,
+  scheduleRoot: string,
+  limits: LookLimits,
+): Promise<StatusParts> {
+  const isMaster = loaded.config.node.role === "master";
+  const [pins, disk, ...others] = await Promise.all([
+    readPins(loaded, limits),
+    readDisk(loaded, limits),
+    readWriterParts(loaded, limits),
+    ...(isMaster ? [readMasterParts(loaded, installation, scheduleRoot, limits)] : []),
+  ]);
+  return Object.assign({}, NO_PARTS, { pins, disk }, ...others);
 }
 
 /**

@@ -1,0 +1,69 @@
+import { readKuboNode } from "../blocks/kubo-node.ts";
+import type { LoadedConfig } from "../config/load.ts";
+import { formatCount } from "../kernel/units.ts";
+import { listFederationNodes, mastersOf } from "../membership/federation-nodes.ts";
+import { peekLedger } from "./ledger-peek.ts";
+import type { LookLimits } from "./look.ts";
+import { openPinCluster, urlOf } from "./pinset.ts";
+import { attention, bad, lookAtPart, OK } from "./status-part.ts";
+import type { ClusterPart, ClusterPeerLine, KuboPart, TrustPart } from "./status-report.ts";
+
+/** Looks at the Kubo node that keeps the blocks. */
+export async function readKubo({ config }: LoadedConfig, limits: LookLimits): Promise<KuboPart> {
+  const api = urlOf(config.blocks.kuboApi);
+  const nothing = { api, peerId: null, version: null, peersConnected: null, repoBytes: null, storageMaxBytes: null };
+  return await lookAtPart<KuboPart>(limits, nothing, async (signal) => {
+    const { connected, peerId, version, repoBytes, storageMaxBytes } = await readKuboNode(api, signal);
+    return { api, peerId, version, peersConnected: connected.length, repoBytes, storageMaxBytes, ...OK };
+  });
+}
+
+function nameOf({ name, id }: ClusterPeerLine): string {
+  return name === "" ? id : name;
+}
+
+/** Looks at this box's IPFS Cluster peer, and at whom it sees. */
+export async function readCluster(loaded: LoadedConfig, limits: LookLimits): Promise<ClusterPart> {
+  const { cluster } = loaded.config;
+  const api = urlOf(cluster.api);
+  return await lookAtPart<ClusterPart>(limits, { api, peers: [] }, async (signal) => {
+    await using pins = await openPinCluster(loaded, { clock: limits.clock });
+    const peers = (await pins.peers(signal)).map(({ id, name, isSelf, state, error }): ClusterPeerLine => {
+      // A master trusts itself without naming itself; a storage node changes nothing even where it trusted itself.
+      const isTrusted = cluster.trustedPeers.includes(id) || (isSelf && loaded.config.node.role === "master");
+      return { id, name, isSelf, role: isTrusted ? "trusted" : "follower", state, error };
+    });
+    const own = peers.find(({ isSelf }) => isSelf);
+    if (own === undefined) return { api, peers, ...bad("the peer does not name itself among its peers") };
+    if (own.state !== "answers" || own.error !== "") {
+      return { api, peers, ...bad(`this box's own peer is not well: ${own.error || own.state}`) };
+    }
+    const silent = peers.filter(({ state }) => state !== "answers");
+    if (silent.length === 0) return { api, peers, ...OK };
+    const names = silent.map(nameOf).join(", ");
+    return { api, peers, ...attention(`${formatCount(silent.length, "peer does", "peers do")} not answer: ${names}`) };
+  });
+}
+
+/** Compares whose changes of the pinset this box takes with the masters that the ledger knows. */
+export async function readTrust(loaded: LoadedConfig, limits: LookLimits): Promise<TrustPart> {
+  const trusted = loaded.config.cluster.trustedPeers;
+  const { name } = loaded.config.node;
+  return await lookAtPart<TrustPart>(limits, { trusted, missing: [], surplus: [] }, async (signal) => {
+    const nodes = await peekLedger(loaded, listFederationNodes, signal);
+    if (nodes === null) return { trusted, missing: [], surplus: [], ...bad("the ledger does not run") };
+    const masters = mastersOf(nodes);
+    const own = masters.find((master) => master.name === name)?.clusterPeerId;
+    const ids = masters.map(({ clusterPeerId }) => clusterPeerId);
+    const missing = ids.filter((id) => id !== own && !trusted.includes(id));
+    const surplus = trusted.filter((id) => !ids.includes(id));
+    const known = { trusted, missing, surplus };
+    if (missing.length > 0) {
+      const names = masters.filter(({ clusterPeerId }) => missing.includes(clusterPeerId)).map((master) => master.name);
+      return { ...known, ...bad(`what ${names.join(", ")} pins is not taken here. Try: fula-master join`) };
+    }
+    if (surplus.length === 0) return { ...known, ...OK };
+    const remedy = "fula-master join takes them out; with an IPFS Cluster of somebody else's, its operator has to";
+    return { ...known, ...attention(`${surplus.join(", ")} may change the pinset and is no master. Try: ${remedy}`) };
+  });
+}
