@@ -43,12 +43,22 @@ export const joinCommand = defineCommand<JoinOptions>({
   aliases: ["join-as-master"],
   summary: "make this box a master",
   description:
-    "Checks the box, shows a plan, asks, and then does it: directories, settings, secrets, signing key, PostgreSQL, " +
-    "migrations, block store and pinset, the first snapshot at once, serve in the background, and schedules. Every step " +
-    "looks at what is there: a run that was stopped is resumed, and a finished box is left as it is.",
+    "Checks the box, shows a plan, asks, and then does it: directories, settings, secrets, signing key, containers where " +
+    "Docker is here, PostgreSQL, migrations, block store and pinset, the first snapshot at once, serve in the background, " +
+    "and schedules. Adopts what is its own or a running writer, and halts on anything foreign in its way. Every step looks " +
+    "at what is there: a run that was stopped is resumed, and a finished box is left as it is.",
   examples: [
     { command: "fula-master join --dry-run", explains: "show what would be done; writes nothing at all" },
     { command: "fula-master join --runtime embedded --yes", explains: "a master that needs nothing but Node.js" },
+    {
+      command: "fula-master join --runtime docker --announce master-1.example.org",
+      explains: "PostgreSQL, Kubo and IPFS Cluster in containers, which other nodes reach under this name",
+    },
+    {
+      command:
+        "fula-master join --postgres-url postgres://pinning_user@master-1.example.org/pinning_service --token-file token",
+      explains: "a second master of a federation, with a token of the first one",
+    },
     {
       command: "POSTGRES_PASSWORD=… fula-master join --postgres-url postgres://pinning_user@db.example/pinning_service",
       explains: "keep the ledger in a PostgreSQL server that runs already",
@@ -58,7 +68,7 @@ export const joinCommand = defineCommand<JoinOptions>({
   options: [
     {
       flags: "--runtime <kind>",
-      description: "where the services run; this version knows embedded and external PostgreSQL",
+      description: "where the services run (default: docker where its engine answers root, else embedded)",
       choices: ["auto", "embedded", "docker", "external"],
     },
     { flags: "--postgres-url <url>", description: "keep the ledger in this PostgreSQL server" },
@@ -72,6 +82,17 @@ export const joinCommand = defineCommand<JoinOptions>({
       flags: "--vault-address <address>",
       description: "address that deposits are paid to; without it they are not credited",
     },
+    { flags: "--announce <host>", description: "name or IP address under which other nodes reach this box" },
+    { flags: "--kubo-api <address>", description: "adopt the Kubo node whose RPC API is there" },
+    { flags: "--cluster-api <address>", description: "adopt the IPFS Cluster peer whose REST API is there" },
+    { flags: "--project <name>", description: "Compose project of the containers (default: fula-master)" },
+    { flags: "--token <token>", description: "join a federation with this token; others can see command lines" },
+    { flags: "--token-file <file>", description: "read the join token from this file; - is standard input" },
+    {
+      flags: "--legacy-cluster-secret <pool>",
+      description: "join an old pool whose secret is the hash of its name: whoever knows the name is in",
+    },
+    { flags: "--set <key=value...>", description: "set any setting, such as docker.images.kubo=ipfs/kubo:v0.42.0" },
     { flags: "--no-schedules", description: "install no timers for snapshots and sweeps" },
     { flags: "--no-start", description: "do not start serve; a service manager does it" },
     {

@@ -6,7 +6,8 @@ import { inspectEmbeddedPostgres } from "../../src/lib/runtime/embedded-postgres
 import { readInstallation } from "../../src/lib/stack/installation.ts";
 import { identifyProcess } from "../../src/lib/runtime/processes.ts";
 import { findUnfinishedRun } from "../../src/lib/stack/join-journal.ts";
-import { STEP_IDS, type StepId } from "../../src/lib/stack/plan.ts";
+import type { StepId } from "../../src/lib/stack/plan.ts";
+import { EMBEDDED_STEPS } from "../support/join-steps.ts";
 import { journalNames, journalText, launch } from "../support/launched.ts";
 import { makeTestBox, type TestBox } from "../support/test-box.ts";
 import { until } from "../support/until.ts";
@@ -109,7 +110,7 @@ test("kill -9 at the beginning, in the middle and at the end of every step is re
   const seen = new FirstSeen();
   const stopped = new Set<StepId | null>();
   let killed = 0;
-  for (const step of STEP_IDS) {
+  for (const step of EMBEDDED_STEPS) {
     const started = `"event":"step.started","step":"${step}"`;
     const done = `"event":"step.done","step":"${step}"`;
     for (const [texts, delayMs] of [
@@ -123,7 +124,7 @@ test("kill -9 at the beginning, in the middle and at the end of every step is re
     }
   }
   // On a busy machine a step of a millisecond, or the whole rest of a run, is over before the kill arrives.
-  expect(killed).toBeGreaterThanOrEqual(STEP_IDS.length * 2);
+  expect(killed).toBeGreaterThanOrEqual(EMBEDDED_STEPS.length * 2);
   expect([...stopped]).toEqual(expect.arrayContaining(["postgres", "migrations", "serve"]));
   await expectWholeMaster(seen);
   await expectNothingRunsAfterStop();

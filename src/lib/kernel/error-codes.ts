@@ -316,6 +316,22 @@ export const ERROR_CODES = {
     kind: "refused",
     when: "The Docker Engine is older than what fula-master has been tried with.",
   },
+  FULA_COMPOSE_INVALID: {
+    kind: "usage",
+    when: "The Compose file of this box, or a setting that goes into it, cannot be used.",
+  },
+  FULA_DOCKER_FOREIGN: {
+    kind: "refused",
+    when: "A container, network, volume or port that is needed belongs to somebody else.",
+  },
+  FULA_IMAGE_MISSING: {
+    kind: "unavailable",
+    when: "A container image is neither on this box nor can it be pulled.",
+  },
+  FULA_CONTAINER_UNHEALTHY: {
+    kind: "failed",
+    when: "A container ended, or did not become healthy in time; where it replaced another one, that was put back.",
+  },
   FULA_ROOT_NEEDED: {
     kind: "refused",
     when: "join was asked for containers by a user other than root.",

@@ -18,6 +18,10 @@ export interface Installation {
   readonly changedBy: string;
   /** What was made once: where it is gone later, it was lost, and an empty one must not take its place silently. */
   readonly made: readonly MadeOnce[];
+  /** The cluster peer and the Kubo node that a test pin has gone through; absent where none has. */
+  readonly verified?: string | undefined;
+  /** Name of the old pool whose guessable cluster secret this box uses; absent where the secret is random. */
+  readonly legacyPool?: string | undefined;
 }
 
 /** `ledger`: the database; `pinset`: the list of pins. */
@@ -30,6 +34,8 @@ const installationSchema = z.object({
   createdBy: z.string(),
   changedBy: z.string(),
   made: z.array(z.enum(["ledger", "pinset"])),
+  verified: z.string().optional(),
+  legacyPool: z.string().optional(),
 });
 
 /** Where it lies. */

@@ -1,6 +1,6 @@
 import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
-import type { ConfigReading } from "../config/load.ts";
+import type { ConfigReading, LoadedConfig } from "../config/load.ts";
 import { errorOf } from "../config/problems.ts";
 import type { Paths } from "../config/paths.ts";
 import { toolVersion } from "../kernel/project.ts";
@@ -8,7 +8,7 @@ import { systemErrorCode } from "../kernel/errors.ts";
 import { inspectEmbeddedPostgres, planEmbeddedPostgres } from "../runtime/embedded-postgres.ts";
 import { diskRoom, hostFacts, isClockSynchronized } from "../runtime/host.ts";
 import { readInstallation } from "./installation.ts";
-import type { JoinContext } from "./join-box.ts";
+import type { JoinBox, JoinContext } from "./join-box.ts";
 import type { Check, Finding } from "./preflight.ts";
 import {
   checkWritable,
@@ -21,6 +21,7 @@ import {
   readContents,
   readOwnership,
 } from "./preflight-base-dir.ts";
+import { dockerChecks } from "./preflight-docker.ts";
 import { checkPorts, judgeClock, judgeNode, type WantedPort } from "./preflight-host.ts";
 
 /** What the checks look at. */
@@ -29,6 +30,8 @@ export interface CheckTarget {
   readonly reading: ConfigReading;
   /** Processes of this master that may hold its ports: serve. */
   readonly ownPids: ReadonlySet<number>;
+  /** What is decided for the box; null where its settings cannot be read, or contradict what is there. */
+  readonly box: JoinBox | null;
 }
 
 /** Files and directories whose owner and mode matter. */
@@ -83,13 +86,16 @@ function settingsFinding(reading: ConfigReading): Finding {
   return { state: "failed", code, message, remedy: hint ?? "", ...(details === undefined ? {} : { details }) };
 }
 
-async function wantedPorts({ config, paths }: ConfigReading): Promise<readonly WantedPort[]> {
+async function wantedPorts({ config, paths }: LoadedConfig): Promise<readonly WantedPort[]> {
   const ports: WantedPort[] = [
     { setting: "server.port", remedy: "--server-port <port>", ...config.server },
-    { setting: "gateway.port", remedy: "--gateway-port <port>", ...config.gateway },
+    ...(config.gateway.mode === "own"
+      ? [{ setting: "gateway.port", remedy: "--gateway-port <port>", ...config.gateway }]
+      : []),
   ];
   const { mode, port } = config.postgres;
-  if (mode === "external" || port === 0) return ports;
+  // The ports of containers are looked at together with everything else that stands in their way.
+  if (mode !== "embedded" || port === 0) return ports;
   // Its own server may hold it already: PostgreSQL tells by its pid file, which the port's owner cannot fake.
   const { running } = await inspectEmbeddedPostgres(paths);
   if (running?.port === port) return ports;
@@ -99,8 +105,8 @@ async function wantedPorts({ config, paths }: ConfigReading): Promise<readonly W
   ];
 }
 
-async function postgresFinding(reading: ConfigReading): Promise<Finding> {
-  const { config, paths } = reading;
+async function postgresFinding({ config, paths }: LoadedConfig): Promise<Finding> {
+  if (config.postgres.mode === "docker") return { state: "ok", message: "PostgreSQL runs in a container" };
   if (config.postgres.mode === "external") {
     return { state: "ok", message: `${config.postgres.host}:${config.postgres.port} is asked when its turn comes` };
   }
@@ -110,8 +116,9 @@ async function postgresFinding(reading: ConfigReading): Promise<Finding> {
 }
 
 /** All checks of `join`. None of them writes. */
-export function joinChecks({ context, reading, ownPids }: CheckTarget): readonly Check[] {
+export function joinChecks({ context, reading, ownPids, box }: CheckTarget): readonly Check[] {
   const { paths } = reading;
+  const wanted = box?.wanted ?? reading;
   const host = hostFacts();
   const readable = errorOf(reading.problems) === null;
   const afterSettings = async (
@@ -126,7 +133,11 @@ export function joinChecks({ context, reading, ownPids }: CheckTarget): readonly
     },
     {
       name: "contents",
-      run: async () => judgeContents(await readContents(paths.baseDir, await readInstallation(paths.stateDir))),
+      run: async () =>
+        judgeContents(
+          await readContents(paths.baseDir, await readInstallation(paths.stateDir)),
+          box?.choice.runtime === "docker",
+        ),
     },
     {
       name: "permissions",
@@ -143,7 +154,7 @@ export function joinChecks({ context, reading, ownPids }: CheckTarget): readonly
     },
     {
       name: "ports",
-      run: async () => await afterSettings(async () => await checkPorts(await wantedPorts(reading), ownPids)),
+      run: async () => await afterSettings(async () => await checkPorts(await wantedPorts(wanted), ownPids)),
     },
     {
       name: "clock",
@@ -154,6 +165,7 @@ export function joinChecks({ context, reading, ownPids }: CheckTarget): readonly
           synchronized: await isClockSynchronized(context.signal),
         }),
     },
-    { name: "postgres", run: async () => await afterSettings(async () => await postgresFinding(reading)) },
+    { name: "postgres", run: async () => await afterSettings(async () => await postgresFinding(wanted)) },
+    ...(box === null ? [] : dockerChecks(box, host.uid)),
   ];
 }

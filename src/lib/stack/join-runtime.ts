@@ -2,9 +2,12 @@ import type { Config } from "../config/schema.ts";
 import { FulaError } from "../kernel/errors.ts";
 import { type DockerDetection, isDockerPresent } from "../runtime/docker.ts";
 
+/** How a master runs, once it is decided. */
+export type Runtime = "embedded" | "docker" | "external";
+
 /** How the master will run, and why it was decided so. */
 export interface RuntimeChoice {
-  readonly runtime: "embedded" | "external";
+  readonly runtime: Runtime;
   readonly reason: string;
 }
 
@@ -12,24 +15,38 @@ export interface RuntimeChoice {
 export interface RuntimeFacts {
   /** What was asked for: the option, else the settings. */
   readonly wanted: Config["runtime"];
+  /** What an earlier join decided; null on a box that is none of ours yet. */
+  readonly joinedAs: Runtime | null;
   /** Where the settings of this run say that the ledger is. */
   readonly postgresMode: Config["postgres"]["mode"];
+  /** True where the settings of this run name a Kubo node and an IPFS Cluster peer that run already. */
+  readonly writerGiven: boolean;
   readonly docker: DockerDetection;
+  readonly isRoot: boolean;
+}
+
+function dockerReason({ docker }: RuntimeFacts): string {
+  // An engine that does not answer is the business of the preflight check "docker".
+  const version = isDockerPresent(docker) ? `Docker Engine ${docker.version} answers` : "it was asked for";
+  return `services run in containers: ${version}`;
+}
+
+function whyNotDocker({ docker, isRoot }: RuntimeFacts): string | null {
+  if (!isDockerPresent(docker)) return "no Docker Engine answers here";
+  if (!isRoot) return `Docker Engine ${docker.version} answers, but only root may set up containers with secrets`;
+  return null;
 }
 
 /**
- * Decides where this master's services run. `external` is about PostgreSQL alone: blocks and pinset stay on the box.
- * @throws FulaError FULA_RUNTIME_UNSUPPORTED, FULA_USAGE
+ * Decides where this master's services run. `external` means that nothing is started for it but its own daemon: the
+ * ledger is somebody else's, blocks and pinset lie on the box or with somebody else. A box that has joined stays what it is.
+ * @throws FulaError FULA_USAGE where the runtime that was asked for needs an address that nobody gave
  */
-export function chooseRuntime({ wanted, postgresMode, docker }: RuntimeFacts): RuntimeChoice {
-  if (wanted === "docker") {
-    throw new FulaError(
-      "FULA_RUNTIME_UNSUPPORTED",
-      "This version of fula-master does not set up containers: it runs an embedded PostgreSQL, or uses an external one.",
-      { hint: "fula-master join --runtime embedded, or --postgres-url for a server that runs already." },
-    );
-  }
-  if (postgresMode === "external") {
+export function chooseRuntime(facts: RuntimeFacts): RuntimeChoice {
+  const { joinedAs, postgresMode, writerGiven } = facts;
+  const wanted = facts.wanted === "auto" ? (joinedAs ?? "auto") : facts.wanted;
+  if (wanted === "docker") return { runtime: "docker", reason: dockerReason(facts) };
+  if (postgresMode === "external" && (wanted !== "auto" || writerGiven)) {
     return { runtime: "external", reason: "the settings name an external PostgreSQL server" };
   }
   if (wanted === "external") {
@@ -38,10 +55,10 @@ export function chooseRuntime({ wanted, postgresMode, docker }: RuntimeFacts): R
     });
   }
   if (wanted === "embedded") return { runtime: "embedded", reason: "the runtime is set to embedded" };
-  return {
-    runtime: "embedded",
-    reason: isDockerPresent(docker)
-      ? `Docker Engine ${docker.version} answers, but this version does not set up containers`
-      : "no Docker Engine answers here",
-  };
+  const obstacle = whyNotDocker(facts);
+  if (obstacle === null) return { runtime: "docker", reason: dockerReason(facts) };
+  if (postgresMode === "external") {
+    return { runtime: "external", reason: `the settings name an external PostgreSQL server, and ${obstacle}` };
+  }
+  return { runtime: "embedded", reason: obstacle };
 }

@@ -28,6 +28,8 @@ export interface JoinRun {
   readonly ledger: () => Promise<Pool>;
   /** False while the run only looks: nothing may be started then. */
   readonly mayStart: boolean;
+  /** Writes the files of the containers anew from the settings as they are by now, and changes the containers to them. */
+  readonly applyStack: (report: Report) => Promise<void>;
   /** True where this run changed settings or secrets, so that a `serve` that runs has old ones. */
   settingsChanged: boolean;
 }

@@ -4,6 +4,7 @@ import { lastGoodSnapshot } from "../pinset/catalog.ts";
 import { readSigningKey } from "../pinset/signing.ts";
 import { loadTrustedKeys } from "../pinset/trust.ts";
 import type { JoinBox } from "./join-box.ts";
+import type { Runtime } from "./join-runtime.ts";
 import { lookAtSchedules, type ScheduleLook } from "./join-steps-schedules.ts";
 import type { ScheduleKind } from "./schedules.ts";
 import { settingWarnings, type Warning } from "./warnings.ts";
@@ -12,7 +13,7 @@ import { settingWarnings, type Warning } from "./warnings.ts";
 export interface JoinSummary {
   readonly nodeName: string;
   readonly clusterId: string;
-  readonly runtime: "embedded" | "external";
+  readonly runtime: Runtime;
   readonly endpoints: {
     /** S3. */
     readonly gateway: string;

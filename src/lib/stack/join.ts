@@ -1,10 +1,15 @@
 import { join } from "node:path";
+import type { ConfigReading } from "../config/load.ts";
+import { errorOf } from "../config/problems.ts";
+import { type FulaError, isFulaError } from "../kernel/errors.ts";
 import { openJournal } from "../kernel/journal.ts";
 import { acquireLock, readLockHolder } from "../kernel/lock.ts";
 import { toolVersion } from "../kernel/project.ts";
 import { readDaemonFile } from "./daemon-file.ts";
-import { type JoinBox, type JoinContext, readBox, readBoxConfig } from "./join-box.ts";
+import { applyStack } from "./docker-stack.ts";
+import { type JoinBox, type JoinContext, loadSaved, readBox, readBoxConfig } from "./join-box.ts";
 import { joinChecks } from "./join-checks.ts";
+import { readEntry } from "./join-entry.ts";
 import { findUnfinishedRun, JOIN_JOURNAL, type UnfinishedRun } from "./join-journal.ts";
 import type { JoinOptions } from "./join-options.ts";
 import type { JoinRun, JoinStep } from "./join-step.ts";
@@ -48,6 +53,9 @@ function openRun(box: JoinBox, mayStart: boolean): OpenRun {
         .reload()
         .then(async (loaded) => await openLedger(loaded, { clock, random, log, signal, part: "join" }));
       return (await ledger).pool;
+    },
+    applyStack: async (report) => {
+      await applyStack(await box.reloadSaved(), box.context, report);
     },
     mayStart,
     settingsChanged: false,
@@ -95,20 +103,37 @@ function lockFileOf(locksDir: string): string {
   return join(locksDir, "join.lock");
 }
 
+/** The box, or why it cannot be read; settings that cannot be read are the business of a check. */
+async function tryToReadBox(
+  context: JoinContext,
+  options: JoinOptions,
+  reading: ConfigReading,
+): Promise<{ readonly box: JoinBox | null; readonly error: FulaError | null }> {
+  if (errorOf(reading.problems) !== null) return { box: null, error: null };
+  try {
+    const entry = await readEntry({ options, cwd: context.cwd }, reading, await loadSaved(context));
+    return { box: await readBox(context, options, context.random.uuid(), entry), error: null };
+  } catch (error) {
+    if (isFulaError(error)) return { box: null, error };
+    throw error;
+  }
+}
+
 /**
  * Checks the box and says what `join` would do to it. Writes nothing at all.
- * @throws FulaError of the check that failed, FULA_PREFLIGHT_FAILED where several did, FULA_RUNTIME_UNSUPPORTED,
- *   FULA_JOIN_CONFLICT, FULA_STATE_LOST, FULA_DATABASE_UNREACHABLE, FULA_USAGE
+ * @throws FulaError of the check that failed, FULA_PREFLIGHT_FAILED where several did, FULA_JOIN_CONFLICT,
+ *   FULA_STATE_LOST, FULA_DATABASE_UNREACHABLE, FULA_WRITER_UNFIT, FULA_TOKEN_*, FULA_USAGE
  */
 export async function proposeJoin(context: JoinContext, options: JoinOptions): Promise<JoinProposal> {
   const skips = parseSkips(options.skipPreflight ?? []);
   const reading = await readBoxConfig(context, options);
   if (options.dryRun !== true) await refuseSecondRun(lockFileOf(reading.paths.locksDir), context);
   const ownPids = await servePids(reading.paths.servePidFile);
-  const preflight = await runPreflight(joinChecks({ context, reading, ownPids }), skips);
-  const failure = preflightError(preflight);
+  const { box, error } = await tryToReadBox(context, options, reading);
+  const preflight = await runPreflight(joinChecks({ context, reading, ownPids, box }), skips);
+  const failure = preflightError(preflight) ?? error;
   if (failure !== null) throw failure;
-  const box = await readBox(context, options, context.random.uuid());
+  if (box === null) throw new Error("Settings that cannot be read passed the checks");
   await using open = openRun(box, false);
   const plan = await planOf(box, joinSteps(open.run));
   return { box, preflight, plan, resumes: await findUnfinishedRun(box.paths.journalDir) };
@@ -130,7 +155,7 @@ export async function applyJoin({ box: proposed }: JoinProposal, show: ShowTasks
   await makeBaseDir(paths.baseDir);
   using _ = await acquireLock(lockFileOf(paths.locksDir), "join", clock);
   // Read again now that nobody else writes: what was proposed may have been done meanwhile.
-  const box = await readBox(context, options, proposed.clusterId);
+  const box = await readBox(context, options, proposed.clusterId, proposed.entry);
   const unfinished = await findUnfinishedRun(paths.journalDir);
   await using open = openRun(box, true);
   const steps = joinSteps(open.run);

@@ -1,12 +1,20 @@
-/** The steps of `join`, in the order they are taken. */
+import type { Runtime } from "./join-runtime.ts";
+
+/** The steps of `join`, in the order they are taken; which of them a master has depends on where its services run. */
 export const STEP_IDS = [
   "directories",
+  "token",
   "settings",
   "secrets",
   "signing-key",
+  "images",
+  "compose",
+  "containers",
   "postgres",
   "migrations",
   "stores",
+  "trust",
+  "verify",
   "snapshot",
   "serve",
   "schedules",
@@ -35,7 +43,7 @@ export interface PlannedStep extends Assessment {
 /** What `join` would do to this box, and why. */
 export interface JoinPlan {
   readonly baseDir: string;
-  readonly runtime: "embedded" | "external";
+  readonly runtime: Runtime;
   /** Why this runtime was taken. */
   readonly runtimeReason: string;
   readonly steps: readonly PlannedStep[];

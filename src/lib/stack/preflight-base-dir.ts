@@ -18,7 +18,19 @@ const DISK_FREE_BYTES_ADVISED = 20 * 1024 ** 3;
 const DISK_FREE_INODES_MIN = 50_000;
 
 /** What lies directly in a base directory of ours, and what a file system or a service manager puts there by itself. */
-const OWN_NAMES = new Set(["fula-master.yaml", ".env", "keys", "snapshots", "journal", "state", "logs", "lost+found"]);
+const OWN_NAMES = new Set([
+  "fula-master.yaml",
+  ".env",
+  "keys",
+  "snapshots",
+  "journal",
+  "state",
+  "logs",
+  "compose.yaml",
+  "docker",
+  "secrets",
+  "lost+found",
+]);
 
 /** What `writeFileAtomic` calls a file that it has not finished: `.env.4711-1.tmp`. A kill leaves it there. */
 const UNFINISHED = /^(.+)\.(\d+)-\d+\.tmp$/;
@@ -114,24 +126,34 @@ export async function readContents(baseDir: string, installation: Installation |
   return {
     baseDir,
     names,
-    stateNames: (await namesIn(join(baseDir, "state"))).filter((name) => name !== "locks" && writerOf(name) === null),
+    stateNames: (await namesIn(join(baseDir, "state"))).filter(
+      (name) => !["locks", "join-redeemer"].includes(name) && writerOf(name) === null,
+    ),
     installation,
     hasSettings: names.includes("fula-master.yaml"),
   };
 }
 
-/** Judges whether the base directory is empty or ours; what a stranger left there is never built upon. */
-export function judgeContents({ baseDir, names, stateNames, installation, hasSettings }: BaseDirContents): Finding {
+/**
+ * Judges whether the base directory is empty or ours; what a stranger left there is never built upon.
+ * @param adopts true where the services run in containers: a master of the older installers is taken over in its place
+ */
+export function judgeContents(
+  { baseDir, names, stateNames, installation, hasSettings }: BaseDirContents,
+  adopts = false,
+): Finding {
   if (installation !== null) return { state: "ok", message: `${baseDir} is ours since ${installation.createdAt}` };
   const foreign = names.filter((name) => !OWN_NAMES.has(name));
   const details = { baseDir, foreign };
   if (foreign.some((name) => OLD_FLEET_NAMES.has(name))) {
+    if (adopts)
+      return { state: "ok", message: `${baseDir} is a master of the older shell installers; it is taken over` };
     return {
       state: "failed",
       code: "FULA_BASE_DIR_FOREIGN",
       message: `${baseDir} is a master that the older shell installers made (${foreign.join(", ")}).`,
       remedy:
-        "join in another place with --base-dir, and hand its database over with --postgres-url after `fula-master migrate adopt`.",
+        "join with --runtime docker, which takes it over; or join in another place with --base-dir, and hand its database over with --postgres-url after `fula-master migrate adopt`.",
       details,
     };
   }

@@ -14,6 +14,10 @@ export const CHECK_NAMES = [
   "ports",
   "clock",
   "postgres",
+  "root",
+  "docker",
+  "memory",
+  "containers",
 ] as const;
 
 /** The name of one preflight check. */

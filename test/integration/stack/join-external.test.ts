@@ -20,12 +20,7 @@ afterEach(async () => {
 });
 
 function joinArgs(url: string): readonly string[] {
-  return [
-    ...box.joinArgs.filter((arg) => arg !== "--runtime" && arg !== "embedded"),
-    "--no-start",
-    "--postgres-url",
-    url,
-  ];
+  return [...box.joinArgs.map((arg) => (arg === "embedded" ? "external" : arg)), "--no-start", "--postgres-url", url];
 }
 
 test("a ledger in a server that runs already is used, and its password is kept in .env alone", async () => {

@@ -7,9 +7,9 @@ import { systemClock } from "../../../src/lib/kernel/clock.ts";
 import { acquireLock } from "../../../src/lib/kernel/lock.ts";
 import { readInstallation, writeInstallation } from "../../../src/lib/stack/installation.ts";
 import { openLedger } from "../../../src/lib/stack/ledger.ts";
-import { STEP_IDS } from "../../../src/lib/stack/plan.ts";
 import { runCliForTest } from "../../support/cli.ts";
 import { treeOf } from "../../support/file-tree.ts";
+import { EMBEDDED_STEPS } from "../../support/join-steps.ts";
 import { makeTestBox, readBoxFile, type TestBox } from "../../support/test-box.ts";
 
 let box: TestBox;
@@ -41,7 +41,7 @@ describe("a new box", () => {
     expect(exitCode).toBe(0);
     const { outcome, changed, summary } = JSON.parse(stdout);
     expect(outcome).toBe("joined");
-    expect(changed).toEqual(STEP_IDS.filter((id) => id !== "serve"));
+    expect(changed).toEqual(EMBEDDED_STEPS.filter((id) => id !== "serve"));
     const { clusterId } = summary;
     expect((await box.load()).config).toMatchObject({
       runtime: "embedded",
@@ -82,7 +82,7 @@ describe("a new box", () => {
     expect(exitCode).toBe(0);
     const { outcome, plan } = JSON.parse(stdout);
     expect(outcome).toBe("planned");
-    expect(plan.steps.map(({ id }: { id: string }) => id)).toEqual(STEP_IDS);
+    expect(plan.steps.map(({ id }: { id: string }) => id)).toEqual(EMBEDDED_STEPS);
     expect(plan.steps.every(({ state }: { state: string }) => state === "todo")).toBe(true);
     expect(await treeOf(box.root)).toEqual(before);
   });
@@ -105,7 +105,7 @@ describe("a new box", () => {
   });
 
   test("join-as-master is the same command", async () => {
-    const { exitCode, stdout } = await box.run(["join-as-master", "--dry-run", "--json"]);
+    const { exitCode, stdout } = await box.run(["join-as-master", "--runtime", "embedded", "--dry-run", "--json"]);
     expect({ exitCode, outcome: JSON.parse(stdout).outcome }).toEqual({ exitCode: 0, outcome: "planned" });
   });
 
@@ -137,12 +137,18 @@ describe("a new box", () => {
     expect((await box.load()).secrets.postgresPassword?.reveal()).toBe("hunter2 hunter2");
   });
 
-  test("auto without --runtime is embedded; the docker runtime is refused", async () => {
-    const docker = await box.run(["join", "--runtime", "docker", "--yes"]);
-    expect(docker.exitCode).toBe(3);
-    expect(docker.stderr).toContain("FULA_RUNTIME_UNSUPPORTED");
-    const auto = await box.run(["join", "--dry-run", "--json"]);
-    expect(JSON.parse(auto.stdout).plan.runtime).toBe("embedded");
+  test("without a Docker Engine auto is embedded and says why; the docker runtime exits with 4 and says what to do", async () => {
+    const env = { HOME: "/root", PATH: process.env["PATH"], DOCKER_HOST: `unix://${box.root}/no.sock` };
+    const before = await treeOf(box.root);
+    const docker = await box.run(["join", "--runtime", "docker", "--yes", "--skip-preflight", "root"], { env });
+    expect(docker).toMatchObject({ exitCode: 4, stderr: expect.stringContaining("FULA_DOCKER_UNREACHABLE") });
+    expect(docker.stderr).toContain("apt install docker.io");
+    expect(await treeOf(box.root)).toEqual(before);
+    const auto = await box.run(["join", "--dry-run", "--json"], { env });
+    expect(JSON.parse(auto.stdout).plan).toMatchObject({
+      runtime: "embedded",
+      runtimeReason: "no Docker Engine answers here",
+    });
   });
 });
 
@@ -171,7 +177,7 @@ describe("a joined box", () => {
     const { exitCode, stdout, stderr } = await joinBox();
     expect(exitCode).toBe(0);
     expect(stdout).toContain("is a master already; nothing was changed");
-    expect(stderr.match(/already so/g)).toHaveLength(STEP_IDS.length - 1);
+    expect(stderr.match(/already so/g)).toHaveLength(EMBEDDED_STEPS.length - 1);
     expect(await treeOf(box.root, own)).toEqual(before);
   });
 

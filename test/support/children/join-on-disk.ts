@@ -6,7 +6,7 @@ import { runCliForTest } from "../cli.ts";
 const [dir = ""] = process.argv.slice(2);
 const baseDir = join(dir, "base");
 const names = async (path: string): Promise<string[]> => await readdir(path).catch(() => []);
-const args = ["join", "--yes", "--no-start", "--no-schedules"];
+const args = ["join", "--runtime", "embedded", "--yes", "--no-start", "--no-schedules"];
 const checked = await runCliForTest(args, { baseDir });
 const afterCheck = await names(baseDir);
 const first = await runCliForTest([...args, "--skip-preflight", "disk"], { baseDir });
