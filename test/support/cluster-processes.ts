@@ -107,7 +107,8 @@ function clusterPeer(place: Place, places: readonly Place[], secret: string): Cl
   const restAddress = `/ip4/127.0.0.1/tcp/${place.restPort}`;
   const api = `http://127.0.0.1:${place.restPort}`;
   const first = places[0];
-  const others = first === undefined || first === place ? [] : ["--bootstrap", addressOf(first)];
+  // Without --no-trust a peer trusts whomever it bootstraps from, whatever its settings say.
+  const others = first === undefined || first === place ? [] : ["--bootstrap", addressOf(first), "--no-trust"];
   return {
     name: wish.name,
     id: place.id,

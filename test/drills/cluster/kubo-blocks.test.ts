@@ -51,8 +51,13 @@ describe("blocks on Kubo", () => {
   test("of a node that does not run are unreachable, never missing", async () => {
     const store = openKuboBlockStore(kubo(1).api, PATIENCE);
     await kubo(1).process.kill();
-    for (const call of [store.has(cid), store.get(cid), store.delete(cid), store.put(cid, bytes)]) {
-      await expect(call).rejects.toMatchObject({ code: "FULA_KUBO_UNREACHABLE" });
+    for (const call of [
+      () => store.has(cid),
+      () => store.get(cid),
+      () => store.delete(cid),
+      async () => store.put(cid, bytes),
+    ]) {
+      await expect(call()).rejects.toMatchObject({ code: "FULA_KUBO_UNREACHABLE" });
     }
     await kubo(1).process.start();
     expect(await store.delete(createCid(RAW_CODEC, Buffer.from("was never here")))).toBe(false);
