@@ -1,8 +1,19 @@
 import { defineConfig } from "vitest/config";
 
+/** Drills that bring up masters without containers: they need neither Docker nor the daemons' sources. */
+const EMBEDDED_DRILLS = ["test/drills/join-kill.test.ts", "test/drills/readme-tour.test.ts"];
+
+/** Set out loud, where an engine cannot be had; a set-up that fails without it fails the run. */
+const areContainersSkipped = process.env["DRILLS"] === "skip";
+if (areContainersSkipped) {
+  process.stderr.write(
+    "DRILLS=skip: of the drills, only those without containers run. The others prove nothing now.\n",
+  );
+}
+
 /**
  * `unit` touches no network, no daemon and no shared directory; `integration` starts real daemons on this machine;
- * `drills` bring up whole masters and run what the README and the runbooks say.
+ * `drills` bring up whole federations, in containers and out of them, and run what the README and the handbook say.
  */
 export default defineConfig({
   test: {
@@ -27,8 +38,12 @@ export default defineConfig({
       {
         test: {
           name: "drills",
-          include: ["test/drills/**/*.test.ts"],
-          globalSetup: ["test/support/debian-tools.ts", "test/support/build.ts"],
+          include: areContainersSkipped ? EMBEDDED_DRILLS : ["test/drills/**/*.test.ts"],
+          globalSetup: [
+            "test/support/debian-tools.ts",
+            "test/support/build.ts",
+            ...(areContainersSkipped ? [] : ["test/infra/global-setup.ts"]),
+          ],
           testTimeout: 300_000,
           hookTimeout: 300_000,
           maxWorkers: 1,

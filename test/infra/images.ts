@@ -13,6 +13,8 @@ import type { Say } from "./run.ts";
 interface Recipe {
   readonly tag: string;
   readonly dockerfile: string;
+  /** Its path in the context, where `fill` puts it there; else it is added as `Dockerfile`. */
+  readonly dockerfileInContext?: string;
   /** Changes with everything that the image is made of. */
   readonly inputs: string;
   readonly buildArgs?: Readonly<Record<string, string>>;
@@ -101,6 +103,7 @@ function recipes(built: Binaries): readonly Recipe[] {
     dockerfile: MASTER_DOCKERFILE,
     inputs: hashOf({ texts: [node.inputs, packageInputs()], paths: [MASTER_DOCKERFILE] }),
     buildArgs: { NODE_IMAGE: IMAGES.node },
+    dockerfileInContext: "templates/docker/Dockerfile",
     fill: (context, say) => {
       makePackage(context, say);
     },
@@ -118,24 +121,38 @@ function recipes(built: Binaries): readonly Recipe[] {
   ];
 }
 
-async function inputsOf(docker: Docker, tag: string): Promise<string | null> {
-  try {
-    const { Config } = await docker.getImage(tag).inspect();
-    return Config.Labels?.[INPUTS_LABEL] ?? null;
-  } catch {
-    return null;
-  }
+interface Present {
+  readonly id: string;
+  readonly inputs: string | undefined;
+}
+
+async function findImage(docker: Docker, tag: string): Promise<Present | null> {
+  const all = await docker.listImages({ filters: { reference: [tag] } });
+  const [image] = all;
+  return image === undefined ? null : { id: image.Id, inputs: image.Labels[INPUTS_LABEL] };
 }
 
 /** Builds every image that is absent or made of something else than now. @returns the tags that were built */
 export async function buildImages(docker: Docker, say: Say): Promise<readonly string[]> {
   const built: string[] = [];
   for (const wanted of recipes(binaries())) {
-    if ((await inputsOf(docker, wanted.tag)) === wanted.inputs) continue;
+    const present = await findImage(docker, wanted.tag);
+    if (present?.inputs === wanted.inputs) continue;
     await buildImage(docker, wanted, say);
     built.push(wanted.tag);
+    if (present !== null) await dropImage(docker, present.id);
   }
   return built;
+}
+
+/** The one that lost its tag; where a container still runs on it, it stays. */
+async function dropImage(docker: Docker, id: string): Promise<void> {
+  try {
+    await docker.getImage(id).remove();
+  } catch (error) {
+    const status = error instanceof Error && "statusCode" in error ? error.statusCode : null;
+    if (status !== 404 && status !== 409) throw error;
+  }
 }
 
 async function buildImage(docker: Docker, wanted: Recipe, say: Say): Promise<void> {
@@ -143,13 +160,14 @@ async function buildImage(docker: Docker, wanted: Recipe, say: Say): Promise<voi
   const context = mkdtempSync(join(makeCacheDir("contexts"), "context-"));
   try {
     wanted.fill(context, say);
-    place(wanted.dockerfile, context, "Dockerfile");
+    if (wanted.dockerfileInContext === undefined) place(wanted.dockerfile, context, "Dockerfile");
     say(`building ${wanted.tag}`);
     const tar = spawn("tar", ["--owner=0", "--group=0", "--numeric-owner", "-C", context, "-c", "."], {
       stdio: ["ignore", "pipe", "inherit"],
     });
     const progress = await docker.buildImage(tar.stdout, {
       t: wanted.tag,
+      dockerfile: wanted.dockerfileInContext ?? "Dockerfile",
       buildargs: wanted.buildArgs ?? {},
       labels: { [INPUTS_LABEL]: wanted.inputs },
       forcerm: true,

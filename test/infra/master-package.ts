@@ -1,5 +1,6 @@
 import { copyFileSync, cpSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
+import buildOnce from "../support/build.ts";
 import { dropOlder, hashOf, makeCacheDir } from "./cache.ts";
 import { run, type Say } from "./run.ts";
 
@@ -23,7 +24,7 @@ export function packageInputs(): string {
 /** Lays out, in `dir`, what `npm install --global fula-master` makes: the package with the packages that it runs on. */
 export function makePackage(dir: string, say: Say): void {
   say("compiling and packing fula-master");
-  run(process.execPath, [fromRoot("node_modules/typescript/bin/tsc"), "-p", "tsconfig.build.json"], { cwd: ROOT });
+  buildOnce();
   const packed = run("npm", ["pack", ...NPM_FLAGS, "--json", "--pack-destination", dir], { cwd: ROOT });
   const [archive]: readonly { readonly filename: string }[] = JSON.parse(packed);
   if (archive === undefined) throw new Error("npm pack made no archive");

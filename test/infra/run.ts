@@ -5,6 +5,11 @@ import { delimiter, join } from "node:path";
 /** A step of the set-up that says, on stderr, what it does and how long it took. */
 export type Say = (text: string) => void;
 
+/** Stdout is left to results. */
+export const sayOnStderr: Say = (text) => {
+  process.stderr.write(`infra: ${text}\n`);
+};
+
 /** How a program is run. */
 export interface RunOptions {
   readonly cwd?: string;
