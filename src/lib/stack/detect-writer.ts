@@ -55,7 +55,7 @@ function judge(
   if (!kubo && !cluster) return { state: "none" };
   if (!kubo || !cluster) {
     const [there, missing] = kubo ? [names.kubo, names.cluster] : [names.cluster, names.kubo];
-    return { state: "half", what: `${there} ${is}, ${missing} is not` };
+    return { state: "half", what: `${there} ${is}, ${missing} ${is === "runs" ? "does not" : "is not"}` };
   }
   const found = `${names.kubo} and ${names.cluster} ${is === "is active" ? "are active" : "run"}`;
   return { state: "found", writer: { kuboApi: KUBO_API, clusterApi: CLUSTER_API, found } };

@@ -40,6 +40,17 @@ const ALWAYS_SAVED_ON_STORAGE: ReadonlySet<SettingKey> = new Set<SettingKey>([
   "node.clusterId",
 ]);
 
+/**
+ * What containers are made from: a later version with other defaults must not make others of them at its next join.
+ * Images are changed by `fula-master upgrade`, one after another.
+ */
+const SAVED_WITH_CONTAINERS: ReadonlySet<SettingKey> = new Set<SettingKey>([
+  "docker.project",
+  "docker.images.postgres",
+  "docker.images.kubo",
+  "docker.images.cluster",
+]);
+
 /** A value as YAML must hold it: a duration is a number in the program and a text in the file. */
 function forFile(entry: SettingEntry, value: unknown): unknown {
   return entry.setting.schema.safeParse(value).success ? value : entry.setting.render(value);
@@ -50,7 +61,8 @@ function reasonOf(loaded: LoadedConfig, key: SettingKey): string | null {
   if (source.kind === "flag") return source.flag;
   if (source.kind === "environment") return describeSource(source);
   const saved = loaded.config.node.role === "storage" ? ALWAYS_SAVED_ON_STORAGE : ALWAYS_SAVED;
-  return saved.has(key) ? "what join decided" : null;
+  const isSaved = saved.has(key) || (loaded.config.runtime === "docker" && SAVED_WITH_CONTAINERS.has(key));
+  return isSaved ? "what join decided" : null;
 }
 
 /**

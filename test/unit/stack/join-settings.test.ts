@@ -34,6 +34,11 @@ test("the first join saves what it decided, so that a new host name or default c
   expect(keys).toEqual(["runtime", "node.name", "node.clusterId", "server.port", "gateway.port", "sweep.replMin"]);
 });
 
+test("a master in containers saves its images too, so that a newer version's defaults change none of them", async () => {
+  const keys = (await changesOf({}, { runtime: { flag: "join", value: "docker" } })).map(({ key }) => key);
+  expect(keys).toEqual(expect.arrayContaining(["docker.project", "docker.images.kubo", "docker.images.postgres"]));
+});
+
 test("what the environment sets is saved under its own name, in the form of the file", async () => {
   const changes = await changesOf({ VAULT_ADDRESS: `0x${"a".repeat(40)}`, FULA_MASTER_SNAPSHOT_MAX_AGE: "30h" });
   expect(changes).toContainEqual(
