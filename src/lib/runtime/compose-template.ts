@@ -5,13 +5,17 @@ const VARIABLE = /\$\$|\$\{([A-Z][A-Z0-9_]*)(?::-([^}]*))?\}/g;
 /** What would change the meaning of a double-quoted YAML text, or be replaced once more by Compose. */
 const UNSAFE_VALUE = /["\\$\p{Cc}]/u;
 
+/** Variables that are never filled in: secrets, which Compose and `parseCompose` take from the environment file. */
+const SECRET_VARIABLES: ReadonlySet<string> = new Set(["POSTGRES_PASSWORD", "JWT_SECRET"]);
+
 /**
- * Fills the variables of a template, `${NAME}` and `${NAME:-default}`, as Compose does; `$$` stays for Compose to read.
+ * Fills the variables of a template, `${NAME}` and `${NAME:-default}`, as Compose does. `$$` stays for Compose to
+ * read, and so do the variables that are secrets.
  * @throws FulaError FULA_COMPOSE_INVALID where a variable has no value, or one that YAML would misread
  */
 export function renderTemplate(text: string, values: Readonly<Record<string, string>>, file: string): string {
   return text.replaceAll(VARIABLE, (match, name: string | undefined, fallback: string | undefined) => {
-    if (name === undefined) return match;
+    if (name === undefined || SECRET_VARIABLES.has(name)) return match;
     const given = values[name];
     const value = given === undefined || given === "" ? fallback : given;
     if (value === undefined) throw invalidCompose(file, `the variable ${name} has no value`);

@@ -1,0 +1,9 @@
+#!/bin/sh
+# Asks the peer who it is, over its REST API.
+set -eu
+answer=$(ipfs-cluster-ctl --host /ip4/127.0.0.1/tcp/9094 --timeout 8 --enc=json id) || exit 1
+echo "$answer" | grep -q '"id": *"[A-Za-z0-9]' || {
+  echo "the peer does not say who it is"
+  exit 1
+}
+echo "answers"

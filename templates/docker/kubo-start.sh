@@ -1,0 +1,67 @@
+#!/bin/sh
+# Starts Kubo in the container of a fula-master stack; any image with `ipfs` and a POSIX shell will do.
+# Everything is set anew at each start, so that a repository of other makers gets our addresses too.
+set -eu
+
+: "${IPFS_PATH:=/data/ipfs}"
+export IPFS_PATH
+
+fail() {
+  echo "kubo-start: $1" >&2
+  exit 1
+}
+
+address=$(hostname -i 2>/dev/null | awk '{print $1}')
+[ -n "$address" ] || fail "the address of this container cannot be found out"
+
+# "a,b" as a list in JSON
+json_list() {
+  echo "$1" | awk -v RS=, 'NF { printf "%s\"%s\"", sep, $1; sep = "," } BEGIN { printf "[" } END { printf "]" }'
+}
+
+# "/ip4/…/tcp/4001/p2p/ID,…" as Kubo's Peering.Peers; one node may stand there with several addresses.
+json_peers() {
+  echo "$1" | awk -v RS=, '
+    BEGIN { printf "[" }
+    NF {
+      at = match($1, "/p2p/[^/]*$")
+      if (!at) next
+      printf "%s{\"ID\":\"%s\",\"Addrs\":[\"%s\"]}", sep, substr($1, at + 5), substr($1, 1, at - 1)
+      sep = ","
+    }
+    END { printf "]" }'
+}
+
+[ -f "$IPFS_PATH/config" ] || ipfs init --empty-repo
+
+# The API on this container's own address and on loopback, never on all interfaces: who reaches it owns the node.
+ipfs config --json Addresses.API "[\"/ip4/127.0.0.1/tcp/5001\",\"/ip4/$address/tcp/5001\"]"
+ipfs config --json Addresses.Gateway '[]'
+ipfs config --json Addresses.Swarm '["/ip4/0.0.0.0/tcp/4001","/ip4/0.0.0.0/udp/4001/quic-v1"]'
+ipfs config --json Addresses.AppendAnnounce "$(json_list "${FULA_KUBO_ANNOUNCE:-}")"
+ipfs config --json Peering.Peers "$(json_peers "${FULA_KUBO_PEERS:-}")"
+
+case "${FULA_KUBO_REACH:-public}" in
+  public)
+    ipfs config --json AutoConf.Enabled true
+    ipfs config --json Bootstrap '["auto"]'
+    ipfs config --json DNS.Resolvers '{".":"auto"}'
+    ipfs config --json Routing.DelegatedRouters '["auto"]'
+    ipfs config --json Ipns.DelegatedPublishers '["auto"]'
+    ipfs config Routing.Type auto
+    ;;
+  federation)
+    # Only the nodes of this federation: nobody is asked who is not named in Peering.Peers or by the cluster.
+    ipfs config --json AutoConf.Enabled false
+    ipfs config --json Bootstrap '[]'
+    ipfs config --json DNS.Resolvers '{}'
+    ipfs config --json Routing.DelegatedRouters '[]'
+    ipfs config --json Ipns.DelegatedPublishers '[]'
+    ipfs config Routing.Type none
+    ;;
+  *) fail "FULA_KUBO_REACH is ${FULA_KUBO_REACH}; it must be public or federation" ;;
+esac
+# Announcing oneself to everybody on the local network is of no use in a container.
+ipfs config --json Discovery.MDNS.Enabled false
+
+exec ipfs daemon --migrate=true --enable-gc=false
