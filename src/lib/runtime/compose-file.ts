@@ -1,273 +1,304 @@
-import { dirname, isAbsolute, resolve } from "node:path";
-import { isMap, isScalar, isSeq, parse, parseDocument, type Document, visit } from "yaml";
+import { dirname, resolve } from "node:path";
+import { parse } from "yaml";
 import { z } from "zod";
 import { FulaError, messageOf } from "../kernel/errors.ts";
-import { composeSchema, type HealthQuestion, type PublishedPort, type ServiceText } from "./compose-schema.ts";
+import { parseDurationMs } from "../kernel/units.ts";
 
-/** A place of the host, or a volume, in a container. */
+/** A port of the host that leads to one of a container. */
+export interface PublishedPort {
+  /** Address of the host that it listens on; `0.0.0.0` = all. */
+  readonly hostIp: string;
+  readonly hostPort: number;
+  readonly containerPort: number;
+  readonly protocol: "tcp" | "udp";
+}
+
+/** A place of a container that lies outside it. */
 export interface ComposeMount {
-  readonly type: "bind" | "volume";
-  /** Absolute path, or the volume's full name. */
+  readonly type: "volume" | "bind";
+  /** Key of a volume of the file, or an absolute path of the host. */
   readonly source: string;
   readonly target: string;
   readonly readOnly: boolean;
 }
 
-/** One service, with every name resolved. */
+/** The question that Docker asks a container to learn whether it is well. */
+export interface ComposeHealthcheck {
+  /** As the Engine API takes it: `["CMD", …]` or `["CMD-SHELL", …]`. */
+  readonly test: readonly string[];
+  readonly intervalMs: number;
+  readonly timeoutMs: number;
+  readonly retries: number;
+  readonly startPeriodMs: number;
+}
+
+/** One service of a Compose file, in the subset that our templates use. Sizes are bytes, times milliseconds. */
 export interface ComposeService {
   readonly name: string;
   readonly containerName: string;
   readonly image: string;
-  readonly profiles: readonly string[];
   readonly user: string | null;
   readonly entrypoint: readonly string[] | null;
   readonly command: readonly string[] | null;
   readonly environment: Readonly<Record<string, string>>;
-  /** `host`, or the full names of networks of the project. */
-  readonly networks: "host" | readonly string[];
   readonly ports: readonly PublishedPort[];
   readonly mounts: readonly ComposeMount[];
-  /** By target; the value is the options. */
-  readonly tmpfs: Readonly<Record<string, string>>;
-  readonly dependsOn: readonly string[];
-  readonly health: HealthQuestion | null;
-  readonly restart: ServiceText["restart"];
-  readonly stopGraceMs: number;
-  readonly readOnly: boolean;
-  readonly capDrop: readonly string[];
+  readonly tmpfs: readonly string[];
+  readonly networks: readonly string[];
+  readonly healthcheck: ComposeHealthcheck | null;
+  readonly restart: string;
   readonly capAdd: readonly string[];
+  readonly capDrop: readonly string[];
   readonly securityOpt: readonly string[];
-  readonly memoryBytes: number | null;
-  readonly shmBytes: number | null;
-  readonly pidsMax: number | null;
-  readonly init: boolean;
-  readonly logging: ServiceText["logging"] | null;
+  readonly memLimit: number | null;
+  readonly shmSize: number | null;
+  readonly pidsLimit: number | null;
+  readonly readOnly: boolean;
+  readonly stopGracePeriodMs: number | null;
+  readonly logging: { readonly driver: string; readonly options: Readonly<Record<string, string>> } | null;
+  readonly profiles: readonly string[];
+  readonly dependsOn: readonly string[];
 }
 
-/** A network or volume of the project. */
-export interface ComposeObject {
-  /** Its name in the file. */
+/** A network or volume of a Compose file. */
+export interface ComposeResource {
   readonly key: string;
-  /** Its name in the engine: `<project>_<key>`, as Compose has it. */
+  /** The name that the engine knows it by: `<project>_<key>`. */
   readonly name: string;
 }
 
-/** A Compose file, read. */
+/** A Compose file that was read. */
 export interface ComposeProject {
   readonly name: string;
-  /** Absolute path of the file; relative paths in it start at its directory. */
   readonly file: string;
-  /** Each after those that it depends on. */
   readonly services: readonly ComposeService[];
-  readonly networks: readonly ComposeObject[];
-  readonly volumes: readonly ComposeObject[];
+  readonly networks: readonly ComposeResource[];
+  readonly volumes: readonly ComposeResource[];
 }
 
-/** `$$`, `${NAME}` and `${NAME:-default}` (compose-spec, "Interpolation"). */
-const VARIABLE = /\$(?:\$|\{([A-Z][A-Z0-9_]*)(?::-([^}]*))?\})/g;
+/** Where Compose mounts the secrets of a service. */
+const SECRETS_DIR = "/run/secrets";
 
-function invalid(file: string, what: string): FulaError {
-  return new FulaError("FULA_COMPOSE_INVALID", `${file} cannot be applied: ${what}.`, {
-    hint: "fula-master join writes it anew from the settings; a file of your own is read by docker compose alone.",
+/** The error of a Compose file that says something that cannot be. */
+export function invalidCompose(file: string, what: string, cause?: unknown): FulaError {
+  return new FulaError("FULA_COMPOSE_INVALID", `${file} cannot be used: ${what}.`, {
+    cause,
+    hint: "fula-master join writes it anew from the settings; change the settings, not this file.",
     details: { file },
   });
 }
 
-function interpolate(text: string, values: Readonly<Record<string, string>>): string {
-  return text.replaceAll(VARIABLE, (whole, name: string | undefined, fallback: string | undefined) => {
-    if (name === undefined) return whole;
-    const value = values[name] ?? fallback;
-    if (value === undefined) throw new Error(`The template names ${name}, which has no value`);
-    // A dollar sign of a value would begin a variable for whoever reads the file.
-    return value.replaceAll("$", "$$$$");
-  });
+const duration = z.string().transform((text, context) => {
+  const ms = parseDurationMs(text);
+  if (ms === null) context.addIssue({ code: "custom", message: `${text} is no duration` });
+  return ms ?? 0;
+});
+const words = z.array(z.string());
+const amount = z.union([z.string().regex(/^\d+$/), z.int()]).transform(Number);
+const yes = z.union([z.boolean(), z.enum(["true", "false"])]).transform((value) => value === true || value === "true");
+
+const serviceSchema = z.strictObject({
+  image: z.string().min(1),
+  container_name: z.string().min(1),
+  user: z.string().optional(),
+  entrypoint: words.optional(),
+  command: words.optional(),
+  environment: z.record(z.string(), z.union([z.string(), z.number()]).transform(String)).default({}),
+  ports: words.default([]),
+  volumes: words.default([]),
+  tmpfs: words.default([]),
+  networks: words.default([]),
+  secrets: words.default([]),
+  healthcheck: z
+    .strictObject({
+      test: words.min(2),
+      interval: duration,
+      timeout: duration,
+      retries: z.int().min(1),
+      start_period: duration.optional(),
+    })
+    .optional(),
+  restart: z.string().default("no"),
+  cap_add: words.default([]),
+  cap_drop: words.default([]),
+  security_opt: words.default([]),
+  mem_limit: amount.optional(),
+  shm_size: amount.optional(),
+  pids_limit: z.int().optional(),
+  read_only: yes.default(false),
+  stop_grace_period: duration.optional(),
+  logging: z.strictObject({ driver: z.string(), options: z.record(z.string(), z.string()).default({}) }).optional(),
+  profiles: words.default([]),
+  depends_on: words.default([]),
+});
+
+const fileSchema = z.strictObject({
+  services: z.record(z.string(), serviceSchema),
+  networks: z.record(z.string(), z.strictObject({ driver: z.literal("bridge").optional() }).nullable()).default({}),
+  volumes: z.record(z.string(), z.strictObject({}).nullable()).default({}),
+  secrets: z.record(z.string(), z.strictObject({ file: z.string() })).default({}),
+});
+
+type RawService = z.infer<typeof serviceSchema>;
+
+function parsePort(text: string, file: string): PublishedPort {
+  const match = /^(?:([0-9.]+):)?(\d+):(\d+)(?:\/(tcp|udp))?$/.exec(text);
+  if (match === null) throw invalidCompose(file, `${text} is no published port such as 127.0.0.1:5432:5432`);
+  const [, hostIp = "0.0.0.0", hostPort, containerPort, protocol] = match;
+  return {
+    hostIp,
+    hostPort: Number(hostPort),
+    containerPort: Number(containerPort),
+    protocol: protocol === "udp" ? "udp" : "tcp",
+  };
 }
 
-/** Takes services out, and what only they used. */
-function leaveOut(document: Document, services: readonly string[]): void {
-  for (const name of services) document.deleteIn(["services", name]);
-  const left = document.get("services");
-  if (!isMap(left)) return;
-  for (const { value: service } of left.items) {
-    if (!isMap(service)) continue;
-    const needs = service.get("depends_on");
-    if (!isSeq(needs)) continue;
-    needs.items = needs.items.filter((item) => !isScalar(item) || !services.includes(String(item.value)));
-    if (needs.items.length === 0) service.delete("depends_on");
+function parseMount(text: string, dir: string, file: string): ComposeMount {
+  const [source, target, mode, ...rest] = text.split(":");
+  if (source === undefined || target === undefined || rest.length > 0 || (mode !== undefined && mode !== "ro")) {
+    throw invalidCompose(file, `${text} is no volume such as data:/var/lib/data`);
   }
-  const words = JSON.stringify(left.toJSON());
-  for (const section of ["volumes", "networks", "secrets"]) {
-    const map = document.get(section);
-    if (!isMap(map)) continue;
-    map.items = map.items.filter(({ key }) => new RegExp(`"${String(key)}[":]`).test(words));
-    if (map.items.length === 0) document.delete(section);
-  }
-}
-
-/**
- * Fills the values of a Compose template in. They become part of YAML's strings, whatever is in them, and are
- * no variables any more.
- * @param without services that this box does not have; the networks, volumes and secrets of them alone go as well
- * @throws Error where the template names a variable that has neither value nor default: a bug
- */
-export function renderTemplate(
-  text: string,
-  values: Readonly<Record<string, string>>,
-  without: readonly string[] = [],
-): string {
-  const document = parseDocument(text);
-  const [error] = document.errors;
-  if (error !== undefined) throw error;
-  leaveOut(document, without);
-  visit(document, {
-    Scalar: (_, node) => {
-      if (typeof node.value !== "string" || !node.value.includes("$")) return;
-      node.value = interpolate(node.value, values);
-      node.type = "QUOTE_DOUBLE";
-    },
-  });
-  return document.toString({ lineWidth: 0 });
-}
-
-/** What stands between here and a file is read as Compose does: a path that begins with a dot or slash is one. */
-function mountOf(
-  text: string,
-  names: { readonly volume: (key: string) => string; readonly dir: string },
-): ComposeMount {
-  const [source = "", target = "", mode] = text.split(":");
-  const isPath = source.startsWith(".") || isAbsolute(source);
+  const isPath = source.startsWith("/") || source.startsWith(".");
   return {
     type: isPath ? "bind" : "volume",
-    source: isPath ? resolve(names.dir, source) : names.volume(source),
+    source: isPath ? resolve(dir, source) : source,
     target,
     readOnly: mode === "ro",
   };
 }
 
-function tmpfsOf(lines: readonly string[]): Record<string, string> {
-  return Object.fromEntries(
-    lines.map((line) => {
-      const colon = line.indexOf(":");
-      return colon === -1 ? [line, ""] : [line.slice(0, colon), line.slice(colon + 1)];
-    }),
-  );
-}
-
-/** Dollar signs that `renderTemplate` or an operator doubled. */
-function undouble(value: unknown): unknown {
-  if (typeof value === "string") return value.replaceAll("$$", "$");
-  if (Array.isArray(value)) return value.map((item) => undouble(item));
+/** Compose reads `$$` as a dollar; a variable that is still there was never rendered. */
+function undoubleDollars(value: unknown, file: string): unknown {
+  if (typeof value === "string") {
+    if (/\$(?!\$)/.test(value.replaceAll("$$", ""))) throw invalidCompose(file, `${value} still holds a variable`);
+    return value.replaceAll("$$", () => "$");
+  }
+  if (Array.isArray(value)) return value.map((item) => undoubleDollars(item, file));
   if (typeof value !== "object" || value === null) return value;
-  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, undouble(item)]));
+  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, undoubleDollars(item, file)]));
 }
 
-/** Sorts so that each comes after what it needs. */
+interface Known {
+  readonly file: string;
+  readonly secrets: Readonly<Record<string, { readonly file: string }>>;
+  readonly volumes: ReadonlySet<string>;
+  readonly networks: ReadonlySet<string>;
+  readonly services: ReadonlySet<string>;
+}
+
+function serviceOf(name: string, raw: RawService, known: Known): ComposeService {
+  const { file } = known;
+  const dir = dirname(file);
+  const secrets = raw.secrets.map((key): ComposeMount => {
+    const secret = known.secrets[key];
+    if (secret === undefined)
+      throw invalidCompose(file, `service ${name} wants the secret ${key}, which is not declared`);
+    return { type: "bind", source: resolve(dir, secret.file), target: `${SECRETS_DIR}/${key}`, readOnly: true };
+  });
+  const mounts = [...raw.volumes.map((text) => parseMount(text, dir, file)), ...secrets];
+  for (const [what, keys, declared] of [
+    ["volume", mounts.filter(({ type }) => type === "volume").map(({ source }) => source), known.volumes],
+    ["network", raw.networks, known.networks],
+    ["service", raw.depends_on, known.services],
+  ] as const) {
+    const missing = keys.find((key) => !declared.has(key));
+    if (missing !== undefined)
+      throw invalidCompose(file, `service ${name} wants the ${what} ${missing}, which is not declared`);
+  }
+  const { healthcheck } = raw;
+  return {
+    name,
+    containerName: raw.container_name,
+    image: raw.image,
+    user: raw.user ?? null,
+    entrypoint: raw.entrypoint ?? null,
+    command: raw.command ?? null,
+    environment: raw.environment,
+    ports: raw.ports.map((text) => parsePort(text, file)),
+    mounts,
+    tmpfs: raw.tmpfs,
+    networks: raw.networks,
+    healthcheck:
+      healthcheck === undefined
+        ? null
+        : {
+            test: healthcheck.test,
+            intervalMs: healthcheck.interval,
+            timeoutMs: healthcheck.timeout,
+            retries: healthcheck.retries,
+            startPeriodMs: healthcheck.start_period ?? 0,
+          },
+    restart: raw.restart,
+    capAdd: raw.cap_add,
+    capDrop: raw.cap_drop,
+    securityOpt: raw.security_opt,
+    memLimit: raw.mem_limit ?? null,
+    shmSize: raw.shm_size ?? null,
+    pidsLimit: raw.pids_limit ?? null,
+    readOnly: raw.read_only,
+    stopGracePeriodMs: raw.stop_grace_period ?? null,
+    logging: raw.logging ?? null,
+    profiles: raw.profiles,
+    dependsOn: raw.depends_on,
+  };
+}
+
+/** Puts services behind those that they depend on. */
 function inOrder(services: readonly ComposeService[], file: string): readonly ComposeService[] {
   const sorted: ComposeService[] = [];
-  let left = [...services];
+  const names = new Set<string>();
+  let left = services;
   while (left.length > 0) {
-    const ready = left.filter(({ dependsOn }) => dependsOn.every((name) => sorted.some((done) => done.name === name)));
-    if (ready.length === 0) {
-      const names = left.map(({ name }) => name).join(", ");
-      throw invalid(file, `depends_on of ${names} names a service that is not there, or goes round in a circle`);
-    }
+    const ready = left.filter(({ dependsOn }) => dependsOn.every((name) => names.has(name)));
+    if (ready.length === 0) throw invalidCompose(file, `its services depend on one another in a circle`);
     sorted.push(...ready);
-    left = left.filter((service) => !ready.includes(service));
+    for (const { name } of ready) names.add(name);
+    left = left.filter((service) => !names.has(service.name));
   }
   return sorted;
 }
 
-interface Names {
-  readonly dir: string;
-  readonly file: string;
-  readonly network: (key: string) => string;
-  readonly volume: (key: string) => string;
-  readonly secretFile: (key: string) => string;
-}
-
-function serviceOf(name: string, text: ServiceText, names: Names): ComposeService {
-  const secrets = text.secrets.map((key): ComposeMount => {
-    const source = resolve(names.dir, names.secretFile(key));
-    return { type: "bind", source, target: `/run/secrets/${key}`, readOnly: true };
-  });
-  return {
-    name,
-    containerName: text.container_name,
-    image: text.image,
-    profiles: text.profiles,
-    user: text.user ?? null,
-    entrypoint: text.entrypoint ?? null,
-    command: text.command ?? null,
-    environment: text.environment,
-    networks: text.network_mode ?? text.networks.map((key) => names.network(key)),
-    ports: text.ports,
-    mounts: [...text.volumes.map((line) => mountOf(line, names)), ...secrets],
-    tmpfs: tmpfsOf(text.tmpfs),
-    dependsOn: text.depends_on,
-    health: text.healthcheck ?? null,
-    restart: text.restart,
-    stopGraceMs: text.stop_grace_period,
-    readOnly: text.read_only,
-    capDrop: text.cap_drop,
-    capAdd: text.cap_add,
-    securityOpt: text.security_opt,
-    memoryBytes: text.mem_limit ?? null,
-    shmBytes: text.shm_size ?? null,
-    pidsMax: text.pids_limit ?? null,
-    init: text.init,
-    logging: text.logging ?? null,
-  };
-}
-
-function readYaml(text: string, file: string): unknown {
-  try {
-    return parse(text);
-  } catch (error) {
-    throw invalid(file, `it is no YAML: ${messageOf(error)}`);
-  }
-}
-
 /**
- * Reads a rendered Compose file.
- * @param place `project` is the project's name, `file` the file's absolute path
+ * Reads a rendered Compose file: the subset of the Compose Specification that our templates use; anything else is an
+ * error, so that nothing is silently left out. Services come in the order in which they depend on one another.
  * @throws FulaError FULA_COMPOSE_INVALID
  */
 export function parseCompose(
   text: string,
   { project, file }: { readonly project: string; readonly file: string },
 ): ComposeProject {
-  const read = composeSchema.safeParse(undouble(readYaml(text, file)));
-  if (!read.success) {
-    const [issue] = read.error.issues;
-    throw invalid(
+  let raw: unknown;
+  try {
+    raw = parse(text);
+  } catch (cause) {
+    throw invalidCompose(file, messageOf(cause), cause);
+  }
+  const parsed = fileSchema.safeParse(undoubleDollars(raw, file));
+  if (!parsed.success) {
+    const [issue] = parsed.error.issues;
+    throw invalidCompose(
       file,
-      issue === undefined ? z.prettifyError(read.error) : `${issue.path.join(".")}: ${issue.message}`,
+      `${issue?.path.join(".") ?? ""}: ${issue?.message ?? "it is no Compose file"}`,
+      parsed.error,
     );
   }
-  const { services, networks, volumes, secrets } = read.data;
-  const named = (section: Readonly<Record<string, unknown>>, what: string) => (key: string) => {
-    if (key in section) return `${project}_${key}`;
-    throw invalid(file, `${what} ${key} is used and not declared`);
-  };
-  const names: Names = {
-    dir: dirname(file),
+  const { services, networks, volumes, secrets } = parsed.data;
+  const nameOf = (key: string): ComposeResource => ({ key, name: `${project}_${key}` });
+  const known: Known = {
     file,
-    network: named(networks, "the network"),
-    volume: named(volumes, "the volume"),
-    secretFile: (key) => {
-      const secret = secrets[key];
-      if (secret === undefined) throw invalid(file, `the secret ${key} is used and not declared`);
-      return secret.file;
-    },
+    secrets,
+    volumes: new Set(Object.keys(volumes)),
+    networks: new Set(Object.keys(networks)),
+    services: new Set(Object.keys(services)),
   };
-  const objects = (section: Readonly<Record<string, unknown>>): ComposeObject[] =>
-    Object.keys(section).map((key) => ({ key, name: `${project}_${key}` }));
-  const resolved = Object.entries(services).map(([name, service]) => serviceOf(name, service, names));
   return {
     name: project,
     file,
-    services: inOrder(resolved, file),
-    networks: objects(networks),
-    volumes: objects(volumes),
+    services: inOrder(
+      Object.entries(services).map(([name, service]) => serviceOf(name, service, known)),
+      file,
+    ),
+    networks: Object.keys(networks).map(nameOf),
+    volumes: Object.keys(volumes).map(nameOf),
   };
 }
