@@ -157,7 +157,9 @@ async function startInto(loaded: LoadedConfig, deps: ServerDeps, opened: AsyncDi
   // Settings first: a base directory that nobody has set up is not even to get a lock file.
   const given = { clusterId: requireClusterId(loaded), sealer: createSecretSealer(loaded.secrets.encryptionKey) };
   opened.use(await acquireLock(join(paths.locksDir, "serve.lock"), "serve", clock));
-  await assertPortsFree([addresses.ops, addresses.gateway]);
+  // In a container the gateway of the existing fleet has the port.
+  const servesClients = config.gateway.mode === "own";
+  await assertPortsFree(servesClients ? [addresses.ops, addresses.gateway] : [addresses.ops]);
   await writeDaemonFile(paths.servePidFile, clock);
   opened.defer(async () => {
     await removeDaemonFile(paths.servePidFile);
@@ -174,7 +176,7 @@ async function startInto(loaded: LoadedConfig, deps: ServerDeps, opened: AsyncDi
   // Closed in the opposite order: clients first, so that /readyz and /metrics answer until the last request is out.
   await listenForOps(loaded, deps, { health, readiness, metrics }, opened);
   opened.use(settleUnpinsNowAndThen(gateway, clock, log));
-  await listenForClients(loaded, deps, { gateway, metrics }, opened);
+  if (servesClients) await listenForClients(loaded, deps, { gateway, metrics }, opened);
   opened.defer(() => {
     readiness.stop();
   });

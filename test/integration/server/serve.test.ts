@@ -303,6 +303,17 @@ describe("a server", () => {
     expect((await box.database.pool.query("select 1 from gateway_objects")).rowCount).toBe(0);
   });
 
+  test("leaves the S3 port to whom it belongs where the gateway runs in a container", async () => {
+    await using box = await makeServingBox({ gateway: { mode: "container" } });
+    const container = createServer();
+    await once(container.listen({ host: "127.0.0.1", port: box.ports.gateway }), "listening");
+    onTestFinished(() => {
+      container.close();
+    });
+    await using _ = await startTestServer(box);
+    expect((await askReady(box.ports.server)).status).toBe(200);
+  });
+
   test("lets everything go, so that the next one can start at once", async () => {
     await using box = await makeServingBox();
     for (let round = 0; round < 2; round += 1) {
