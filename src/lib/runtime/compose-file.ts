@@ -133,6 +133,8 @@ const serviceSchema = z.strictObject({
 });
 
 const fileSchema = z.strictObject({
+  // An extension field: it only holds what aliases repeat.
+  "x-logging": z.unknown().optional(),
   services: z.record(z.string(), serviceSchema),
   networks: z.record(z.string(), z.strictObject({ driver: z.literal("bridge").optional() }).nullable()).default({}),
   volumes: z.record(z.string(), z.strictObject({}).nullable()).default({}),
@@ -167,15 +169,20 @@ function parseMount(text: string, dir: string, file: string): ComposeMount {
   };
 }
 
-/** Compose reads `$$` as a dollar; a variable that is still there was never rendered. */
-function undoubleDollars(value: unknown, file: string): unknown {
+type Variables = Readonly<Record<string, string | undefined>>;
+
+/** Fills in what Compose would take from its environment file, and reads `$$` as a dollar. */
+function interpolate(value: unknown, variables: Variables, file: string): unknown {
   if (typeof value === "string") {
-    if (/\$(?!\$)/.test(value.replaceAll("$$", ""))) throw invalidCompose(file, `${value} still holds a variable`);
-    return value.replaceAll("$$", () => "$");
+    return value.replaceAll(/\$\$|\$\{([A-Z][A-Z0-9_]*):-\}|\$/g, (match, name: string | undefined) => {
+      if (match === "$$") return "$";
+      if (name === undefined) throw invalidCompose(file, `${value} holds a variable that was never filled in`);
+      return variables[name] ?? "";
+    });
   }
-  if (Array.isArray(value)) return value.map((item) => undoubleDollars(item, file));
+  if (Array.isArray(value)) return value.map((item) => interpolate(item, variables, file));
   if (typeof value !== "object" || value === null) return value;
-  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, undoubleDollars(item, file)]));
+  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, interpolate(item, variables, file)]));
 }
 
 interface Known {
@@ -265,15 +272,22 @@ function inOrder(services: readonly ComposeService[], file: string): readonly Co
  */
 export function parseCompose(
   text: string,
-  { project, file }: { readonly project: string; readonly file: string },
+  options: {
+    readonly project: string;
+    /** Path of the file; relative paths in it start at its directory. */
+    readonly file: string;
+    /** Secrets that stand in it as variables. */
+    readonly variables?: Variables;
+  },
 ): ComposeProject {
+  const { project, file, variables = {} } = options;
   let raw: unknown;
   try {
     raw = parse(text);
   } catch (cause) {
     throw invalidCompose(file, messageOf(cause), cause);
   }
-  const parsed = fileSchema.safeParse(undoubleDollars(raw, file));
+  const parsed = fileSchema.safeParse(interpolate(raw, variables, file));
   if (!parsed.success) {
     const [issue] = parsed.error.issues;
     throw invalidCompose(
