@@ -348,6 +348,10 @@ export const ERROR_CODES = {
     kind: "failed",
     when: "What join has set up runs, but does not do what a master must: a test pin did not come to be pinned, or Kubo's API listens for everybody.",
   },
+  FULA_LEAVE_LAST_COPY: {
+    kind: "refused",
+    when: "leave was asked to take a box out of service that holds the last copy of pins.",
+  },
   FULA_NOT_JOINED: { kind: "failed", when: "The command needs a joined master and this base directory has none." },
 
   // Configuration
@@ -538,6 +542,10 @@ export const ERROR_CODES = {
   FULA_FEDERATION_NEEDED: {
     kind: "refused",
     when: "The command is about the boxes of a federation, and this master has no IPFS Cluster that others can join.",
+  },
+  FULA_STORAGE_UNVERIFIED: {
+    kind: "failed",
+    when: "The containers of a storage node run, but it has not joined, is no follower, trusts others than the masters, or does not replicate.",
   },
   FULA_NODE_UNKNOWN: { kind: "failed", when: "The federation has no box of this name." },
   FULA_FEDERATION_FOREIGN: {

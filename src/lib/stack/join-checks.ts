@@ -31,7 +31,7 @@ export interface CheckTarget {
   /** Processes of this master that may hold its ports: serve. */
   readonly ownPids: ReadonlySet<number>;
   /** What is decided for the box; null where its settings cannot be read, or contradict what is there. */
-  readonly box: JoinBox | null;
+  readonly box: Pick<JoinBox, "choice" | "context" | "docker" | "wanted"> | null;
 }
 
 /** Files and directories whose owner and mode matter. */

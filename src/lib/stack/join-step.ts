@@ -7,17 +7,20 @@ import type { Assessment, StepId } from "./plan.ts";
 export type Report = (text: string) => void;
 
 /**
- * One step of `join`. It looks at the real state of the box every time, never at the journal, so that it may be asked
+ * One step of a run. It looks at the real state of the box every time, never at the journal, so that it may be asked
  * and taken again after a crash anywhere.
  */
-export interface JoinStep {
-  readonly id: StepId;
+export interface RunStep<Id extends string> {
+  readonly id: Id;
   readonly title: string;
   /** Says what is to do. Writes nothing and starts nothing. */
   readonly assess: () => Promise<Assessment>;
   /** Does it. @returns what was done, in a few words */
   readonly apply: (report: Report) => Promise<string>;
 }
+
+/** One step of `join`. */
+export type JoinStep = RunStep<StepId>;
 
 /** What the steps of one run share. */
 export interface JoinRun {
@@ -31,5 +34,13 @@ export interface JoinRun {
   /** Writes the files of the containers anew from the settings as they are by now, and changes the containers to them. */
   readonly applyStack: (report: Report) => Promise<void>;
   /** True where this run changed settings or secrets, so that a `serve` that runs has old ones. */
+  settingsChanged: boolean;
+}
+
+/** What the steps about containers take of their run, be it that of a master or of a storage node. */
+export interface ContainerRun {
+  readonly box: Pick<JoinBox, "context" | "paths" | "wanted" | "saved">;
+  readonly load: JoinRun["load"];
+  readonly mayStart: boolean;
   settingsChanged: boolean;
 }

@@ -1,4 +1,4 @@
-import type { JoinRun, JoinStep } from "./join-step.ts";
+import type { ContainerRun, JoinStep } from "./join-step.ts";
 import { unsupported } from "./docker-stack.ts";
 
 function step(id: "images" | "compose" | "containers"): JoinStep {
@@ -14,6 +14,6 @@ function step(id: "images" | "compose" | "containers"): JoinStep {
   };
 }
 
-export const imagesStep = (_: JoinRun): JoinStep => step("images");
-export const composeStep = (_: JoinRun): JoinStep => step("compose");
-export const containersStep = (_: JoinRun): JoinStep => step("containers");
+export const imagesStep = (_: ContainerRun): JoinStep => step("images");
+export const composeStep = (_: ContainerRun): JoinStep => step("compose");
+export const containersStep = (_: ContainerRun): JoinStep => step("containers");

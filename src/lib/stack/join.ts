@@ -1,9 +1,8 @@
-import { join } from "node:path";
 import type { ConfigReading } from "../config/load.ts";
 import { errorOf } from "../config/problems.ts";
 import { type FulaError, isFulaError } from "../kernel/errors.ts";
 import { openJournal } from "../kernel/journal.ts";
-import { acquireLock, readLockHolder } from "../kernel/lock.ts";
+import { acquireLock } from "../kernel/lock.ts";
 import { toolVersion } from "../kernel/project.ts";
 import { readDaemonFile } from "./daemon-file.ts";
 import { applyStack } from "./docker-stack.ts";
@@ -16,9 +15,9 @@ import type { JoinRun, JoinStep } from "./join-step.ts";
 import { makeBaseDir } from "./join-steps-files.ts";
 import { joinSteps } from "./join-steps.ts";
 import { type Ledger, openLedger } from "./ledger.ts";
-import { isDone, type JoinPlan, type PlannedStep, type StepId } from "./plan.ts";
+import { isDone, type JoinPlan, type StepId } from "./plan.ts";
 import { type CheckResult, parseSkips, preflightError, runPreflight } from "./preflight.ts";
-import { runSteps, type ShowTasks } from "./step-run.ts";
+import { joinLockFile, planSteps, refuseSecondRun, runSteps, type ShowTasks } from "./step-run.ts";
 
 /** What `join` found out before it changes anything. */
 export interface JoinProposal {
@@ -76,31 +75,12 @@ async function servePids(pidFile: string): Promise<ReadonlySet<number>> {
 }
 
 async function planOf(box: JoinBox, steps: readonly JoinStep[]): Promise<JoinPlan> {
-  const planned: PlannedStep[] = [];
-  for (const { id, title, assess } of steps) {
-    box.context.signal.throwIfAborted();
-    planned.push({ id, title, ...(await assess()) });
-  }
   return {
     baseDir: box.paths.baseDir,
     runtime: box.choice.runtime,
     runtimeReason: box.choice.reason,
-    steps: planned,
+    steps: await planSteps(steps, box.context.signal),
   };
-}
-
-/**
- * Refuses early where another join runs. On a box where none does, not even the lock's file is touched: a run that
- * finds everything done leaves no trace.
- */
-async function refuseSecondRun(lockFile: string, context: JoinContext): Promise<void> {
-  if (readLockHolder(lockFile) === null) return;
-  const lock = await acquireLock(lockFile, "join", context.clock);
-  lock.release();
-}
-
-function lockFileOf(locksDir: string): string {
-  return join(locksDir, "join.lock");
 }
 
 /** The box, or why it cannot be read; settings that cannot be read are the business of a check. */
@@ -127,7 +107,7 @@ async function tryToReadBox(
 export async function proposeJoin(context: JoinContext, options: JoinOptions): Promise<JoinProposal> {
   const skips = parseSkips(options.skipPreflight ?? []);
   const reading = await readBoxConfig(context, options);
-  if (options.dryRun !== true) await refuseSecondRun(lockFileOf(reading.paths.locksDir), context);
+  if (options.dryRun !== true) await refuseSecondRun(reading.paths.locksDir, context.clock);
   const ownPids = await servePids(reading.paths.servePidFile);
   const { box, error } = await tryToReadBox(context, options, reading);
   const preflight = await runPreflight(joinChecks({ context, reading, ownPids, box }), skips);
@@ -153,7 +133,7 @@ export async function applyJoin({ box: proposed }: JoinProposal, show: ShowTasks
   const { context, options, paths } = proposed;
   const { clock, signal } = context;
   await makeBaseDir(paths.baseDir);
-  using _ = await acquireLock(lockFileOf(paths.locksDir), "join", clock);
+  using _ = await acquireLock(joinLockFile(paths.locksDir), "join", clock);
   // Read again now that nobody else writes: what was proposed may have been done meanwhile.
   const box = await readBox(context, options, proposed.clusterId, proposed.entry);
   const unfinished = await findUnfinishedRun(paths.journalDir);

@@ -96,7 +96,10 @@ async function findRoom({ rootDir }: DockerFacts): Promise<Finding> {
 }
 
 /** The checks of a box whose services run in containers; none elsewhere. */
-export function dockerChecks(box: JoinBox, uid: number): readonly Check[] {
+export function dockerChecks(
+  box: Pick<JoinBox, "choice" | "context" | "docker" | "wanted">,
+  uid: number,
+): readonly Check[] {
   if (box.choice.runtime !== "docker") return [];
   const { context, docker, wanted } = box;
   const facts = isDockerPresent(docker) ? readDockerFacts(context.env, wanted.config) : null;

@@ -1,7 +1,10 @@
+import { join } from "node:path";
+import type { Clock } from "../kernel/clock.ts";
 import { FulaError, isFulaError, messageOf } from "../kernel/errors.ts";
 import type { Journal } from "../kernel/journal.ts";
-import type { JoinStep } from "./join-step.ts";
-import { NOT_TAKEN_TEXT, type StepId } from "./plan.ts";
+import { acquireLock, readLockHolder } from "../kernel/lock.ts";
+import type { RunStep } from "./join-step.ts";
+import { NOT_TAKEN_TEXT, type PlannedStep, type StepId } from "./plan.ts";
 
 /** One step as a list of tasks shows it; the shape of `Task` in terminal/tasks.ts. */
 export interface StepTask {
@@ -13,20 +16,50 @@ export interface StepTask {
 /** How a run shows its progress: runs the tasks one after the other and throws the first error as it is. */
 export type ShowTasks = (tasks: readonly StepTask[]) => Promise<void>;
 
+/** The lock that whoever changes a base directory's node holds. */
+export function joinLockFile(locksDir: string): string {
+  return join(locksDir, "join.lock");
+}
+
+/**
+ * Refuses early where another join runs. On a box where none does, not even the lock's file is touched: a run that
+ * finds everything done leaves no trace.
+ * @throws FulaError FULA_LOCKED
+ */
+export async function refuseSecondRun(locksDir: string, clock: Clock): Promise<void> {
+  const lockFile = joinLockFile(locksDir);
+  if (readLockHolder(lockFile) === null) return;
+  const lock = await acquireLock(lockFile, "join", clock);
+  lock.release();
+}
+
+/** Asks each step what it would do. */
+export async function planSteps(
+  steps: readonly RunStep<StepId>[],
+  signal: AbortSignal,
+): Promise<readonly PlannedStep[]> {
+  const planned: PlannedStep[] = [];
+  for (const { id, title, assess } of steps) {
+    signal.throwIfAborted();
+    planned.push({ id, title, ...(await assess()) });
+  }
+  return planned;
+}
+
 /** What a run of steps is given. */
-export interface StepRunOptions {
+export interface StepRunOptions<Id extends string = StepId> {
   /** The command whose run this is, as it is typed; messages name it. */
-  readonly command: "join" | "join-as-storage-node";
-  readonly steps: readonly JoinStep[];
+  readonly command: "join" | "join-as-storage-node" | "leave";
+  readonly steps: readonly RunStep<Id>[];
   readonly journal: Journal;
   readonly signal: AbortSignal;
   readonly show: ShowTasks;
 }
 
-interface Progress {
-  current: JoinStep | null;
-  readonly done: StepId[];
-  readonly changed: StepId[];
+interface Progress<Id extends string> {
+  current: RunStep<Id> | null;
+  readonly done: Id[];
+  readonly changed: Id[];
 }
 
 /** Adds how to go on to what is to be done first, where that does not say it itself. */
@@ -36,7 +69,11 @@ function goOn(hint: string): string {
 }
 
 /** Turns the error that ended a run into the one that is shown: what failed, what was done before, how to go on. */
-function explainEnd(error: unknown, { current, done }: Progress, { command, signal }: StepRunOptions): unknown {
+function explainEnd<Id extends string>(
+  error: unknown,
+  { current, done }: Progress<Id>,
+  { command, signal }: StepRunOptions<Id>,
+): unknown {
   const before = done.length === 0 ? "Nothing was done before it." : `Done before it: ${done.join(", ")}.`;
   const where = current === null ? "before its first step" : `at the step "${current.id}"`;
   if (signal.aborted) {
@@ -54,7 +91,11 @@ function explainEnd(error: unknown, { current, done }: Progress, { command, sign
   });
 }
 
-function taskOf(step: JoinStep, { journal, signal }: StepRunOptions, progress: Progress): StepTask {
+function taskOf<Id extends string>(
+  step: RunStep<Id>,
+  { journal, signal }: StepRunOptions<Id>,
+  progress: Progress<Id>,
+): StepTask {
   return {
     title: step.title,
     skip: async () => {
@@ -77,11 +118,16 @@ function taskOf(step: JoinStep, { journal, signal }: StepRunOptions, progress: P
   };
 }
 
-async function noteEnd({ journal, signal }: StepRunOptions, step: JoinStep | null, error: unknown): Promise<void> {
+async function noteEnd<Id extends string>(
+  { command, journal, signal }: StepRunOptions<Id>,
+  step: RunStep<Id> | null,
+  error: unknown,
+): Promise<void> {
+  const kind = command === "leave" ? "leave" : "join";
   const code = isFulaError(error) ? error.code : "BUG";
   // The disk may be full or gone; the error that ended the run is the one to show.
   await journal
-    .append(signal.aborted ? "join.interrupted" : "join.failed", {
+    .append(signal.aborted ? `${kind}.interrupted` : `${kind}.failed`, {
       step: step?.id ?? null,
       code,
       message: messageOf(error),
@@ -95,9 +141,9 @@ async function noteEnd({ journal, signal }: StepRunOptions, step: JoinStep | nul
  * @returns the steps that changed something
  * @throws FulaError FULA_INTERRUPTED, and what the steps throw, with where the run stopped and how it goes on
  */
-export async function runSteps(options: StepRunOptions): Promise<readonly StepId[]> {
+export async function runSteps<Id extends string = StepId>(options: StepRunOptions<Id>): Promise<readonly Id[]> {
   const { steps, signal, show } = options;
-  const progress: Progress = { current: null, done: [], changed: [] };
+  const progress: Progress<Id> = { current: null, done: [], changed: [] };
   try {
     await show(steps.map((step) => taskOf(step, options, progress)));
     signal.throwIfAborted();

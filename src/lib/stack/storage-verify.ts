@@ -6,7 +6,16 @@ import type { PeersDocument } from "../membership/peers-document.ts";
 import { attemptWrite, readLocalStatus, readStorageView, type StorageView } from "./storage-view.ts";
 
 /** What a storage node must be, in the order it is shown. */
-export const STORAGE_CLAIMS = ["answers", "kubo", "joined", "trust", "follower", "no-trace", "replicates"] as const;
+export const STORAGE_CLAIMS = [
+  "answers",
+  "private",
+  "kubo",
+  "joined",
+  "trust",
+  "follower",
+  "no-trace",
+  "replicates",
+] as const;
 
 /** Names one of them. */
 export type StorageClaimName = (typeof STORAGE_CLAIMS)[number];
@@ -21,13 +30,23 @@ export interface StorageClaim {
   readonly remedy: string;
 }
 
+/** How the cluster peer was started, as its container says. */
+export interface StartedAs {
+  readonly followerMode: boolean;
+  /** Peer ids; `*` is everybody. */
+  readonly trustedPeers: readonly string[];
+}
+
 /** What is asked, and what it is held against. */
 export interface StorageCheck {
   /** REST API of the node's own cluster peer. */
   readonly clusterApi: string;
   readonly document: PeersDocument;
-  /** Peer ids that the cluster peer was started to trust, as its container says; `*` is everybody. */
-  readonly configuredTrust: () => Promise<readonly string[]>;
+  readonly startedAs: () => Promise<StartedAs>;
+  /** Addresses, loopback apart, at which Kubo's RPC API or the cluster's REST API takes connections. */
+  readonly openApis: () => Promise<readonly string[]>;
+  /** False only looks: nothing is asked of the daemons that would change anything if they were wrong. */
+  readonly tryToWrite: boolean;
   readonly clock: Clock;
   readonly random: Random;
   readonly signal: AbortSignal;
@@ -116,16 +135,27 @@ function trustClaim(
   return holds("trust", `it trusts ${document.masters.map(({ name }) => name).join(", ")} and nobody else`);
 }
 
-async function writeClaims({ clusterApi, random, signal }: StorageCheck): Promise<readonly StorageClaim[]> {
+function privateClaim(open: readonly string[]): StorageClaim {
+  if (open.length === 0) return holds("private", "Kubo's RPC API and the cluster's REST API are on loopback alone");
+  return fails(
+    "private",
+    `an API of this node takes connections on ${open.join(", ")}`,
+    "whoever reaches it controls this node's blocks; see which program publishes the port: ss -ltnp",
+  );
+}
+
+const FOLLOWER_REMEDY =
+  "run join-as-storage-node again: it starts the cluster container with CLUSTER_FOLLOWERMODE=true.";
+
+async function writeClaims(check: StorageCheck, { followerMode }: StartedAs): Promise<readonly StorageClaim[]> {
+  const { clusterApi, random, signal } = check;
+  if (!followerMode) return [fails("follower", "its container was not started as a follower", FOLLOWER_REMEDY)];
+  if (!check.tryToWrite) return [holds("follower", "its container was started as a follower")];
   const { refusedAsFollower, answer, leftNoTrace } = await attemptWrite(clusterApi, random, signal);
   return [
     refusedAsFollower
       ? holds("follower", `it refuses to pin: ${answer}`)
-      : fails(
-          "follower",
-          `an attempt to pin on it was not refused as a follower does: ${answer}`,
-          "see that CLUSTER_FOLLOWERMODE is true in the cluster container; run the command again, which sets it.",
-        ),
+      : fails("follower", `an attempt to pin on it was not refused as a follower does: ${answer}`, FOLLOWER_REMEDY),
     leftNoTrace
       ? holds("no-trace", "the refused pin is in no pinset")
       : fails("no-trace", "the pin of that attempt was in the pinset; it was taken away again", "as for follower."),
@@ -151,24 +181,40 @@ async function replicatesClaim({ clusterApi, document, signal }: StorageCheck): 
   );
 }
 
+/** What one look saw. */
+export interface StorageLook {
+  /** The node's own cluster peer and Kubo; null where the peer does not answer, or reaches no Kubo. */
+  readonly clusterPeerId: string | null;
+  readonly kuboPeerId: string | null;
+  readonly claims: readonly StorageClaim[];
+}
+
+/** True where every claim holds. */
+export function isWell({ claims }: StorageLook): boolean {
+  return claims.every((claim) => claim.holds);
+}
+
 /** Looks once at everything that a storage node must be. A peer that does not answer makes one failed claim. */
-export async function lookAtStorage(check: StorageCheck): Promise<readonly StorageClaim[]> {
+export async function lookAtStorage(check: StorageCheck): Promise<StorageLook> {
   const { clusterApi, document, signal } = check;
-  let view: StorageView;
   try {
-    view = await readStorageView(clusterApi, signal);
-    return [
+    const view = await readStorageView(clusterApi, signal);
+    const started = await check.startedAs();
+    const claims = [
       holds("answers", `cluster peer ${view.clusterPeerId}, IPFS Cluster ${view.clusterVersion}`),
+      privateClaim(await check.openApis()),
       kuboClaim(view),
       joinedClaim(view, document),
-      trustClaim(view, await check.configuredTrust(), document),
-      ...(await writeClaims(check)),
+      trustClaim(view, started.trustedPeers, document),
+      ...(await writeClaims(check, started)),
       await replicatesClaim(check),
     ];
+    return { clusterPeerId: view.clusterPeerId, kuboPeerId: view.kuboPeerId, claims };
   } catch (error) {
     signal.throwIfAborted();
     if (!isFulaError(error)) throw error;
-    return [fails("answers", error.message, error.hint ?? "look into the log of the cluster container (docker logs).")];
+    const remedy = error.hint ?? "look into the log of the cluster container (docker logs).";
+    return { clusterPeerId: null, kuboPeerId: null, claims: [fails("answers", error.message, remedy)] };
   }
 }
 
@@ -181,14 +227,14 @@ export async function awaitStorage(
   check: StorageCheck,
   patienceMs: number,
   report: (text: string) => void,
-): Promise<readonly StorageClaim[]> {
+): Promise<StorageLook> {
   const { clock, signal } = check;
   const startMs = clock.monotonicMs();
   for (;;) {
-    const claims = await lookAtStorage(check);
-    const waiting = claims.filter((claim) => !claim.holds);
+    const look = await lookAtStorage(check);
     const elapsedMs = clock.monotonicMs() - startMs;
-    if (waiting.length === 0 || elapsedMs >= patienceMs) return claims;
+    if (isWell(look) || elapsedMs >= patienceMs) return look;
+    const waiting = look.claims.filter((claim) => !claim.holds);
     report(`${waiting.map(({ name }) => name).join(", ")}: waiting, ${formatDuration(patienceMs - elapsedMs)} at most`);
     await clock.sleep(LOOK_INTERVAL_MS, signal);
   }

@@ -9,9 +9,9 @@ export const TOKEN_ENV = "FULA_JOIN_TOKEN";
 /** Where the text of a join token may come from. */
 export interface TokenSource {
   /** The text itself, or `-` for standard input. */
-  readonly token?: string | undefined;
+  readonly token?: string;
   /** A file that holds it, or `-` for standard input. */
-  readonly tokenFile?: string | undefined;
+  readonly tokenFile?: string;
 }
 
 async function readTokenFile(path: string): Promise<Secret> {

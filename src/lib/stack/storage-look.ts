@@ -1,0 +1,105 @@
+import type { LoadedConfig } from "../config/load.ts";
+import { parseServiceAddress, serviceUrl } from "../config/addresses.ts";
+import type { Clock } from "../kernel/clock.ts";
+import { FulaError } from "../kernel/errors.ts";
+import type { Random } from "../kernel/random.ts";
+import type { PeersDocument } from "../membership/peers-document.ts";
+import { connectDocker } from "../runtime/docker.ts";
+import { reachableAddressesOfBox, takesConnections } from "../runtime/own-addresses.ts";
+import { readAcceptedPeers } from "./storage-entry.ts";
+import type { StartedAs, StorageCheck } from "./storage-verify.ts";
+
+/** What looking at a storage node takes beside its configuration. */
+export interface StorageLookContext {
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly signal: AbortSignal;
+}
+
+const CONNECT_TIMEOUT_MS = 1_000;
+/** Labels by which Compose says what a container is. */
+const PROJECT_LABEL = "com.docker.compose.project";
+const SERVICE_LABEL = "com.docker.compose.service";
+
+function variable(environment: readonly string[], name: string): string {
+  return environment.find((line) => line.startsWith(`${name}=`))?.slice(name.length + 1) ?? "";
+}
+
+/**
+ * How the cluster peer of this node was started.
+ * @throws FulaError FULA_NOT_JOINED where there is no such container
+ */
+async function readStartedAs({ config }: LoadedConfig, env: StorageLookContext["env"]): Promise<StartedAs> {
+  const docker = await connectDocker(env);
+  const { project } = config.docker;
+  const label = [`${PROJECT_LABEL}=${project}`, `${SERVICE_LABEL}=cluster`];
+  const [found] = await docker.listContainers({ all: true, filters: { label } });
+  if (found === undefined) {
+    throw new FulaError("FULA_NOT_JOINED", `The project ${project} has no container of its cluster peer.`, {
+      hint: "fula-master join-as-storage-node makes it.",
+      details: { project },
+    });
+  }
+  const { Config } = await docker.getContainer(found.Id).inspect();
+  const trusted = variable(Config.Env, "FULA_TRUSTED_PEERS");
+  return {
+    followerMode: variable(Config.Env, "CLUSTER_FOLLOWERMODE") === "true",
+    trustedPeers: trusted.split(",").filter((id) => id !== ""),
+  };
+}
+
+/** Addresses of this box, loopback apart, at which one of the ports takes connections. */
+async function openAddresses(ports: readonly number[]): Promise<readonly string[]> {
+  const places = reachableAddressesOfBox().flatMap((host) => ports.map((port) => ({ host, port })));
+  const looked = await Promise.all(
+    places.map(async ({ host, port }) =>
+      (await takesConnections(host, port, CONNECT_TIMEOUT_MS)) ? `${host}:${port}` : null,
+    ),
+  );
+  return looked.filter((place) => place !== null);
+}
+
+function portOf(setting: string): number {
+  return parseServiceAddress(setting)?.port ?? 0;
+}
+
+/** The base URL of the REST API of this node's cluster peer. */
+function clusterUrl({ config }: LoadedConfig): string {
+  const address = parseServiceAddress(config.cluster.api);
+  if (address === null) throw new Error(`${config.cluster.api} is no address of a service`);
+  return serviceUrl(address);
+}
+
+/** Everything that a look at this node is held against. */
+export function storageCheck(
+  loaded: LoadedConfig,
+  document: PeersDocument,
+  context: StorageLookContext,
+  tryToWrite: boolean,
+): StorageCheck {
+  const { blocks, cluster } = loaded.config;
+  const { env, clock, random, signal } = context;
+  return {
+    clusterApi: clusterUrl(loaded),
+    document,
+    startedAs: async () => await readStartedAs(loaded, env),
+    openApis: async () => await openAddresses([portOf(blocks.kuboApi), portOf(cluster.api)]),
+    tryToWrite,
+    clock,
+    random,
+    signal,
+  };
+}
+
+/**
+ * The masters that this storage node has accepted.
+ * @throws FulaError FULA_NOT_JOINED, FULA_PEERS_INVALID
+ */
+export async function requireAcceptedPeers({ paths }: LoadedConfig): Promise<PeersDocument> {
+  const accepted = await readAcceptedPeers(paths.stateDir);
+  if (accepted !== null) return accepted.document;
+  throw new FulaError("FULA_NOT_JOINED", `${paths.baseDir} has accepted no list of masters: it has not joined.`, {
+    hint: "fula-master join-as-storage-node --token -",
+  });
+}
