@@ -8,7 +8,7 @@ async function runJoin(context: CommandContext, options: JoinOptions): Promise<v
   const { runTasks } = await import("../lib/terminal/tasks.ts");
   const { logTo } = await import("../lib/terminal/log.ts");
   const { out } = context;
-  const given = { ...context, log: logTo(out) };
+  const given = { ...context, log: logTo(out), readInput: async () => await out.readInput("the join token") };
   const proposal = await proposeJoin(given, options);
   const { plan, preflight, resumes } = proposal;
   for (const line of text.renderPreflight(preflight, out.verbose)) out.note(line);
@@ -86,8 +86,8 @@ export const joinCommand = defineCommand<JoinOptions>({
     { flags: "--kubo-api <address>", description: "adopt the Kubo node whose RPC API is there" },
     { flags: "--cluster-api <address>", description: "adopt the IPFS Cluster peer whose REST API is there" },
     { flags: "--project <name>", description: "Compose project of the containers (default: fula-master)" },
-    { flags: "--token <token>", description: "join a federation with this token; others can see command lines" },
-    { flags: "--token-file <file>", description: "read the join token from this file; - is standard input" },
+    { flags: "--token <token>", description: "join a federation with this token; - reads it from standard input" },
+    { flags: "--token-file <file>", description: "read the join token from this file" },
     {
       flags: "--legacy-cluster-secret <pool>",
       description: "join an old pool whose secret is the hash of its name: whoever knows the name is in",

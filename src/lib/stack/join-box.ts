@@ -29,6 +29,8 @@ export interface JoinContext {
   readonly random: Random;
   readonly log: Log;
   readonly signal: AbortSignal;
+  /** Reads standard input to its end, for a join token that is piped in. */
+  readonly readInput: () => Promise<string>;
   /** Runs the programs that tell what runs on the box; tests hand in their own. */
   readonly run?: RunProgram;
 }

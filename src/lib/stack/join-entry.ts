@@ -1,15 +1,15 @@
-import { readFile } from "node:fs/promises";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import type { ConfigReading, LoadedConfig } from "../config/load.ts";
-import { FulaError, messageOf, systemErrorCode } from "../kernel/errors.ts";
+import { FulaError } from "../kernel/errors.ts";
 import { readTextIfExists, SECRET_FILE_MODE, writeFileAtomic } from "../kernel/files.ts";
 import type { Random } from "../kernel/random.ts";
-import { Secret } from "../kernel/secret.ts";
 import { type JoinBundle, SHARED_SECRETS } from "../membership/join-bundle.ts";
 import { type JoinToken, parseJoinToken } from "../membership/join-token.ts";
 import { peekJoinToken, type Redeemer } from "../membership/token-table.ts";
+import type { JoinContext } from "./join-box.ts";
 import type { JoinOptions } from "./join-options.ts";
 import { peekLedger } from "./ledger-peek.ts";
+import { readTokenText, TOKEN_ENV, type TokenSource } from "./token-source.ts";
 
 /** A way into a federation: a join token, and what it holds. */
 export interface Entry {
@@ -47,25 +47,8 @@ function hasEntered({ config, secrets }: LoadedConfig): boolean {
 }
 
 /** True where this run was given a join token. */
-export function hasToken({ token, tokenFile }: JoinOptions): boolean {
-  return token !== undefined || tokenFile !== undefined;
-}
-
-async function readTokenText({ token, tokenFile }: JoinOptions, cwd: string): Promise<Secret> {
-  if (token !== undefined) return new Secret(token);
-  const path = tokenFile === "-" ? "/dev/stdin" : resolve(cwd, tokenFile ?? "");
-  try {
-    return new Secret(await readFile(path, "utf8"));
-  } catch (cause) {
-    throw new FulaError(
-      "FULA_USAGE",
-      `--token-file ${path} cannot be read: ${systemErrorCode(cause) ?? messageOf(cause)}.`,
-      {
-        cause,
-        hint: "write the token into a file that only you can read, or give - and pipe it in.",
-      },
-    );
-  }
+export function hasToken({ token, tokenFile }: TokenSource, env: JoinContext["env"]): boolean {
+  return token !== undefined || tokenFile !== undefined || (env[TOKEN_ENV] ?? "") !== "";
 }
 
 /**
@@ -75,11 +58,14 @@ async function readTokenText({ token, tokenFile }: JoinOptions, cwd: string): Pr
  * @throws FulaError FULA_USAGE, FULA_TOKEN_*, FULA_DATABASE_UNREACHABLE, FULA_DATABASE_LOGIN
  */
 export async function readEntry(
-  { options, cwd }: { readonly options: JoinOptions; readonly cwd: string },
+  context: JoinContext,
+  options: JoinOptions,
   reading: ConfigReading,
   saved: LoadedConfig,
 ): Promise<Entry | null> {
-  if (!hasToken(options) || hasEntered(saved)) return null;
+  if (hasEntered(saved)) return null;
+  const text = await readTokenText(options, context);
+  if (text === null) return null;
   if (options.legacyClusterSecret !== undefined) {
     throw new FulaError(
       "FULA_USAGE",
@@ -89,7 +75,7 @@ export async function readEntry(
       },
     );
   }
-  const token = parseJoinToken(await readTokenText(options, cwd));
+  const token = parseJoinToken(text);
   const { config, paths } = reading;
   if (config.postgres.mode !== "external") {
     throw new FulaError("FULA_USAGE", "A join token needs the ledger of the federation that made it.", {

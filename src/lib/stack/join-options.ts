@@ -4,9 +4,10 @@ import { type SettingKey, SETTINGS, settingOf } from "../config/schema.ts";
 import { FulaError } from "../kernel/errors.ts";
 import { nearest } from "../kernel/nearest.ts";
 import { Secret } from "../kernel/secret.ts";
+import type { TokenSource } from "./token-source.ts";
 
 /** The options of `join`, as the command line gives them. */
-export interface JoinOptions {
+export interface JoinOptions extends TokenSource {
   readonly runtime?: "auto" | "embedded" | "docker" | "external";
   readonly nodeName?: string;
   readonly serverPort?: string;
@@ -20,10 +21,6 @@ export interface JoinOptions {
   readonly project?: string;
   /** `key=value`, each a setting of this run. */
   readonly set?: readonly string[];
-  /** Join token of a federation. */
-  readonly token?: string;
-  /** File that holds the join token; `-` = standard input. */
-  readonly tokenFile?: string;
   /** Name of an old pool whose cluster secret is the SHA-256 of its name. */
   readonly legacyClusterSecret?: string;
   readonly vaultAddress?: string;

@@ -19,7 +19,7 @@ export function joinSteps(run: JoinRun): readonly JoinStep[] {
   const isShared = postgres.mode === "external" || cluster.mode !== "local";
   return [
     directoriesStep(run),
-    ...(hasToken(options) ? [tokenStep(run)] : []),
+    ...(hasToken(options, run.box.context.env) ? [tokenStep(run)] : []),
     settingsStep(run),
     secretsStep(run),
     signingKeyStep(run),

@@ -91,7 +91,7 @@ async function tryToReadBox(
 ): Promise<{ readonly box: JoinBox | null; readonly error: FulaError | null }> {
   if (errorOf(reading.problems) !== null) return { box: null, error: null };
   try {
-    const entry = await readEntry({ options, cwd: context.cwd }, reading, await loadSaved(context));
+    const entry = await readEntry(context, options, reading, await loadSaved(context));
     return { box: await readBox(context, options, context.random.uuid(), entry), error: null };
   } catch (error) {
     if (isFulaError(error)) return { box: null, error };
