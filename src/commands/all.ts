@@ -3,7 +3,9 @@ import { configCommand } from "./config.ts";
 import { doctorCommand } from "./doctor.ts";
 import { drillCommand } from "./drill.ts";
 import { joinCommand } from "./join.ts";
+import { joinAsStorageNodeCommand } from "./join-as-storage-node.ts";
 import { keyCommand } from "./key.ts";
+import { leaveCommand } from "./leave.ts";
 import { migrateCommand } from "./migrate.ts";
 import { peersCommand } from "./peers.ts";
 import { pinCommand } from "./pin.ts";
@@ -21,11 +23,13 @@ import type { CommandSpec } from "../lib/terminal/command.ts";
 /** Every command, in the order the help lists them. */
 export const COMMANDS: readonly CommandSpec[] = [
   joinCommand,
+  joinAsStorageNodeCommand,
   statusCommand,
   doctorCommand,
   serveCommand,
   startCommand,
   stopCommand,
+  leaveCommand,
   migrateCommand,
   snapshotCommand,
   verifyCommand,

@@ -1,4 +1,4 @@
-import type { ExportReport, NodeListing } from "../lib/stack/peers-run.ts";
+import type { ExportReport, ForgetReport, NodeListing } from "../lib/stack/peers-run.ts";
 import { defineCommand } from "../lib/terminal/command.ts";
 
 function secretsText({ sameSecrets }: NodeListing): string {
@@ -81,12 +81,18 @@ const peersExportCommand = defineCommand<ExportCommandOptions>({
   },
 });
 
+function forgottenText({ node }: ForgetReport): string {
+  const done = `Forgot ${node.name}.`;
+  if (node.clusterPeerId === null) return done;
+  return `${done} Its peer ${node.clusterPeerId} is trusted until you take it out of cluster.trustedPeers on every box and run join there again.`;
+}
+
 const peersForgetCommand = defineCommand<{ readonly dryRun?: boolean; readonly yes?: boolean }>({
   name: "forget",
   summary: "take a box out of the list that will not come back",
   description:
-    "Removes a box's row from the ledger. Its cluster peer stays trusted on each master until fula-master join runs " +
-    "there again, and what it knows of the shared secrets it still knows.",
+    "Removes a box's row from the ledger. Its cluster peer stays trusted by each box until it is taken out of " +
+    "cluster.trustedPeers there, and what it knows of the shared secrets it still knows.",
   examples: [{ command: "fula-master peers forget master-2", explains: "its disk is gone for good" }],
   arguments: [{ name: "name", description: "the box's name, as peers show prints it", required: true }],
   changes: true,
@@ -95,11 +101,7 @@ const peersForgetCommand = defineCommand<{ readonly dryRun?: boolean; readonly y
     const { forgetPeer } = await import("../lib/stack/peers-run.ts");
     if (!dryRun) await context.out.confirm(`Forget the box ${name}?`, yes);
     const report = await forgetPeer(context, name, dryRun);
-    context.out.result(report, () =>
-      dryRun
-        ? `Would forget ${name}.`
-        : `Forgot ${name}. Run fula-master join on every master, so that its peer is trusted no more.`,
-    );
+    context.out.result(report, () => (dryRun ? `Would forget ${name}.` : forgottenText(report)));
   },
 });
 

@@ -152,6 +152,15 @@ export function assertSameInstallation(
   saved: LoadedConfig,
 ): void {
   if (installation === null) return;
+  if (saved.config.node.role === "storage") {
+    throw new FulaError(
+      "FULA_JOIN_CONFLICT",
+      `${saved.paths.baseDir} is a storage node's: it cannot become a master in place.`,
+      {
+        hint: "choose another --base-dir for the master; or run fula-master join-as-storage-node.",
+      },
+    );
+  }
   if (clusterId !== null && clusterId !== installation.clusterId) {
     throw new FulaError(
       "FULA_JOIN_CONFLICT",

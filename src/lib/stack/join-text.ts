@@ -14,9 +14,9 @@ function stepLines({ title, state, why, changes }: PlannedStep): readonly string
 }
 
 /** The plan as an operator reads it: `+` will be done, `=` is so already, `-` is left to the operator. */
-export function renderPlan(plan: JoinPlan): string {
+export function renderPlan(plan: JoinPlan, what = "Master"): string {
   const todo = plan.steps.filter((step) => step.state === "todo").length;
-  const head = `Master in ${plan.baseDir}, ${plan.runtime} (${plan.runtimeReason})`;
+  const head = `${what} in ${plan.baseDir}, ${plan.runtime} (${plan.runtimeReason})`;
   const end = todo === 0 ? "Nothing is to be done." : `${todo} of ${plan.steps.length} steps are to be done.`;
   return [head, "", ...plan.steps.flatMap(stepLines), "", end].join("\n");
 }

@@ -86,8 +86,8 @@ export interface ForgetReport {
 }
 
 /**
- * Takes a box out of the federation's list that will not come back. Its peer stays trusted until `join` ran again on
- * the masters, and its secrets are still the federation's.
+ * Takes a box out of the federation's list that will not come back. Its peer stays trusted until it is out of
+ * `cluster.trustedPeers` on every box, and its secrets are still the federation's.
  * @throws FulaError FULA_NODE_UNKNOWN, FULA_USAGE for this box itself
  */
 export async function forgetPeer(context: FederationContext, name: string, dryRun: boolean): Promise<ForgetReport> {
