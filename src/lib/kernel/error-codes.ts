@@ -312,6 +312,10 @@ export const ERROR_CODES = {
     when: "A drill was named that disturbs a stack which others use, and --dangerous was not given.",
   },
   FULA_DOCKER_UNREACHABLE: { kind: "unavailable", when: "No Docker Engine answers, and containers were asked for." },
+  FULA_DOCKER_FAILED: {
+    kind: "unavailable",
+    when: "The Docker Engine answered with an error; the message ends with what it said.",
+  },
   FULA_DOCKER_TOO_OLD: {
     kind: "refused",
     when: "The Docker Engine is older than what fula-master has been tried with.",

@@ -1,0 +1,107 @@
+import type Docker from "dockerode";
+import type { ContainerInspectInfo } from "dockerode";
+import { LABELS, labelFilter } from "./compose-labels.ts";
+import { askingEngine, orAbsent } from "./docker-errors.ts";
+
+/** One container of a Compose project, as it is now. */
+export interface ServiceHealth {
+  /** Name of the service in the Compose file. */
+  readonly service: string;
+  readonly containerId: string;
+  readonly containerName: string;
+  /** The reference that it was made from, and the id of the image that this named then. */
+  readonly image: string;
+  readonly imageId: string;
+  readonly state: "created" | "running" | "paused" | "restarting" | "removing" | "exited" | "dead";
+  /** `none` where nobody asks it how it is. */
+  readonly health: "healthy" | "unhealthy" | "starting" | "none";
+  /** What it said when it was last asked and was not well; null where it is. */
+  readonly healthOutput: string | null;
+  /** How often the engine has started it again since it was made. */
+  readonly restarts: number;
+  readonly exitCode: number;
+  /** False where it was stopped on purpose: nobody shall start it. */
+  readonly isWanted: boolean;
+  /** RFC 3339; null where it never ran. */
+  readonly startedAt: string | null;
+}
+
+/** What Docker gives as the time of something that never was. */
+const NEVER = "0001-01-01T00:00:00Z";
+const OUTPUT_CHARS = 500;
+
+function lastOutput(info: ContainerInspectInfo): string | null {
+  const last = info.State.Health?.Log?.at(-1);
+  if (last === undefined || last.ExitCode === 0) return null;
+  return last.Output.trim().slice(-OUTPUT_CHARS);
+}
+
+const STATES: ReadonlySet<string> = new Set([
+  "created",
+  "running",
+  "paused",
+  "restarting",
+  "removing",
+  "exited",
+  "dead",
+]);
+const HEALTHS: ReadonlySet<string> = new Set(["healthy", "unhealthy", "starting"]);
+
+function isState(text: string): text is ServiceHealth["state"] {
+  return STATES.has(text);
+}
+
+function isHealth(text: string | undefined): text is Exclude<ServiceHealth["health"], "none"> {
+  return text !== undefined && HEALTHS.has(text);
+}
+
+/** What an inspected container says about itself. */
+export function healthOf(info: ContainerInspectInfo): ServiceHealth {
+  const { State, Config, HostConfig, RestartCount } = info;
+  const status: string = State.Status;
+  const health: string | undefined = State.Health?.Status;
+  return {
+    service: Config.Labels[LABELS.service] ?? "",
+    containerId: info.Id,
+    containerName: info.Name.replace(/^\//, ""),
+    image: Config.Image,
+    imageId: info.Image,
+    state: isState(status) ? status : "dead",
+    health: isHealth(health) ? health : "none",
+    healthOutput: lastOutput(info),
+    restarts: RestartCount,
+    exitCode: State.ExitCode,
+    isWanted: HostConfig.RestartPolicy?.Name !== "no",
+    startedAt: State.StartedAt === NEVER ? null : State.StartedAt,
+  };
+}
+
+/** True for a container that runs and does not say that it is unwell. */
+export function isWell({ state, health }: ServiceHealth): boolean {
+  return state === "running" && (health === "healthy" || health === "none");
+}
+
+/**
+ * Looks at every container of a Compose project, running or not, in the order of their services' names.
+ * @throws FulaError FULA_DOCKER_UNREACHABLE, FULA_DOCKER_FAILED
+ */
+export async function readProjectHealth(
+  docker: Docker,
+  project: string,
+  options: { readonly signal?: AbortSignal } = {},
+): Promise<readonly ServiceHealth[]> {
+  const { signal } = options;
+  const abort = signal === undefined ? {} : { abortSignal: signal };
+  return await askingEngine(`asking for the containers of ${project}`, async () => {
+    const filters = labelFilter({ [LABELS.project]: project, [LABELS.oneOff]: "False" });
+    const listed = await docker.listContainers({ all: true, filters, ...abort });
+    const infos = await Promise.all(
+      // One that was removed meanwhile is none of the project's any more.
+      listed.map(async ({ Id }) => await orAbsent(async () => await docker.getContainer(Id).inspect(abort))),
+    );
+    return infos
+      .filter((info) => info !== null)
+      .map((info) => healthOf(info))
+      .toSorted((a, b) => a.service.localeCompare(b.service) || a.containerName.localeCompare(b.containerName));
+  });
+}
