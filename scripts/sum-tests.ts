@@ -6,6 +6,7 @@ import { readFile } from "node:fs/promises";
 import { z } from "zod";
 
 const reportSchema = z.object({
+  success: z.boolean(),
   testResults: z.array(
     z.object({
       status: z.string(),
@@ -20,16 +21,17 @@ interface Sum {
   readonly skipped: number;
 }
 
-/** Counts the tests of one report. A file that failed before its first test counts as one failed test. */
+/** Counts the tests of one report. A file, or a whole run, that failed before its first test counts as one failed test. */
 export function sumReport(json: string): Sum {
-  const files = reportSchema.parse(JSON.parse(json)).testResults;
+  const { success, testResults: files } = reportSchema.parse(JSON.parse(json));
   const statuses = files.flatMap(({ assertionResults }) => assertionResults.map(({ status }) => status));
   const broken = files.filter(
     ({ status, assertionResults }) => status === "failed" && !assertionResults.some((each) => each.status === "failed"),
   );
   const passed = statuses.filter((status) => status === "passed").length;
   const failed = statuses.filter((status) => status === "failed").length;
-  return { passed, failed: failed + broken.length, skipped: statuses.length - passed - failed };
+  const counted = failed + broken.length;
+  return { passed, failed: counted === 0 && !success ? 1 : counted, skipped: statuses.length - passed - failed };
 }
 
 if (import.meta.main) {

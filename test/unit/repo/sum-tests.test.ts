@@ -1,8 +1,9 @@
 import { describe, expect, test } from "vitest";
 import { sumReport } from "../../../scripts/sum-tests.ts";
 
-function report(files: readonly (readonly [string, readonly string[]])[]): string {
+function report(files: readonly (readonly [string, readonly string[]])[], success = true): string {
   return JSON.stringify({
+    success,
     testResults: files.map(([status, tests]) => ({
       status,
       assertionResults: tests.map((each) => ({ status: each })),
@@ -24,8 +25,13 @@ describe("the sum of a test run", () => {
     expect(sumReport(report([["failed", ["passed", "skipped"]]]))).toEqual({ passed: 1, failed: 1, skipped: 1 });
   });
 
+  test("a run whose set-up failed before any file counts as one failure", () => {
+    expect(sumReport(report([], false))).toEqual({ passed: 0, failed: 1, skipped: 0 });
+    expect(sumReport(report([["failed", ["failed"]]], false))).toEqual({ passed: 0, failed: 1, skipped: 0 });
+  });
+
   test("what is no report is an error, not a zero", () => {
-    expect(() => sumReport('{"numPassedTests":12}')).toThrow("testResults");
+    expect(() => sumReport('{"success":true,"numPassedTests":12}')).toThrow("testResults");
     expect(() => sumReport('{"testResults":[')).toThrow("JSON");
   });
 });
