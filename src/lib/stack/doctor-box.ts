@@ -14,6 +14,7 @@ import { doubtful, type DoctorCheck, failed, fine } from "./doctor.ts";
 import { readInstallation } from "./installation.ts";
 import { expectedPaths, importantFiles, newestFile } from "./join-checks.ts";
 import { findUnfinishedRun } from "./join-journal.ts";
+import { findLastLeave } from "./leave-journal.ts";
 import type { Finding } from "./preflight.ts";
 import { checkWritable, judgeDisk, judgeOwnership, judgeVersions, readOwnership } from "./preflight-base-dir.ts";
 import { judgeClock, judgeNode } from "./preflight-host.ts";
@@ -78,8 +79,13 @@ async function checkVersions(box: DoctorBox): Promise<readonly Finding[]> {
 }
 
 async function checkJournal({ loaded: { paths } }: DoctorBox): Promise<Finding> {
+  const leave = await findLastLeave(paths.journalDir);
+  if (leave !== null) {
+    const what = leave.finishedAt === null ? "stopped before its end" : "took this box out of service";
+    return failed(`The leave of ${leave.startedAt} ${what}.`, "fula-master join brings it back.");
+  }
   const run = await findUnfinishedRun(paths.journalDir);
-  if (run === null) return fine("no join stopped before its end");
+  if (run === null) return fine("no join or leave stopped before its end");
   const at = run.stoppedAt === null ? "before its first step" : `at the step "${run.stoppedAt}"`;
   return failed(
     `The join of ${run.startedAt} stopped ${at} (${run.path}).`,

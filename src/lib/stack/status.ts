@@ -4,6 +4,7 @@ import type { Clock } from "../kernel/clock.ts";
 import { toolVersion } from "../kernel/project.ts";
 import { type Installation, readInstallation } from "./installation.ts";
 import { findUnfinishedRun } from "./join-journal.ts";
+import { findLastLeave, type LastLeave } from "./leave-journal.ts";
 import type { LookLimits } from "./look.ts";
 import { readAlerts, readKey, readSchedules, readSnapshot, readSweep } from "./status-records.ts";
 import type { StatusParts, StatusReport } from "./status-report.ts";
@@ -29,6 +30,18 @@ async function unfinishedJoin({ paths }: LoadedConfig): Promise<readonly Warning
       id: "join-unfinished",
       message: `The join of ${run.startedAt} stopped ${run.stoppedAt === null ? "before its first step" : `at the step "${run.stoppedAt}"`}.`,
       remedy: "fula-master join goes on where it stopped.",
+    },
+  ];
+}
+
+function unfinishedLeave(leave: LastLeave | null): readonly Warning[] {
+  if (leave === null || leave.finishedAt !== null) return [];
+  const command = leave.purge ? "fula-master leave --purge" : "fula-master leave";
+  return [
+    {
+      id: "leave-unfinished",
+      message: `The leave of ${leave.startedAt} stopped before its end.`,
+      remedy: `${command} goes on where it stopped; fula-master join brings the box back instead.`,
     },
   ];
 }
@@ -114,9 +127,11 @@ export async function readStatus(context: StatusContext, scheduleRoot = "/"): Pr
   }
   const parts = await readParts(loaded, installation, scheduleRoot, { clock, signal, limitMs: PART_LIMIT_MS });
   const { config } = loaded;
+  const leave = await findLastLeave(loaded.paths.journalDir);
+  const leftAt = leave?.finishedAt ?? null;
   return {
     ...base,
-    healthy: Object.values(parts).every((part) => part === null || part.state !== "bad"),
+    healthy: leftAt === null && Object.values(parts).every((part) => part === null || part.state !== "bad"),
     joined: true,
     node: {
       role: config.node.role,
@@ -124,9 +139,9 @@ export async function readStatus(context: StatusContext, scheduleRoot = "/"): Pr
       clusterId: installation.clusterId,
       runtime: config.runtime,
       joinedAt: installation.createdAt,
-      leftAt: null,
+      leftAt,
     },
     ...parts,
-    warnings: [...settingWarnings(loaded), ...(await unfinishedJoin(loaded))],
+    warnings: [...settingWarnings(loaded), ...(await unfinishedJoin(loaded)), ...unfinishedLeave(leave)],
   };
 }

@@ -163,6 +163,21 @@ export class Output {
     return text;
   }
 
+  /**
+   * Asks for a name to be typed before something is destroyed for good.
+   * @throws FulaError as `confirm` does
+   */
+  async confirmByName(question: string, name: string, assumeYes: boolean): Promise<void> {
+    if (assumeYes) return;
+    if (!this.interactive) await this.confirm(question, false);
+    const answer = await this.#ask(question, `${question} Type ${name} to go on: `);
+    if (answer.trim() === name) return;
+    throw new FulaError(
+      "FULA_CONFIRMATION_REQUIRED",
+      `${question} What was typed was not ${name}; nothing was changed.`,
+    );
+  }
+
   /** The line that is typed, or nothing at the end of input (Ctrl-D). @throws FulaError FULA_INTERRUPTED on Ctrl-C */
   async #ask(question: string, prompted: string): Promise<string> {
     const prompt = createInterface({ input: this.#streams.stdin, output: this.#streams.stderr });
