@@ -42,6 +42,7 @@ export default defineConfig({
           globalSetup: [
             "test/support/debian-tools.ts",
             "test/support/build.ts",
+            "test/support/postgres-server.ts",
             ...(areContainersSkipped ? [] : ["test/infra/global-setup.ts"]),
           ],
           testTimeout: 300_000,

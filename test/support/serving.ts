@@ -40,10 +40,17 @@ export interface TestServer extends AsyncDisposable {
   logText(): string;
 }
 
-/** Makes a box. @param more further settings of the groups `server` and `gateway` */
-export async function makeServingBox(
-  more: { readonly server?: object; readonly gateway?: object; readonly snapshot?: object } = {},
-): Promise<ServingBox> {
+/** Further settings of a box, by their groups. */
+export interface MoreSettings {
+  readonly blocks?: object;
+  readonly cluster?: object;
+  readonly server?: object;
+  readonly gateway?: object;
+  readonly snapshot?: object;
+}
+
+/** Makes a box. */
+export async function makeServingBox(more: MoreSettings = {}): Promise<ServingBox> {
   const database = await freshDatabase();
   const baseDir = await mkdtemp(join(tmpdir(), "fula-serve-"));
   await chmod(baseDir, 0o700);
@@ -59,8 +66,8 @@ export async function makeServingBox(
   const settings = {
     node: { name: "box-1", clusterId: "6f1e9a4e-0000-4000-8000-000000000001" },
     postgres: { mode: "external", host, port, database: name, user },
-    blocks: { mode: "local" },
-    cluster: { mode: "local" },
+    blocks: { mode: "local", ...more.blocks },
+    cluster: { mode: "local", ...more.cluster },
     server: { port: ports.server, logLevel: "debug", ...more.server },
     gateway: { port: ports.gateway, ...more.gateway },
     snapshot: { ...more.snapshot },

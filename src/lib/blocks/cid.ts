@@ -90,6 +90,17 @@ export function createCid(codec: number, bytes: Uint8Array): CID {
   return CID.createV1(codec, createMultihash(SHA2_256, sha256(bytes)));
 }
 
+const EMPTY_DIGESTS: readonly Uint8Array[] = [sha256(new Uint8Array()), blake3(new Uint8Array())];
+
+/**
+ * True for the block of no bytes. IPFS peers cannot fetch it from one another (bitswap takes it for a missing one), so a
+ * peer that was not given it would never come to hold a pin of it.
+ */
+export function isEmptyBlock({ multihash: { code, digest } }: CID): boolean {
+  if (code === IDENTITY) return digest.byteLength === 0;
+  return EMPTY_DIGESTS.some((empty) => Buffer.compare(empty, digest) === 0);
+}
+
 /**
  * True when the bytes hash to the CID.
  * @throws FulaError FULA_CID_UNSUPPORTED for a hash function that cannot be computed here

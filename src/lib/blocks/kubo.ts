@@ -2,7 +2,7 @@ import { create, type KuboRPCClient } from "kubo-rpc-client";
 import type { CID } from "multiformats/cid";
 import { FulaError, messageOf } from "../kernel/errors.ts";
 import { assertBlockFits, BLOCK_BYTES_MAX, type BlockStore } from "./block-store.ts";
-import { BLAKE3, blockMatches, IDENTITY, verifyBlock } from "./cid.ts";
+import { BLAKE3, blockMatches, IDENTITY, isEmptyBlock, verifyBlock } from "./cid.ts";
 
 /** How long to wait for a Kubo node, in milliseconds. */
 export interface KuboPatience {
@@ -40,7 +40,7 @@ class KuboBlockStore implements BlockStore {
   async put(cid: CID, bytes: Uint8Array, signal?: AbortSignal): Promise<void> {
     assertBlockFits(cid, bytes);
     verifyBlock(cid, bytes);
-    if (cid.multihash.code === IDENTITY) return;
+    if (isKnownToAll(cid)) return;
     const stored = await this.#ask(this.#patience.answerMs, signal, async (stop) =>
       this.#kubo.block.put(bytes, {
         // Kubo keeps blocks by multihash: the codec of a CID is nothing that it stores.
@@ -63,6 +63,7 @@ class KuboBlockStore implements BlockStore {
 
   async get(cid: CID, signal?: AbortSignal): Promise<Uint8Array> {
     signal?.throwIfAborted();
+    if (isEmptyBlock(cid)) return new Uint8Array();
     if (cid.multihash.code === IDENTITY) return cid.multihash.digest;
     const bytes = (await this.#read(cid, signal)) ?? (await this.#fetch(cid, signal));
     if (bytes === null) throw missing(cid, this.#url);
@@ -78,7 +79,7 @@ class KuboBlockStore implements BlockStore {
   }
 
   async has(cid: CID): Promise<boolean> {
-    if (cid.multihash.code === IDENTITY) return true;
+    if (isKnownToAll(cid)) return true;
     const found = await this.#orNull(
       this.#ask(this.#patience.answerMs, undefined, async (signal) =>
         this.#kubo.block.stat(cid, { ...OWN_DISK_ONLY, signal }),
@@ -88,7 +89,7 @@ class KuboBlockStore implements BlockStore {
   }
 
   async delete(cid: CID): Promise<boolean> {
-    if (cid.multihash.code === IDENTITY) return false;
+    if (isKnownToAll(cid)) return false;
     const error = await this.#ask(this.#patience.answerMs, undefined, async (signal) => {
       for await (const removed of this.#kubo.block.rm(cid, { signal })) if (removed.error) return removed.error;
       return null;
@@ -159,6 +160,11 @@ class KuboBlockStore implements BlockStore {
       details: { url: this.#url },
     });
   }
+}
+
+/** Blocks whose bytes follow from their CID: nobody has to keep or fetch them. */
+function isKnownToAll(cid: CID): boolean {
+  return cid.multihash.code === IDENTITY || isEmptyBlock(cid);
 }
 
 function withTimeout(timeout: AbortSignal, signal: AbortSignal | undefined): AbortSignal {

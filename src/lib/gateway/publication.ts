@@ -1,4 +1,5 @@
 import type { CID } from "multiformats/cid";
+import { isEmptyBlock } from "../blocks/cid.ts";
 import { GATEWAY_PIN_METADATA } from "../cluster/pin-source.ts";
 import { makePin, type Pin, type PinCluster } from "../cluster/pins.ts";
 import { type Clock, formatUtc } from "../kernel/clock.ts";
@@ -68,7 +69,8 @@ export function createPublication({ pool, pins, clock, log }: PublicationParts):
       const rootCid = root.toString();
       try {
         const previous = await publishObject(pool, bucket.bucketId, object, async () => {
-          await ensurePinned(rootCid, `${bucket.name}/${object.key}`);
+          // There is nothing to keep of an empty object, and a cluster could not replicate it.
+          if (!isEmptyBlock(root)) await ensurePinned(rootCid, `${bucket.name}/${object.key}`);
         });
         if (previous !== null) await settleLater(previous);
       } catch (error) {

@@ -48,8 +48,9 @@ const ROWS_PER_FETCH = 2_000;
 const CIDS_OF_USERS = `
   select cid, status = 'pinned' as pinned, extract(epoch from updated_at)::float8 * 1000 as changed_ms
     from pins where status in ('queued', 'pinning', 'pinned')`;
+// An empty object is not pinned: there is nothing to keep of it.
 const CIDS_OF_OBJECTS = `
-  select root_cid, true, extract(epoch from modified_at)::float8 * 1000 from gateway_objects`;
+  select root_cid, true, extract(epoch from modified_at)::float8 * 1000 from gateway_objects where size_bytes > 0`;
 
 const RECORD_OF_USERS = `
   select status = 'pinned' as pinned, extract(epoch from updated_at)::float8 * 1000 as changed_ms, name, meta, origins

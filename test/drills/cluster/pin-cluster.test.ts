@@ -22,15 +22,14 @@ afterAll(async () => {
   await cluster?.[Symbol.asyncDispose]();
 });
 
-const UNDER_WAY: ReadonlySet<string> = new Set(["pinning", "pin_queued", "unpinning", "unpin_queued"]);
-
+/** All content of these pins is there, so in the end every peer has it. */
 async function settled(): Promise<void> {
   await until("every peer has done what it was asked", async () => {
     const pins = await collect(pinset.pins());
     const statuses = await collect(pinset.statuses());
     return (
       statuses.length === pins.length &&
-      statuses.every(({ peers }) => peers.length === 2 && !peers.some(({ status }) => UNDER_WAY.has(status)))
+      statuses.every(({ peers }) => peers.length === 2 && peers.every(({ status }) => status === "pinned"))
     );
   });
 }

@@ -218,7 +218,14 @@ describe("a peer that does not answer", () => {
     const writer = daemons.peer("writer");
     const patience = { answerMs: 1_000, streamStartMs: 1_000 };
     await using cluster = openRestCluster({ clusterId: "drill", url: writer.api, defaultFactors: FACTORS, patience });
+    const answers = async (): Promise<boolean> => {
+      return cluster.peers().then(
+        () => true,
+        () => false,
+      );
+    };
     const everything = async (): Promise<void> => {
+      await until("it gives no answer", async () => !(await answers()));
       for (const call of [() => collect(cluster.pins()), () => collect(cluster.statuses()), () => cluster.peers()]) {
         await expect(call()).rejects.toMatchObject({ code: "FULA_CLUSTER_UNREADABLE" });
       }
