@@ -39,5 +39,6 @@ export CLUSTER_CRDT_TRUSTEDPEERS="${trusted:-$own}"
 [ -z "${FULA_CLUSTER_ANNOUNCE:-}" ] || export CLUSTER_ANNOUNCEMULTIADDRESS="$FULA_CLUSTER_ANNOUNCE"
 
 set -- daemon --upgrade
-[ -z "${FULA_BOOTSTRAP:-}" ] || set -- "$@" --bootstrap "$FULA_BOOTSTRAP"
+# Without --no-trust a peer trusts whomever it bootstraps from, beside those that it is told to trust.
+[ -z "${FULA_BOOTSTRAP:-}" ] || set -- "$@" --no-trust --bootstrap "$FULA_BOOTSTRAP"
 exec ipfs-cluster-service "$@"

@@ -64,4 +64,7 @@ esac
 # Announcing oneself to everybody on the local network is of no use in a container.
 ipfs config --json Discovery.MDNS.Enabled false
 
+# Bitswap takes a block of no bytes for a missing one: a node that was not given it could never pin what names it.
+printf '' | ipfs block put >/dev/null
+
 exec ipfs daemon --migrate=true --enable-gc=false
