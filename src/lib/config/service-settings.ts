@@ -211,6 +211,11 @@ export const CLUSTER_SETTINGS = {
     SWARM_ADDRESS,
     SWARM_ADDRESS_TEXT,
   ),
+  legacyPool: optionalText({
+    description:
+      "Name of the old pool whose secret is the hash of its name; `join --legacy-cluster-secret` writes it, and status warns.",
+    default: null,
+  }),
 } as const;
 
 function image(what: string, fallback: string): ReturnType<typeof plainText> {

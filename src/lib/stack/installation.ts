@@ -20,8 +20,6 @@ export interface Installation {
   readonly made: readonly MadeOnce[];
   /** The cluster peer and the Kubo node that a test pin has gone through; absent where none has. */
   readonly verified?: string | undefined;
-  /** Name of the old pool whose guessable cluster secret this box uses; absent where the secret is random. */
-  readonly legacyPool?: string | undefined;
 }
 
 /** `ledger`: the database; `pinset`: the list of pins. */
@@ -35,7 +33,6 @@ const installationSchema = z.object({
   changedBy: z.string(),
   made: z.array(z.enum(["ledger", "pinset"])),
   verified: z.string().optional(),
-  legacyPool: z.string().optional(),
 });
 
 /** Where it lies. */

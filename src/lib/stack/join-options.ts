@@ -144,6 +144,7 @@ export function overridesOf(options: JoinOptions, ledger: LedgerAddress | null):
     ...given("docker.project", "--project", options.project),
     ...given("blocks.kuboApi", "--kubo-api", options.kuboApi),
     ...given("cluster.api", "--cluster-api", options.clusterApi),
+    ...given("cluster.legacyPool", "--legacy-cluster-secret", options.legacyClusterSecret),
     ...(ledger === null
       ? {}
       : {

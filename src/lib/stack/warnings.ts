@@ -1,4 +1,5 @@
 import type { LoadedConfig } from "../config/load.ts";
+import type { Config } from "../config/schema.ts";
 
 /** Something that works as configured and still should not stay so. */
 export interface Warning {
@@ -15,21 +16,34 @@ function isBillingOff(vaultAddress: string | null): boolean {
   return vaultAddress === null || ZERO_ADDRESS.test(vaultAddress);
 }
 
-/** What an operator should know about settings that are valid. */
-export function settingWarnings({ config, paths, secrets }: LoadedConfig): readonly Warning[] {
+/** What an operator should know about the way to other nodes. */
+function federationWarnings({ node, cluster }: Config): readonly Warning[] {
   const warnings: Warning[] = [];
+  if (cluster.legacyPool !== null) {
+    warnings.push({
+      id: "legacy-cluster-secret",
+      message: `The cluster secret is the hash of the pool name "${cluster.legacyPool}": whoever guesses the name is in the pool's network.`,
+      remedy: "move to a pool of its own with a random secret as soon as the old one's nodes have left it.",
+    });
+  }
+  if (cluster.mode === "docker" && node.announce === null) {
+    warnings.push({
+      id: "announce-missing",
+      message: "No other node can reach this box: node.announce is not set, and containers know inner addresses alone.",
+      remedy: "fula-master join --announce <host name or IP address of this box>",
+    });
+  }
+  return warnings;
+}
+
+/** What an operator should know about settings that are valid. */
+export function settingWarnings({ config, secrets }: LoadedConfig): readonly Warning[] {
+  const warnings: Warning[] = [...federationWarnings(config)];
   if (isBillingOff(config.billing.vaultAddress)) {
     warnings.push({
       id: "billing-off",
       message: "Billing of deposits is OFF: no vault address is set, so no deposit is ever credited.",
       remedy: "fula-master join --vault-address 0x…, with the address that your users pay to.",
-    });
-  }
-  if (config.postgres.mode === "external") {
-    warnings.push({
-      id: "shared-secrets",
-      message: "This ledger may be shared with other masters, and all of them must have the same secrets.",
-      remedy: `copy SYSTEM_KEY, JWT_SECRET, SESSION_SECRET and ENCRYPTION_KEY of the first master into ${paths.envFile}.`,
     });
   }
   if (secrets.encryptionKey === null) {

@@ -29,7 +29,7 @@ test("a ledger in a server that runs already is used, and its password is kept i
   expect(exitCode).toBe(0);
   expect(JSON.parse(stdout)).toMatchObject({
     plan: { runtime: "external", runtimeReason: "the settings name an external PostgreSQL server" },
-    summary: { warnings: [{ id: "billing-off" }, { id: "shared-secrets" }] },
+    summary: { warnings: [{ id: "billing-off" }] },
   });
   expect(stdout).not.toContain(database.options.password);
   const { config, secrets } = await box.load();
