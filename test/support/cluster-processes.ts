@@ -126,6 +126,8 @@ function clusterPeer(place: Place, places: readonly Place[], secret: string): Cl
         CLUSTER_PEERNAME: wish.name,
         CLUSTER_FOLLOWERMODE: String(wish.follower === true),
         CLUSTER_CRDT_TRUSTEDPEERS: idsTrustedBy(place, places),
+        // On loopback, peers find only those whose addresses they were told: the DHT takes no loopback address.
+        CLUSTER_PEERADDRESSES: places.map(addressOf).join(","),
         CLUSTER_LISTENMULTIADDRESS: `/ip4/127.0.0.1/tcp/${place.swarmPort}`,
         CLUSTER_RESTAPI_HTTPLISTENMULTIADDRESS: restAddress,
         CLUSTER_IPFSHTTP_NODEMULTIADDRESS: kubo.apiAddress,

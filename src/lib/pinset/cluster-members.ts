@@ -5,6 +5,8 @@ export interface ClusterMember {
   readonly id: string;
   /** Empty where it is not known. */
   readonly name: string;
+  /** True where the operator said that it was taken out. */
+  readonly isForgotten: boolean;
 }
 
 /**
@@ -19,22 +21,28 @@ export class ClusterMembers {
   }
 
   all(): readonly ClusterMember[] {
-    const rows = this.#batch.paged("select id, name from member where id > ?", "id", "");
-    return Array.from(rows, (row) => ({ id: String(row["id"]), name: String(row["name"]) }));
+    const rows = this.#batch.paged("select id, name, forgotten from member where id > ?", "id", "");
+    return Array.from(rows, (row) => ({
+      id: String(row["id"]),
+      name: String(row["name"]),
+      isForgotten: row["forgotten"] === 1,
+    }));
   }
 
-  remember({ id, name }: ClusterMember): void {
+  /** Remembers a peer that belongs to the cluster now. */
+  remember({ id, name }: Pick<ClusterMember, "id" | "name">): void {
     this.#batch.write(
-      "insert into member (id, name) values (?, ?) on conflict (id) do update set name = excluded.name",
+      `insert into member (id, name, forgotten) values (?, ?, 0)
+       on conflict (id) do update set name = excluded.name, forgotten = 0`,
       id,
       name,
     );
   }
 
-  /** False where it was not known. */
+  /** Takes it for taken out until it is back. @returns false where it was never a member */
   forget(id: string): boolean {
     const isKnown = this.all().some((member) => member.id === id);
-    this.#batch.write("delete from member where id = ?", id);
+    this.#batch.write("update member set forgotten = 1 where id = ?", id);
     return isKnown;
   }
 }

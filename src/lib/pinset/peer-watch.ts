@@ -1,4 +1,5 @@
 import type { ClusterPeer, Pin, PinStatus } from "../cluster/pins.ts";
+import type { ClusterMember } from "./cluster-members.ts";
 
 /**
  * What is wrong with a peer as a whole: `silent`, it pings and does not answer; `hiding`, it answers and keeps its pins
@@ -78,15 +79,18 @@ export class PeerWatch {
     return this.findings([]).some(({ trouble }) => trouble !== "gone");
   }
 
-  /** What is wrong with which peer. @param formerMembers peers of earlier sweeps, which the cluster may have forgotten */
-  findings(formerMembers: readonly Pick<ClusterPeer, "id" | "name">[]): readonly PeerFinding[] {
-    const names = new Map(formerMembers.map(({ id, name }) => [id, name]));
+  /** What is wrong with which peer. @param members peers of earlier sweeps, which the cluster may not know any more */
+  findings(members: readonly ClusterMember[]): readonly PeerFinding[] {
+    const names = new Map(members.map(({ id, name }) => [id, name]));
+    const forgotten = new Set(members.filter(({ isForgotten }) => isForgotten).map(({ id }) => id));
     const ids = new Set([...this.#peers.keys(), ...this.#allocated.keys(), ...names.keys()]);
     const findings: PeerFinding[] = [];
     for (const id of ids) {
       const peer = this.#peers.get(id);
       const found = this.#judge(id, peer);
       if (found === null) continue;
+      // The cluster goes on alerting for a peer that was taken out; as long as a pin names it, that matters.
+      if (found.trouble === "gone" && forgotten.has(id) && !this.#allocated.has(id)) continue;
       const name = peer === undefined || peer.name === "" ? (names.get(id) ?? "") : peer.name;
       findings.push({ peer: id, name, ...found, allocatedPins: this.#allocated.get(id) ?? 0 });
     }

@@ -35,7 +35,11 @@ const SCHEMA = `
     alerted text,
     primary key (kind, id)
   ) strict, without rowid;
-  create table if not exists member (id text primary key, name text not null) strict, without rowid;
+  create table if not exists member (
+    id text primary key,
+    name text not null,
+    forgotten integer not null
+  ) strict, without rowid;
   create table if not exists outbox (number integer primary key autoincrement, line text not null) strict;
   pragma user_version = ${SCHEMA_VERSION};
 `;
