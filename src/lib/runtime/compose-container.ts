@@ -108,7 +108,14 @@ async function digestOf(path: string, file: string, service: string): Promise<st
 export async function configHashOf(project: ComposeProject, service: ComposeService): Promise<string> {
   const binds = service.mounts.filter(({ type }) => type === "bind");
   const files = await Promise.all(
-    binds.map(async ({ source }) => [source, await digestOf(source, project.file, service.name)] as const),
+    binds.map(async ({ source }) => {
+      const coming = project.contents.get(source);
+      const digest =
+        coming === undefined
+          ? await digestOf(source, project.file, service.name)
+          : createHash("sha256").update(coming).digest("hex");
+      return [source, digest] as const;
+    }),
   );
   const made = JSON.stringify({ settings: settingsOf(project, service), files });
   return createHash("sha256").update(made).digest("hex");

@@ -74,6 +74,8 @@ export interface ComposeProject {
   readonly services: readonly ComposeService[];
   readonly networks: readonly ComposeResource[];
   readonly volumes: readonly ComposeResource[];
+  /** Content that mounted files will have once they are written, by path; of others the file itself counts. */
+  readonly contents: ReadonlyMap<string, string>;
 }
 
 /** Where Compose mounts the secrets of a service. */
@@ -278,9 +280,11 @@ export function parseCompose(
     readonly file: string;
     /** Secrets that stand in it as variables. */
     readonly variables?: Variables;
+    /** Content of mounted files that are still to be written, by path: a plan comes before them. */
+    readonly contents?: ReadonlyMap<string, string>;
   },
 ): ComposeProject {
-  const { project, file, variables = {} } = options;
+  const { project, file, variables = {}, contents = new Map<string, string>() } = options;
   let raw: unknown;
   try {
     raw = parse(text);
@@ -314,5 +318,6 @@ export function parseCompose(
     ),
     networks: Object.keys(networks).map(nameOf),
     volumes: Object.keys(volumes).map(nameOf),
+    contents,
   };
 }
