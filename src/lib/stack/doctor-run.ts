@@ -5,6 +5,7 @@ import type { Clock } from "../kernel/clock.ts";
 import { FulaError } from "../kernel/errors.ts";
 import type { Random } from "../kernel/random.ts";
 import { boxChecks, type DoctorBox, serveChecks } from "./doctor-box.ts";
+import { dockerChecks } from "./doctor-docker.ts";
 import { exposureCheck } from "./doctor-exposure.ts";
 import { ledgerChecks } from "./doctor-ledger.ts";
 import { recordsChecks } from "./doctor-records.ts";
@@ -80,6 +81,7 @@ export async function doctorRun(context: DoctorContext, options: DoctorOptions):
   const own = boxChecks(box);
   const rest = [
     exposureCheck(loaded),
+    ...dockerChecks(box, context.env),
     ...writerChecks(box),
     ...(loaded.config.node.role === "master" ? masterChecks(box, installation, context, options.scheduleRoot) : []),
   ];

@@ -45,7 +45,7 @@ export async function readPins(loaded: LoadedConfig, limits: LookLimits): Promis
 }
 
 /** Looks at the room on the file system that holds `path`. */
-async function readRoom(path: string, limits: LookLimits): Promise<DiskPart> {
+export async function readRoom(path: string, limits: LookLimits): Promise<DiskPart> {
   return await lookAtPart<DiskPart>(limits, { path, freeBytes: null, totalBytes: null }, async () => {
     const { bytesFree, bytesTotal, inodesFree } = await diskRoom(path);
     const known = { path, freeBytes: bytesFree, totalBytes: bytesTotal };

@@ -5,6 +5,7 @@ import { listFederationNodes, mastersOf } from "../membership/federation-nodes.t
 import { peekLedger } from "./ledger-peek.ts";
 import type { LookLimits } from "./look.ts";
 import { openPinCluster, urlOf } from "./pinset.ts";
+import { readStorageView } from "./storage-view.ts";
 import { attention, bad, lookAtPart, OK } from "./status-part.ts";
 import type { ClusterPart, ClusterPeerLine, KuboPart, TrustPart } from "./status-report.ts";
 
@@ -45,25 +46,35 @@ export async function readCluster(loaded: LoadedConfig, limits: LookLimits): Pro
   });
 }
 
-/** Compares whose changes of the pinset this box takes with the masters that the ledger knows. */
+/** Peers whose changes of the pinset the daemon takes, as it says itself; its own are not among them. */
+async function readTrusted(loaded: LoadedConfig, signal: AbortSignal): Promise<readonly string[]> {
+  const { others, clusterPeerId } = await readStorageView(urlOf(loaded.config.cluster.api), signal);
+  const heard = new Map(others.map(({ id, isTrusted }) => [id, isTrusted]));
+  // Of a peer that it has never met the daemon says nothing; the settings are what it was started with.
+  const unmet = loaded.config.cluster.trustedPeers.filter((id) => !heard.has(id) && id !== clusterPeerId);
+  return [...others.filter(({ isTrusted }) => isTrusted).map(({ id }) => id), ...unmet];
+}
+
+/** Compares whose changes of the pinset this box's peer takes with the masters that the ledger knows. */
 export async function readTrust(loaded: LoadedConfig, limits: LookLimits): Promise<TrustPart> {
-  const trusted = loaded.config.cluster.trustedPeers;
   const { name } = loaded.config.node;
-  return await lookAtPart<TrustPart>(limits, { trusted, missing: [], surplus: [] }, async (signal) => {
-    const nodes = await peekLedger(loaded, listFederationNodes, signal);
+  return await lookAtPart<TrustPart>(limits, { trusted: [], missing: [], surplus: [] }, async (signal) => {
+    const [trusted, nodes] = await Promise.all([
+      readTrusted(loaded, signal),
+      peekLedger(loaded, listFederationNodes, signal),
+    ]);
     if (nodes === null) return { trusted, missing: [], surplus: [], ...bad("the ledger does not run") };
-    const masters = mastersOf(nodes);
-    const own = masters.find((master) => master.name === name)?.clusterPeerId;
-    const ids = masters.map(({ clusterPeerId }) => clusterPeerId);
-    const missing = ids.filter((id) => id !== own && !trusted.includes(id));
-    const surplus = trusted.filter((id) => !ids.includes(id));
+    const masters = mastersOf(nodes).filter((master) => master.name !== name);
+    const untrusted = masters.filter(({ clusterPeerId }) => !trusted.includes(clusterPeerId));
+    const missing = untrusted.map(({ clusterPeerId }) => clusterPeerId);
+    const surplus = trusted.filter((id) => !masters.some(({ clusterPeerId }) => clusterPeerId === id));
     const known = { trusted, missing, surplus };
     if (missing.length > 0) {
-      const names = masters.filter(({ clusterPeerId }) => missing.includes(clusterPeerId)).map((master) => master.name);
-      return { ...known, ...bad(`what ${names.join(", ")} pins is not taken here. Try: fula-master join`) };
+      const names = untrusted.map((master) => master.name).join(", ");
+      return { ...known, ...bad(`what ${names} pins is not taken here. Try: fula-master join`) };
     }
     if (surplus.length === 0) return { ...known, ...OK };
-    const remedy = "fula-master join takes them out; with an IPFS Cluster of somebody else's, its operator has to";
+    const remedy = "fula-master join takes it out; a cluster that somebody else started, its operator has to change";
     return { ...known, ...attention(`${surplus.join(", ")} may change the pinset and is no master. Try: ${remedy}`) };
   });
 }

@@ -5,7 +5,9 @@ import { toolVersion } from "../kernel/project.ts";
 import { type Installation, readInstallation } from "./installation.ts";
 import { findUnfinishedRun } from "./join-journal.ts";
 import { findLastLeave, type LastLeave } from "./leave-journal.ts";
+import { ownsContainers } from "./leave-box.ts";
 import type { LookLimits } from "./look.ts";
+import { readContainers, readDockerDisk } from "./status-containers.ts";
 import { readAlerts, readKey, readSchedules, readSnapshot, readSweep } from "./status-records.ts";
 import type { StatusParts, StatusReport } from "./status-report.ts";
 import { readServe } from "./status-serve.ts";
@@ -95,17 +97,28 @@ async function readWriterParts(loaded: LoadedConfig, limits: LookLimits): SomePa
   return { kubo, cluster: peers, trust };
 }
 
+async function readDockerParts(loaded: LoadedConfig, env: PathsContext["env"], limits: LookLimits): SomeParts {
+  if (!ownsContainers(loaded)) return {};
+  const [containers, dockerDisk] = await Promise.all([
+    readContainers(loaded, env, limits),
+    readDockerDisk(env, limits),
+  ]);
+  return { containers, dockerDisk };
+}
+
 async function readParts(
   loaded: LoadedConfig,
   installation: Installation,
-  scheduleRoot: string,
+  where: { readonly scheduleRoot: string; readonly env: PathsContext["env"] },
   limits: LookLimits,
 ): Promise<StatusParts> {
+  const { scheduleRoot, env } = where;
   const isMaster = loaded.config.node.role === "master";
   const [pins, disk, ...others] = await Promise.all([
     readPins(loaded, limits),
     readDisk(loaded, limits),
     readWriterParts(loaded, limits),
+    readDockerParts(loaded, env, limits),
     ...(isMaster ? [readMasterParts(loaded, installation, scheduleRoot, limits)] : []),
   ]);
   return Object.assign({}, NO_PARTS, { pins, disk }, ...others);
@@ -125,7 +138,8 @@ export async function readStatus(context: StatusContext, scheduleRoot = "/"): Pr
   if (installation === null) {
     return { ...base, healthy: false, joined: false, node: null, ...NO_PARTS, warnings: [] };
   }
-  const parts = await readParts(loaded, installation, scheduleRoot, { clock, signal, limitMs: PART_LIMIT_MS });
+  const limits = { clock, signal, limitMs: PART_LIMIT_MS };
+  const parts = await readParts(loaded, installation, { scheduleRoot, env: context.env }, limits);
   const { config } = loaded;
   const leave = await findLastLeave(loaded.paths.journalDir);
   const leftAt = leave?.finishedAt ?? null;
