@@ -1,7 +1,10 @@
 import { z } from "zod";
 import { createCid, RAW_CODEC } from "../blocks/cid.ts";
+import type { Config } from "../config/schema.ts";
 import { formatCount } from "../kernel/units.ts";
+import { connectDocker } from "../runtime/docker.ts";
 import { probeHttp } from "../runtime/http-probe.ts";
+import { readProjectHealth } from "../runtime/project-health.ts";
 import { defineDrill, type DrillScene, expectThat } from "./drill.ts";
 import { openStores } from "./drill-stores.ts";
 import { peekLedger } from "./ledger-peek.ts";
@@ -23,14 +26,31 @@ export const servicesDrill = defineDrill({
     blocks: "The block store gives back a block that it was just given",
     pinset: "The pinset can be counted, and every peer that belongs to it answers",
     serve: "serve is ready: each of its own checks is ok",
+    containers: "Each container of the project runs, and its own health check says that it is well",
+  },
+  onlyWhere: {
+    ledger: ({ config }) => config.node.role === "master",
+    serve: ({ config }) => config.node.role === "master",
+    containers: ({ config }) => servicesOf(config).length > 0,
   },
   run: async (scene, check) => {
     await check("ledger", async () => await lookAtLedger(scene));
     await check("blocks", async () => await lookAtBlocks(scene));
     await check("pinset", async () => await lookAtPinset(scene));
     await check("serve", async () => await lookAtServe(scene));
+    await check("containers", async () => await lookAtContainers(scene));
   },
 });
+
+/** Names of the services that run in containers of our own. */
+function servicesOf({ postgres, blocks, cluster, gateway }: Config): readonly string[] {
+  return [
+    ...(postgres.mode === "docker" ? ["postgres"] : []),
+    ...(blocks.mode === "docker" ? ["kubo"] : []),
+    ...(cluster.mode === "docker" ? ["cluster"] : []),
+    ...(gateway.mode === "container" ? ["gateway"] : []),
+  ];
+}
 
 async function lookAtLedger({ loaded }: DrillScene): Promise<string> {
   const found = await peekLedger(loaded, async (pool) => {
@@ -79,4 +99,17 @@ async function lookAtServe({ loaded, signal }: DrillScene): Promise<string> {
   const said = bad.map(({ name, state, error }) => `${name} ${state}: ${error ?? ""}`).join("; ");
   expectThat(answer.status === 200 && bad.length === 0 && checks.length > 0, `/readyz ${answer.status}: ${said}`);
   return `/readyz 200: ${checks.map(({ name }) => name).join(", ")}`;
+}
+
+async function lookAtContainers({ loaded, env, signal }: DrillScene): Promise<string> {
+  const { project } = loaded.config.docker;
+  const found = await readProjectHealth(await connectDocker(env), project, { signal });
+  const bad = servicesOf(loaded.config).flatMap((service) => {
+    const container = found.find((one) => one.service === service);
+    if (container === undefined) return [`${service} has no container`];
+    const { state, health, containerName } = container;
+    return state === "running" && health === "healthy" ? [] : [`${containerName} is ${state} (${health})`];
+  });
+  expectThat(bad.length === 0, bad.join("; "));
+  return `project ${project}: ${found.map(({ containerName }) => containerName).join(", ")}`;
 }

@@ -76,6 +76,8 @@ export interface DrillSpec<Claim extends string> {
   /** By a short name each, in the order in which they are looked at. */
   readonly claims: Readonly<Record<Claim, string>>;
   readonly unfitFor?: Drill["unfitFor"];
+  /** Claims that say nothing about some boxes, with whether they do about this one; they are left out there. */
+  readonly onlyWhere?: Readonly<Partial<Record<Claim, (loaded: LoadedConfig) => boolean>>>;
   /** Looks at the claims one by one; those that it leaves out are `not-run`. */
   readonly run: (scene: DrillScene, check: Check<Claim>) => Promise<void>;
 }
@@ -87,19 +89,23 @@ function describeError(error: unknown): string {
 /** Makes a drill of which every claim ends up in the report, whether it was looked at or not. */
 export function defineDrill<Claim extends string>(spec: DrillSpec<Claim>): Drill {
   const { id, title, disturbs = null, claims, unfitFor = () => null } = spec;
-  const entries = Object.entries<string>(claims);
+  const onlyWhere: Readonly<Record<string, ((loaded: LoadedConfig) => boolean) | undefined>> = spec.onlyWhere ?? {};
+  const all = Object.entries<string>(claims);
   return {
     id,
     title,
     disturbs,
     waitsFor: null,
-    claims: entries.map(([, claim]) => claim),
+    claims: all.map(([, claim]) => claim),
     unfitFor,
     run: async (scene) => {
+      const entries = all.filter(([name]) => onlyWhere[name]?.(scene.loaded) ?? true);
+      const concerned = new Set(entries.map(([name]) => name));
       const seen = new Map<string, Omit<Assertion, "claim">>();
       const failures: string[] = [];
       const check: Check<Claim> = async (name, look) => {
         scene.signal.throwIfAborted();
+        if (!concerned.has(name)) return true;
         try {
           seen.set(name, { outcome: "passed", evidence: await look() });
           return true;

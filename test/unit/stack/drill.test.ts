@@ -61,6 +61,29 @@ test("a drill that cannot be begun leaves every claim as not run", async () => {
   expect(seen).toEqual(Array.from({ length: 3 }, () => ["not-run", "the stores do not open"]));
 });
 
+test("a claim that says nothing about a box is not in its report, and nobody looks at it", async () => {
+  const looked: string[] = [];
+  const drill = defineDrill<Claim>({
+    id: "D0",
+    title: "Any",
+    claims: { first: "One", second: "Two", third: "Three" },
+    onlyWhere: { second: ({ config }) => config.node.role === "master" },
+    run: async (_, check) => {
+      for (const claim of ["first", "second", "third"] as const) {
+        await check(claim, async () => {
+          looked.push(claim);
+          return "seen";
+        });
+      }
+    },
+  });
+  const scene: Partial<DrillScene> = { signal: new AbortController().signal, loaded: await settings("storage") };
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- this drill looks at nothing else of it
+  const seen = await drill.run(scene as DrillScene);
+  expect(seen.map(({ claim }) => claim)).toEqual(["One", "Three"]);
+  expect(looked).toEqual(["first", "third"]);
+});
+
 test("an interrupted drill ends at once and gives no report", async () => {
   const stop = new AbortController();
   const running = runOf(async (check) => {
