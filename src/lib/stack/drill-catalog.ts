@@ -1,4 +1,5 @@
 import { defineWaitingDrill, type Drill } from "./drill.ts";
+import { killedContainerDrill } from "./drill-containers.ts";
 import { ledgerDrill } from "./drill-ledger.ts";
 import { servicesDrill } from "./drill-services.ts";
 import { massRestoreDrill, snapshotDrill } from "./drill-snapshot.ts";
@@ -25,4 +26,5 @@ export const DRILLS: readonly Drill[] = [
   snapshotDrill,
   sweepDrill,
   massRestoreDrill,
+  killedContainerDrill,
 ];
