@@ -104,6 +104,9 @@ export function decideAction(facts: {
     return { action: "recreate", why: `${service.image} names another image by now` };
   }
   if (!isWell(health)) return { action: "start", why: whyStart(health) };
+  if (!health.isWanted && service.restart !== "no") {
+    return { action: "start", why: "it would not be started again: a stop or an update was cut off" };
+  }
   if (health.containerName !== service.containerName) {
     return { action: "start", why: `it is named ${health.containerName}: an update was cut off` };
   }

@@ -1,0 +1,85 @@
+import type Docker from "dockerode";
+import type { Clock } from "../kernel/clock.ts";
+import { FulaError } from "../kernel/errors.ts";
+import { formatDuration } from "../kernel/units.ts";
+import { lastLogLines } from "./container-logs.ts";
+import { orAbsent } from "./docker-errors.ts";
+import { healthOf, isWell, type ServiceHealth } from "./project-health.ts";
+
+/** How long to wait for a container, and whom to tell. */
+export interface HealthWait {
+  readonly clock: Clock;
+  readonly signal: AbortSignal;
+  readonly report: (text: string) => void;
+  readonly patienceMs: number;
+}
+
+const POLL_MS = 300;
+/** A container that ends and is started again that often will not come up by itself. */
+const RESTARTS_MAX = 3;
+const LOG_LINES = 12;
+
+/** Why there is no use in waiting any longer; null while there is. */
+function hopeless(health: ServiceHealth | null, restartsBefore: number): string | null {
+  if (health === null) return "it was taken away meanwhile";
+  const { state, exitCode, restarts } = health;
+  if (state === "exited" || state === "dead") return `it ended with exit code ${exitCode}`;
+  if (restarts - restartsBefore >= RESTARTS_MAX) {
+    return `it ended ${restarts - restartsBefore} times, last with exit code ${exitCode}`;
+  }
+  return health.health === "unhealthy" ? "it says that it is unhealthy" : null;
+}
+
+async function unhealthy(
+  docker: Docker,
+  containerId: string,
+  service: string,
+  facts: { readonly why: string; readonly output: string | null },
+): Promise<FulaError> {
+  const { why, output } = facts;
+  const log = await lastLogLines(docker, containerId, LOG_LINES);
+  const said = [
+    ...(output === null || output === "" ? [] : [`Its health check said: ${output}`]),
+    ...(log.length === 0 ? [] : ["Its last log lines:", ...log.map((line) => `  ${line}`)]),
+  ];
+  return new FulaError(
+    "FULA_CONTAINER_UNHEALTHY",
+    [`The container of ${service} did not become healthy: ${why}.`, ...said].join("\n"),
+    {
+      hint: `docker logs ${containerId.slice(0, 12)} shows all that it wrote.`,
+      details: { service, containerId, why, healthOutput: output, log },
+    },
+  );
+}
+
+/**
+ * Waits until a container runs and says that it is healthy; one that nobody asks is healthy when it runs at two looks.
+ * @throws FulaError FULA_CONTAINER_UNHEALTHY with its last log lines
+ */
+export async function awaitHealthy(
+  docker: Docker,
+  containerId: string,
+  service: string,
+  { clock, signal, report, patienceMs }: HealthWait,
+): Promise<void> {
+  const startMs = clock.monotonicMs();
+  let restartsBefore: number | null = null;
+  let looksWell = 0;
+  for (;;) {
+    signal.throwIfAborted();
+    const info = await orAbsent(async () => await docker.getContainer(containerId).inspect({ abortSignal: signal }));
+    const health = info === null ? null : healthOf(info);
+    restartsBefore ??= health?.restarts ?? 0;
+    looksWell = health !== null && isWell(health) ? looksWell + 1 : 0;
+    if (health !== null && looksWell >= (health.health === "none" ? 2 : 1)) return;
+    const waitedMs = clock.monotonicMs() - startMs;
+    const why =
+      hopeless(health, restartsBefore) ??
+      (waitedMs >= patienceMs ? `it is still starting after ${formatDuration(patienceMs)}` : null);
+    if (why !== null) {
+      throw await unhealthy(docker, containerId, service, { why, output: health?.healthOutput ?? null });
+    }
+    report(`starting, ${formatDuration(waitedMs)}`);
+    await clock.sleep(POLL_MS, signal);
+  }
+}
