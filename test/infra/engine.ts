@@ -5,7 +5,7 @@ import { messageOf } from "../../src/lib/kernel/errors.ts";
 import { systemClock } from "../../src/lib/kernel/clock.ts";
 import { detectDockerEngine, isDockerPresent } from "../../src/lib/runtime/docker.ts";
 import { makeCacheDir } from "./cache.ts";
-import { run, type Say } from "./run.ts";
+import { run, type Say, systemPath } from "./run.ts";
 
 /** Pid files that a killed machine leaves behind, and the program that each is of. */
 const PID_FILES: Readonly<Record<string, string>> = {
@@ -88,7 +88,8 @@ function startDockerd(say: Say): void {
   const logFile = dockerdLog();
   say(`starting ${DOCKERD}; it keeps running, and logs to ${logFile}`);
   const log = openSync(logFile, "a");
-  spawn(DOCKERD, [], { detached: true, stdio: ["ignore", log, log], cwd: "/" }).unref();
+  const env = { ...process.env, PATH: systemPath() };
+  spawn(DOCKERD, [], { detached: true, stdio: ["ignore", log, log], cwd: "/", env }).unref();
 }
 
 function dockerdLog(): string {

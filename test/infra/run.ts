@@ -18,6 +18,11 @@ export interface RunOptions {
   readonly input?: Buffer | string;
 }
 
+/** PATH with the folders of system programs, which an ordinary shell leaves out. */
+export function systemPath(): string {
+  return [process.env["PATH"] ?? "", "/usr/local/sbin", "/usr/sbin", "/sbin"].join(delimiter);
+}
+
 /** How much of what a program said is shown when it failed. */
 const OUTPUT_CHARS_SHOWN = 4_000;
 
@@ -25,7 +30,7 @@ const OUTPUT_CHARS_SHOWN = 4_000;
 export function run(program: string, args: readonly string[], options: RunOptions = {}): string {
   const result = spawnSync(program, args, {
     cwd: options.cwd,
-    env: { ...process.env, ...options.env },
+    env: { ...process.env, PATH: systemPath(), ...options.env },
     input: options.input,
     encoding: "utf8",
     maxBuffer: 256 * 1024 * 1024,

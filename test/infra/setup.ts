@@ -20,7 +20,7 @@ export interface Made {
 
 /** What the set-up itself runs, and what the drills compare us with, by Debian's package. */
 const TOOLS: Readonly<Record<string, string>> = {
-  debootstrap: "debootstrap",
+  "/usr/sbin/debootstrap": "debootstrap",
   "/bin/busybox": "busybox-static",
   unzip: "unzip",
   "/usr/bin/docker-compose": "docker-compose",
