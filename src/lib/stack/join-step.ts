@@ -39,8 +39,7 @@ export interface JoinRun {
 
 /** What the steps about containers take of their run, be it that of a master or of a storage node. */
 export interface ContainerRun {
-  readonly box: Pick<JoinBox, "context" | "paths" | "wanted" | "saved">;
-  readonly load: JoinRun["load"];
+  readonly box: Pick<JoinBox, "context" | "paths" | "wanted" | "reloadSaved">;
+  /** False while the run only looks. */
   readonly mayStart: boolean;
-  settingsChanged: boolean;
 }

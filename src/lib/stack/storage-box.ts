@@ -34,6 +34,8 @@ export interface StorageBox extends FileBox {
   readonly reading: ConfigReading;
   /** Reads the wanted configuration again, with the secrets that were written meanwhile. */
   reload(): Promise<LoadedConfig>;
+  /** Reads again what the files alone give. */
+  reloadSaved(): Promise<LoadedConfig>;
 }
 
 function decided(value: unknown): Override {
@@ -153,5 +155,6 @@ export async function readStorageBox(
     saved,
     reading,
     reload,
+    reloadSaved: async () => await loadSaved(context),
   };
 }

@@ -52,7 +52,7 @@ function storageSteps(run: StorageRun): readonly JoinStep[] {
 }
 
 function openRun(box: StorageBox, mayStart: boolean): StorageRun {
-  return { box, load: async () => await box.reload(), mayStart, settingsChanged: false, look: null };
+  return { box, mayStart, settingsChanged: false, look: null };
 }
 
 async function planOf(box: StorageBox, steps: readonly JoinStep[]): Promise<JoinPlan> {

@@ -4,6 +4,7 @@ import { SECRET_FILE_MODE, writeFileAtomic } from "../kernel/files.ts";
 import { formatCount } from "../kernel/units.ts";
 import { readInstallation, writeInstallation } from "./installation.ts";
 import type { ContainerRun, JoinStep, Report } from "./join-step.ts";
+import type { FileRun } from "./join-steps-files.ts";
 import { renderSignedPeers } from "./peers-run.ts";
 import { already, type Assessment, todo } from "./plan.ts";
 import type { StorageBox } from "./storage-box.ts";
@@ -13,7 +14,7 @@ import { parseWait } from "./storage-options.ts";
 import { awaitStorage, isWell, lookAtStorage, type StorageClaim, type StorageLook } from "./storage-verify.ts";
 
 /** What the steps of one run share. */
-export interface StorageRun extends ContainerRun {
+export interface StorageRun extends ContainerRun, FileRun {
   readonly box: StorageBox;
   /** What was seen last of the node; null before it was looked at. */
   look: StorageLook | null;
