@@ -79,14 +79,14 @@ ${settings}`,
     },
     untilGone: async ({ id, name }) => {
       await patiently(async () => {
-        const peer = (await pinset.peers()).find((other) => other.id === id);
-        return peer === undefined || peer.state === "gone" ? null : `${name} is ${peer.state}`;
+        const found = (await pinset.peers()).find((other) => other.id === id);
+        return found === undefined || found.state === "gone" ? null : `${name} is ${found.state}`;
       });
     },
     untilBack: async ({ id, name }) => {
       await patiently(async () => {
-        const peer = (await pinset.peers()).find((other) => other.id === id);
-        return peer?.state === "answers" ? null : `${name} is ${peer?.state ?? "not there"}`;
+        const found = (await pinset.peers()).find((other) => other.id === id);
+        return found?.state === "answers" ? null : `${name} is ${found?.state ?? "not there"}`;
       });
     },
     [Symbol.asyncDispose]: async () => {

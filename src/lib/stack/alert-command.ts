@@ -36,10 +36,11 @@ export async function runAlertCommand(
 }
 
 function explain(error: unknown, patienceMs: number): string {
-  if (!(error instanceof ExecaError)) return messageOf(error);
-  if (error.timedOut) return `it was ended because it had not finished after ${patienceMs / 1_000} s`;
-  const said = typeof error.stderr === "string" ? error.stderr.trim().slice(-SHOWN_MAX) : "";
-  return said === "" ? error.shortMessage : `${error.shortMessage}: ${said}`;
+  if (error instanceof ExecaError && error.timedOut) {
+    return `it was ended because it had not finished after ${patienceMs / 1_000} s`;
+  }
+  // What execa says ends with what the program wrote to stderr.
+  return messageOf(error).replaceAll(/\s+/g, " ").slice(0, SHOWN_MAX);
 }
 
 function* asBytes(lines: Iterable<string>): Generator<Uint8Array> {

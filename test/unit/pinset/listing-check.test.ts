@@ -1,0 +1,44 @@
+import { describe, expect, test } from "vitest";
+import { assertCaughtUp, countKnownToPeers, type ListingCheck } from "../../../src/lib/pinset/listing-check.ts";
+import { createMemoryCluster } from "../../support/memory-cluster.ts";
+import { manyPins } from "../../support/pins.ts";
+
+function checkOf(peers: readonly string[], known: number, more: Partial<ListingCheck> = {}): ListingCheck {
+  const cluster = createMemoryCluster({ peers, pins: manyPins(known) });
+  return { cluster, expectsPeers: false, isFirst: true, ...more };
+}
+
+describe("a listing of a cluster peer", () => {
+  test("is compared with what all peers know together", async () => {
+    const check = checkOf(["a", "b"], 200);
+    const known = await countKnownToPeers(check);
+    expect(known).toBe(200);
+    for (const listed of [200, 199, 198]) await assertCaughtUp(listed, known, check);
+    for (const listed of [0, 100, 197]) {
+      await expect(assertCaughtUp(listed, known, check)).rejects.toMatchObject({ code: "FULA_CLUSTER_UNREADABLE" });
+    }
+  });
+
+  test("is good where the pins that it lacks have been removed meanwhile", async () => {
+    await assertCaughtUp(200, 300, checkOf(["a", "b"], 200));
+  });
+
+  test("is not compared where this box is the whole cluster", async () => {
+    expect(await countKnownToPeers(checkOf(["a"], 200))).toBe(null);
+  });
+
+  test("is refused as the first where other peers should be there and none is seen", async () => {
+    const alone = { expectsPeers: true };
+    await expect(countKnownToPeers(checkOf(["a"], 0, alone))).rejects.toMatchObject({
+      code: "FULA_CLUSTER_UNREADABLE",
+    });
+    expect(await countKnownToPeers(checkOf(["a"], 0, { ...alone, isFirst: false }))).toBe(null);
+  });
+
+  test("counts no pin that its peers are just removing", async () => {
+    const check = checkOf(["a", "b"], 3);
+    const cluster = createMemoryCluster({ peers: ["a", "b"], pins: manyPins(3) });
+    for (const { cid } of manyPins(3)) cluster.reported.set(cid, "unpinning");
+    expect(await countKnownToPeers({ ...check, cluster })).toBe(0);
+  });
+});
