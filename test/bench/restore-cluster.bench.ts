@@ -71,10 +71,8 @@ async function prepare(box: ClusterBox, peer: ClusterPeer): Promise<void> {
 async function oldWayMs(peer: ClusterPeer, { clusterCtl }: Binaries): Promise<number> {
   const api = peer.api.replace("http://127.0.0.1:", "/ip4/127.0.0.1/tcp/");
   const container = `fula-bench-${randomUUID().slice(0, 8)}`;
-  const isRunning = await run("docker", [
-    ...["run", "--rm", "--detach", "--network", "host", "--name", container],
-    ...["--entrypoint", "sleep", infra().images.cluster, "3600"],
-  ]).then(
+  const start = `run --rm --detach --network host --name ${container} --entrypoint sleep ${infra().images.cluster} 3600`;
+  const isRunning = await run("docker", start.split(" ")).then(
     () => true,
     () => false,
   );
