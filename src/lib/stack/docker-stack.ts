@@ -1,19 +1,139 @@
+import { chmod, chown, readdir, readFile, stat } from "node:fs/promises";
+import { basename, dirname, join, relative } from "node:path";
 import type { LoadedConfig } from "../config/load.ts";
 import type { Config } from "../config/schema.ts";
-import { FulaError } from "../kernel/errors.ts";
+import { ensureDir, readTextIfExists, writeFileAtomic } from "../kernel/files.ts";
+import { PROJECT_ROOT } from "../kernel/project.ts";
+import type { Secret } from "../kernel/secret.ts";
+import { type ComposeProject, parseCompose } from "../runtime/compose-file.ts";
+import { planProject, type ProjectPlan } from "../runtime/compose-plan.ts";
+import { keepServices, renderTemplate } from "../runtime/compose-template.ts";
+import { connectDocker } from "../runtime/docker.ts";
+import { stackServices, stackValues } from "./stack-values.ts";
+
+/** A file that containers are made from. */
+export interface StackFile {
+  readonly path: string;
+  readonly content: string;
+  readonly mode: number;
+  readonly owner: { readonly uid: number; readonly gid: number };
+}
+
+/** The containers of a box as its settings want them. */
+export interface DockerStack {
+  readonly project: ComposeProject;
+  readonly files: readonly StackFile[];
+  /** Profiles of the Compose file that are on. */
+  readonly profiles: readonly string[];
+}
+
+type Env = Readonly<Record<string, string | undefined>>;
+
+const TEMPLATES = join(PROJECT_ROOT, "templates", "docker");
+const ROOT = { uid: 0, gid: 0 };
+/** The user that Kubo and IPFS Cluster run as in their images, and in ours. */
+const DAEMON = { uid: 1_000, gid: 100 };
+const COMPOSE_FILE_MODE = 0o600;
+const SCRIPT_MODE = 0o755;
+const SECRET_MODE = 0o400;
 
 /** True where the settings ask for a container of our own. */
-export function hasContainers({ runtime, postgres, blocks, gateway }: Config): boolean {
-  return (
-    runtime === "docker" && (postgres.mode === "docker" || blocks.mode === "docker" || gateway.mode === "container")
+export function hasContainers(config: Config): boolean {
+  return stackServices(config).length > 0;
+}
+
+/** Where the rendered Compose file lies. */
+export function composeFileOf(baseDir: string): string {
+  return join(baseDir, "compose.yaml");
+}
+
+async function scripts(baseDir: string): Promise<readonly StackFile[]> {
+  const names = (await readdir(TEMPLATES)).filter((name) => name.endsWith(".sh"));
+  return await Promise.all(
+    names.map(async (name) => ({
+      path: join(baseDir, "docker", name),
+      content: await readFile(join(TEMPLATES, name), "utf8"),
+      mode: SCRIPT_MODE,
+      owner: ROOT,
+    })),
   );
 }
 
-export function unsupported(): FulaError {
-  return new FulaError("FULA_RUNTIME_UNSUPPORTED", "This version of fula-master does not set up containers yet.");
+function secretFiles({ paths, secrets, config }: LoadedConfig): readonly StackFile[] {
+  const services = new Set(stackServices(config));
+  // A first plan comes before the secrets are made.
+  const file = (name: string, secret: Secret | null, owner: StackFile["owner"]): StackFile => ({
+    path: join(paths.baseDir, "secrets", name),
+    content: secret?.reveal() ?? "",
+    mode: SECRET_MODE,
+    owner,
+  });
+  return [
+    ...(services.has("postgres") ? [file("postgres_password", secrets.postgresPassword, ROOT)] : []),
+    ...(services.has("cluster") ? [file("cluster_secret", secrets.clusterSecret, DAEMON)] : []),
+  ];
 }
 
-/** Writes the files of the containers anew, and changes the containers to them. */
-export async function applyStack(_loaded: LoadedConfig, _context: unknown, _report: unknown): Promise<void> {
-  throw unsupported();
+/**
+ * Makes the Compose file of this box from its settings, and everything that belongs to it. Writes nothing.
+ * @throws FulaError FULA_COMPOSE_INVALID
+ */
+export async function readStack(loaded: LoadedConfig): Promise<DockerStack> {
+  const { config, paths } = loaded;
+  const { project: name } = config.docker;
+  const path = composeFileOf(paths.baseDir);
+  const template = join(TEMPLATES, `${config.node.role}.compose.yaml`);
+  const services = stackServices(config);
+  const rendered = renderTemplate(await readFile(template, "utf8"), stackValues(loaded), template);
+  const text = keepServices(rendered, services, template);
+  const mounted = [...(await scripts(paths.baseDir)), ...secretFiles(loaded)];
+  return {
+    project: parseCompose(text, {
+      project: name,
+      file: path,
+      variables: {
+        POSTGRES_PASSWORD: loaded.secrets.postgresPassword?.reveal(),
+        JWT_SECRET: loaded.secrets.jwtSecret?.reveal(),
+      },
+      contents: new Map(mounted.map((file) => [file.path, file.content])),
+    }),
+    files: [{ path, content: text, mode: COMPOSE_FILE_MODE, owner: ROOT }, ...mounted],
+    profiles: services.includes("gateway") ? ["gateway"] : [],
+  };
+}
+
+async function isSame({ path, content, mode, owner }: StackFile): Promise<boolean> {
+  if ((await readTextIfExists(path)) !== content) return false;
+  const found = await stat(path);
+  return (found.mode & 0o7777) === mode && found.uid === owner.uid && found.gid === owner.gid;
+}
+
+/** The files that are missing, or other than the settings want them. */
+export async function staleFiles({ files }: DockerStack): Promise<readonly StackFile[]> {
+  const same = await Promise.all(files.map(isSame));
+  return files.filter((_, index) => same[index] !== true);
+}
+
+/**
+ * Writes files of the stack, each in one step, closed to whom it is not for before it has any content.
+ * @throws FulaError FULA_DISK_FULL, FULA_PATH_NOT_WRITABLE
+ */
+export async function writeStackFiles(files: readonly StackFile[]): Promise<void> {
+  for (const { path, content, mode, owner } of files) {
+    await ensureDir(dirname(path));
+    await writeFileAtomic(path, content, { mode: mode & 0o600 });
+    await chown(path, owner.uid, owner.gid);
+    await chmod(path, mode);
+  }
+}
+
+/** How a file is called in plans: `secrets/cluster_secret`. */
+export function shortName({ path }: StackFile, baseDir: string): string {
+  const name = relative(baseDir, path);
+  return name.startsWith("..") ? basename(path) : name;
+}
+
+/** Says what would have to be done to the containers of this box, and what stands in their way. Changes nothing. */
+export async function planStack({ project, profiles }: DockerStack, env: Env): Promise<ProjectPlan> {
+  return await planProject(await connectDocker(env), project, { profiles });
 }

@@ -5,7 +5,7 @@ import { openJournal } from "../kernel/journal.ts";
 import { acquireLock } from "../kernel/lock.ts";
 import { toolVersion } from "../kernel/project.ts";
 import { readDaemonFile } from "./daemon-file.ts";
-import { applyStack } from "./docker-stack.ts";
+import { applyStack } from "./docker-stack-apply.ts";
 import { type JoinBox, type JoinContext, loadSaved, readBox, readBoxConfig } from "./join-box.ts";
 import { joinChecks } from "./join-checks.ts";
 import { readEntry } from "./join-entry.ts";

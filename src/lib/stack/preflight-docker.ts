@@ -1,10 +1,13 @@
 import { isDockerPresent } from "../runtime/docker.ts";
 import { diskRoom } from "../runtime/host.ts";
 import { formatBytes } from "../kernel/units.ts";
+import type { LoadedConfig } from "../config/load.ts";
 import type { Config } from "../config/schema.ts";
+import type { ComposeResource } from "../runtime/compose-file.ts";
 import { type DockerFacts, readDockerFacts } from "./detect-docker.ts";
 import { compareVersions } from "./installation.ts";
 import type { JoinBox } from "./join-box.ts";
+import { planStack, readStack } from "./docker-stack.ts";
 import type { Check, Finding } from "./preflight.ts";
 import { judgeDisk } from "./preflight-base-dir.ts";
 
@@ -95,6 +98,58 @@ async function findRoom({ rootDir }: DockerFacts): Promise<Finding> {
   }
 }
 
+/** Data of an earlier master whose secrets are gone: new ones would open none of it. */
+function lockedVolumes({ secrets, paths }: LoadedConfig, there: readonly ComposeResource[]): readonly Finding[] {
+  const keys = {
+    pgdata: ["POSTGRES_PASSWORD", secrets.postgresPassword],
+    "cluster-data": ["CLUSTER_SECRET", secrets.clusterSecret],
+  } as const;
+  return there.flatMap(({ key, name }): readonly Finding[] => {
+    const [secretName, secret] = key === "pgdata" || key === "cluster-data" ? keys[key] : ["", undefined];
+    if (secret !== null) return [];
+    return [
+      {
+        state: "failed",
+        code: "FULA_STATE_LOST",
+        message: `The volume ${name} has the data of an earlier master, and ${paths.envFile} has no ${secretName} that opens it.`,
+        remedy: `put .env back from your backup; or take another --project; or, if the data is not needed: docker volume rm ${name}.`,
+        details: { volume: name, secret: secretName },
+      },
+    ];
+  });
+}
+
+/** Everything that stands in the way of our containers and is not ours, each a finding of its own. */
+async function lookForForeign({ wanted, context }: Pick<JoinBox, "context" | "wanted">): Promise<readonly Finding[]> {
+  const stack = await readStack(wanted);
+  const { foreign, orphans, volumes } = await planStack(stack, context.env);
+  const findings: Finding[] = foreign.map(
+    ({ kind, name, what, remedy }): Finding => ({
+      state: "failed",
+      code: "FULA_DOCKER_FOREIGN",
+      message: `Another one's ${kind} ${name}: ${what}. Nothing was changed.`,
+      remedy: `${remedy}.`,
+      details: { kind, name },
+    }),
+  );
+  findings.push(
+    ...lockedVolumes(
+      wanted,
+      stack.project.volumes.filter((volume) => !volumes.includes(volume)),
+    ),
+  );
+  if (findings.length > 0) return findings;
+  if (orphans.length === 0) return [{ state: "ok", message: "nothing foreign is in the way" }];
+  const names = orphans.map(({ containerName }) => containerName).join(", ");
+  return [
+    {
+      state: "warning",
+      message: `The project ${stack.project.name} has containers that this master does not use: ${names}.`,
+      remedy: "they are left alone; stop those of an older installer once this master serves in their place.",
+    },
+  ];
+}
+
 /** The checks of a box whose services run in containers; none elsewhere. */
 export function dockerChecks(
   box: Pick<JoinBox, "choice" | "context" | "docker" | "wanted">,
@@ -117,5 +172,6 @@ export function dockerChecks(
       run: async () =>
         await afterEngine(async ({ memoryBytes }) => judgeMemory(memoryBytes, memoryLimit(wanted.config))),
     },
+    { name: "containers", run: async () => await afterEngine(async () => await lookForForeign(box)) },
   ];
 }
