@@ -38,7 +38,7 @@ export interface TestContainer extends AsyncDisposable {
 }
 
 /** Starts a container; it is not waited for. */
-export async function startContainer(docker: Docker, name: string, wish: ContainerWish): Promise<Docker.Container> {
+async function startContainer(docker: Docker, name: string, wish: ContainerWish): Promise<Docker.Container> {
   const [first, ...others] = wish.networks ?? [];
   const ports = Object.entries(wish.ports ?? {});
   const container = await docker.createContainer({
@@ -79,7 +79,7 @@ export async function runContainer(what: string, wish: ContainerWish): Promise<T
     name,
     container,
     address: Object.values(NetworkSettings.Networks)[0]?.IPAddress ?? "",
-    exec: async (...argv) => await execIn(docker, name, argv),
+    exec: async (...argv) => await execIn(docker, container, argv),
     log,
     ready: async (text, ask) => {
       try {
@@ -129,20 +129,9 @@ async function logOf(
   return await readBoth(docker, stream);
 }
 
-/** Runs a program in a running container, as its own user unless another is named. */
-export async function execIn(
-  docker: Docker,
-  container: string,
-  argv: readonly string[],
-  options: { readonly env?: Readonly<Record<string, string>>; readonly user?: string } = {},
-): Promise<CliRun> {
-  const exec = await docker.getContainer(container).exec({
-    Cmd: [...argv],
-    Env: Object.entries(options.env ?? {}).map(([key, value]) => `${key}=${value}`),
-    AttachStdout: true,
-    AttachStderr: true,
-    ...(options.user === undefined ? {} : { User: options.user }),
-  });
+/** Runs a program in a running container, as its own user. */
+async function execIn(docker: Docker, container: Docker.Container, argv: readonly string[]): Promise<CliRun> {
+  const exec = await container.exec({ Cmd: [...argv], AttachStdout: true, AttachStderr: true });
   const said = await readBoth(docker, await exec.start({}));
   const { ExitCode } = await exec.inspect();
   return { exitCode: ExitCode ?? -1, ...said };
@@ -180,8 +169,8 @@ export async function startNetwork(what: string): Promise<TestNetwork> {
   };
 }
 
-/** This machine's address on a network of the engine, by default its own bridge. */
-export async function hostAddress(docker: Docker, network = "bridge"): Promise<string> {
+/** This machine's address on a network of the engine. */
+async function hostAddress(docker: Docker, network: string): Promise<string> {
   const { IPAM } = await docker.getNetwork(network).inspect();
   const gateway = IPAM?.Config?.[0]?.["Gateway"];
   if (gateway === undefined) throw new Error(`The network ${network} has no gateway`);
