@@ -19,13 +19,10 @@ const CAUTIONS = {
   ],
 } as const;
 
-function createdText({ token, role, expiresAt, key, issuer, dryRun, masters }: TokenReport): string {
-  if (dryRun || token === null) {
-    return `Would make a join token for a ${role === "master" ? "master" : "storage node"}, good until ${expiresAt}.`;
-  }
+/** What an operator must know about a token; it goes to stderr, so that the token alone goes into a file. */
+function remarksOn({ role, expiresAt, key, issuer, masters }: TokenReport): string {
   const command = role === "master" ? "join" : "join-as-storage-node";
   return [
-    token,
     "",
     `Good until:  ${expiresAt}`,
     `Made by:     ${issuer}, for ${role === "master" ? "a master" : "a storage node"}`,
@@ -35,8 +32,14 @@ function createdText({ token, role, expiresAt, key, issuer, dryRun, masters }: T
     ...CAUTIONS[role],
     "",
     "On the new box:",
-    `  fula-master ${command} --token -     (paste the token, then Ctrl-D)`,
+    `  fula-master ${command} --token -     (paste the token)`,
   ].join("\n");
+}
+
+function createdText({ token, role, expiresAt }: TokenReport): string {
+  return (
+    token ?? `Would make a join token for a ${role === "master" ? "master" : "storage node"}, good until ${expiresAt}.`
+  );
 }
 
 /** `token create`: lets one more box in. */
@@ -50,7 +53,10 @@ const tokenCreateCommand = defineCommand<CreateOptions>({
     "block on every peer. Writes one row to the ledger.",
   examples: [
     { command: "fula-master token create", explains: "for a second master; good once, for a day" },
-    { command: "fula-master token create --role storage --expires 1h", explains: "for a storage node" },
+    {
+      command: "fula-master token create --role storage --expires 1h > token",
+      explains: "for a storage node; the token alone goes into the file",
+    },
     {
       command: "fula-master token create --json",
       explains: "token, id, role, issuer, expiresAt, key and masters as JSON",
@@ -70,6 +76,7 @@ const tokenCreateCommand = defineCommand<CreateOptions>({
     const { makeToken } = await import("../lib/stack/token-run.ts");
     const report = await makeToken(context, { role, expires, dryRun });
     context.out.result(report, () => createdText(report));
+    if (report.token !== null && !context.out.json) context.out.note(remarksOn(report));
   },
 });
 
