@@ -121,38 +121,22 @@ function recipes(built: Binaries): readonly Recipe[] {
   ];
 }
 
-interface Present {
-  readonly id: string;
-  readonly inputs: string | undefined;
-}
-
-async function findImage(docker: Docker, tag: string): Promise<Present | null> {
-  const all = await docker.listImages({ filters: { reference: [tag] } });
-  const [image] = all;
-  return image === undefined ? null : { id: image.Id, inputs: image.Labels[INPUTS_LABEL] };
+async function inputsOf(docker: Docker, tag: string): Promise<string | undefined> {
+  const [image] = await docker.listImages({ filters: { reference: [tag] } });
+  return image?.Labels?.[INPUTS_LABEL];
 }
 
 /** Builds every image that is absent or made of something else than now. @returns the tags that were built */
 export async function buildImages(docker: Docker, say: Say): Promise<readonly string[]> {
   const built: string[] = [];
   for (const wanted of recipes(binaries())) {
-    const present = await findImage(docker, wanted.tag);
-    if (present?.inputs === wanted.inputs) continue;
+    if ((await inputsOf(docker, wanted.tag)) === wanted.inputs) continue;
     await buildImage(docker, wanted, say);
     built.push(wanted.tag);
-    if (present !== null) await dropImage(docker, present.id);
   }
+  // Earlier ones, which have lost their tag; the engine keeps those that a container still runs on.
+  if (built.length > 0) await docker.pruneImages({ filters: { dangling: ["true"], label: [INPUTS_LABEL] } });
   return built;
-}
-
-/** The one that lost its tag; where a container still runs on it, it stays. */
-async function dropImage(docker: Docker, id: string): Promise<void> {
-  try {
-    await docker.getImage(id).remove();
-  } catch (error) {
-    const status = error instanceof Error && "statusCode" in error ? error.statusCode : null;
-    if (status !== 404 && status !== 409) throw error;
-  }
 }
 
 async function buildImage(docker: Docker, wanted: Recipe, say: Say): Promise<void> {
