@@ -28,6 +28,61 @@ async function loseBlock(box: PinsetBox, number: number): Promise<void> {
 }
 
 describe("sweep", () => {
+  test("gives new alerts to sweep.alertCommand, and what it did not take once more after the next sweep", async () => {
+    const box = await makePinsetBox(3);
+    const taken = join(box.baseDir, "taken.jsonl");
+    const program = join(box.baseDir, "notify.sh");
+    const settings = join(box.baseDir, "fula-master.yaml");
+    const text = readFileSync(settings, "utf8");
+    writeFileSync(settings, text.replace("sweep:\n", `sweep:\n  alertCommand: ${program}\n`));
+    await loseBlock(box, 1);
+
+    writeFileSync(program, "#!/bin/sh\necho the pager is broken >&2\nexit 5\n", { mode: 0o755 });
+    const failed = await sweep(box);
+    expect(failed.exitCode).toBe(1);
+    expect(failed.stdout).toContain("sweep.alertCommand did not take 1 alert, and will be given them again");
+    expect(failed.stdout).toContain("the pager is broken");
+
+    await loseBlock(box, 2);
+    writeFileSync(program, `#!/bin/sh\nexec cat >> ${taken}\n`, { mode: 0o755 });
+    const done = await sweep(box);
+    expect(done).toMatchObject({ exitCode: 0, stdout: expect.stringContaining("sweep.alertCommand took 2 alerts.") });
+    const cids = readFileSync(taken, "utf8").trim().split("\n");
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- it is what the code under test wrote
+    expect(cids.map((line) => (JSON.parse(line) as { cid: string }).cid)).toEqual([blockPin(1).cid, blockPin(2).cid]);
+
+    expect((await sweep(box, "--json")).stdout).toContain('"alertCommand": null');
+    expect(readFileSync(taken, "utf8").trim().split("\n")).toHaveLength(2);
+  });
+
+  test("with --dry-run gives nothing to sweep.alertCommand", async () => {
+    const box = await makePinsetBox(1);
+    const settings = join(box.baseDir, "fula-master.yaml");
+    writeFileSync(settings, readFileSync(settings, "utf8").replace("sweep:\n", "sweep:\n  alertCommand: /bin/false\n"));
+    await loseBlock(box, 0);
+    expect((await sweep(box, "--dry-run")).exitCode).toBe(0);
+  });
+
+  test("of a storage node is refused, because it knows of its own copies alone", async () => {
+    const box = await makePinsetBox(1);
+    const settings = join(box.baseDir, "fula-master.yaml");
+    writeFileSync(settings, readFileSync(settings, "utf8").replace("node:\n", "node:\n  role: storage\n"));
+    const { exitCode, stderr } = await sweep(box);
+    expect(exitCode).toBe(3);
+    expect(stderr).toContain("FULA_CLUSTER_READ_ONLY");
+  });
+
+  test("whose ledger cannot be reached exits 4, and says so in its report", async () => {
+    const box = await makePinsetBox(1);
+    const { exitCode, stderr } = await runCliForTest(["sweep"], { baseDir: box.baseDir });
+    expect(exitCode).toBe(4);
+    expect(stderr).toContain("FULA_LEDGER_UNREADABLE");
+    expect(await readSweepReport(reportFile(box))).toMatchObject({ outcome: "unreadable", ok: 0 });
+    expect((await runCliForTest(["sweep", "--no-ledger", "--repair-ledger"], { baseDir: box.baseDir })).exitCode).toBe(
+      2,
+    );
+  });
+
   test("of a well box says so, and keeps its report", async () => {
     const box = await makePinsetBox(5);
     expect(await sweep(box, "--strict")).toMatchObject({
