@@ -10,12 +10,13 @@ export interface PeerPing {
   readonly alive: boolean;
 }
 
-// Nanoseconds since 1970 do not fit a number exactly; microseconds are lost, of which nobody asks.
+// Nanoseconds since 1970 do not fit a number exactly; what is lost is less than the time a ping is on its way.
 const metricsSchema = z
   .array(z.object({ peer: z.string(), expire: z.number(), received_at: z.number(), valid: z.boolean() }))
   .nullable();
 
-const NANOSECONDS_PER_MS = 1e6;
+const NANOSECONDS_PER_SECOND = 1e9;
+const MS_PER_SECOND = 1_000;
 const PATIENCE_MS = 10_000;
 
 /**
@@ -32,7 +33,7 @@ export async function readPings(url: string, signal: AbortSignal): Promise<reado
     return (metricsSchema.parse(JSON.parse(answer.body)) ?? []).map(
       ({ peer, expire, received_at: received, valid }) => ({
         peer,
-        lifetimeMs: Math.max(0, (expire - received) / NANOSECONDS_PER_MS),
+        lifetimeMs: Math.max(0, Math.round((expire - received) / NANOSECONDS_PER_SECOND)) * MS_PER_SECOND,
         alive: valid,
       }),
     );

@@ -356,6 +356,10 @@ export const ERROR_CODES = {
     kind: "refused",
     when: "leave was asked to take a box out of service that holds the last copy of pins.",
   },
+  FULA_LEAVE_LEDGER: {
+    kind: "refused",
+    when: "leave was asked to take a box out of service whose own PostgreSQL is the ledger of other masters.",
+  },
   FULA_NOT_JOINED: { kind: "failed", when: "The command needs a joined master and this base directory has none." },
 
   // Configuration

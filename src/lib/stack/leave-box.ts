@@ -35,6 +35,8 @@ export interface LeaveBox {
   readonly installation: Installation | null;
   /** The last run, finished or not; null where there was none since the last join. */
   readonly last: LastLeave | null;
+  /** Compose project of its containers; null where it has none. */
+  readonly project: string | null;
   /** Name that is typed before a purge: the Compose project, or the node where there are no containers of ours. */
   readonly name: string;
 }
@@ -76,6 +78,8 @@ export async function readLeaveBox(context: LeaveContext, options: LeaveOptions)
       },
     );
   }
-  const name = last?.name || (ownsContainers(loaded) ? config.docker.project : config.node.name);
-  return { context, options, loaded, installation, last, name };
+  // Where a purge was stopped half-way, the settings may be gone already.
+  const project = ownsContainers(loaded) ? config.docker.project : purgeWasStopped ? last.project : null;
+  const name = last?.name || (project ?? config.node.name);
+  return { context, options, loaded, installation, last, project, name };
 }

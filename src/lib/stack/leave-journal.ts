@@ -21,6 +21,8 @@ export interface LastLeave {
   readonly purge: boolean;
   /** What is typed before a purge. */
   readonly name: string;
+  /** Compose project of its containers; null where it has none. */
+  readonly project: string | null;
   readonly done: readonly LeaveStepId[];
   /** The step that was being taken when it stopped; null for none. */
   readonly stoppedAt: LeaveStepId | null;
@@ -57,13 +59,14 @@ export async function findLastLeave(journalDir: string): Promise<LastLeave | nul
   const joinedAt = await lastJoinAt(journalDir);
   if (joinedAt !== null && joinedAt > started.at) return null;
   const done = stepsOf(entries, "step.done");
-  const name = started["name"];
+  const { name, project } = started;
   return {
     path,
     startedAt: started.at,
     finishedAt: entries.find(({ event }) => event === "leave.finished")?.at ?? null,
     purge: started["purge"] === true,
     name: typeof name === "string" ? name : "",
+    project: typeof project === "string" ? project : null,
     done,
     stoppedAt: stepsOf(entries, "step.started").findLast((id) => !done.includes(id)) ?? null,
   };

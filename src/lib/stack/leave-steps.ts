@@ -4,7 +4,7 @@ import { formatCount } from "../kernel/units.ts";
 import { listFederationNodes, removeNode } from "../membership/federation-nodes.ts";
 import { daemonState, stopDaemon } from "./daemon.ts";
 import type { RunStep } from "./join-step.ts";
-import { type LeaveBox, ownsContainers, unfinishedLeave } from "./leave-box.ts";
+import { type LeaveBox, unfinishedLeave } from "./leave-box.ts";
 import { containersStep } from "./leave-docker.ts";
 import type { LeaveStepId } from "./leave-journal.ts";
 import { findDoomed, removeDoomed } from "./leave-purge.ts";
@@ -174,10 +174,10 @@ function once(step: LeaveStep, box: LeaveBox): LeaveStep {
 
 /** The steps of a run in the order in which they are taken; what this box has none of is not among them. */
 export function leaveSteps(box: LeaveBox): readonly LeaveStep[] {
-  const { loaded, options } = box;
+  const { loaded, options, project } = box;
   const { node, postgres, cluster } = loaded.config;
   const purge = options.purge === true ? [purgeStep(box)] : [];
-  const containers = ownsContainers(loaded) ? [containersStep(box)] : [];
+  const containers = project === null ? [] : [containersStep(box, project)];
   // A purge that has begun has taken away what the other steps need.
   if (unfinishedLeave(box)?.stoppedAt === "purge") return [...containers, ...purge];
   if (node.role === "storage") return [...containers, ...purge];

@@ -5,10 +5,12 @@ import { openJournal } from "../kernel/journal.ts";
 import { acquireLock } from "../kernel/lock.ts";
 import { toolVersion } from "../kernel/project.ts";
 import { formatCount } from "../kernel/units.ts";
+import { listFederationNodes } from "../membership/federation-nodes.ts";
 import { countLastCopies, type LastCopies } from "./last-copies.ts";
 import { type LeaveBox, type LeaveContext, type LeaveOptions, readLeaveBox, unfinishedLeave } from "./leave-box.ts";
 import { type LastLeave, LEAVE_JOURNAL, type LeaveStepId } from "./leave-journal.ts";
 import { leaveSteps } from "./leave-steps.ts";
+import { peekLedger } from "./ledger-peek.ts";
 import { openPinCluster } from "./pinset.ts";
 import type { Assessment } from "./plan.ts";
 import { proposeSnapshot } from "./snapshot-run.ts";
@@ -77,6 +79,26 @@ async function guardLastCopies(box: LeaveBox): Promise<LastCopies | null> {
   return found;
 }
 
+/**
+ * Looks whether other masters keep their accounts in this box's database.
+ * @throws FulaError FULA_LEAVE_LEDGER, FULA_DATABASE_UNREACHABLE: what cannot be read is no all-clear
+ */
+async function guardLedger({ loaded, options, context, last }: LeaveBox): Promise<void> {
+  const { node, postgres } = loaded.config;
+  if (node.role === "storage" || postgres.mode !== "docker" || last !== null || options.force === true) return;
+  const nodes = (await peekLedger(loaded, listFederationNodes, context.signal)) ?? [];
+  const others = nodes.filter(({ role, name }) => role === "master" && name !== node.name).map(({ name }) => name);
+  if (others.length === 0) return;
+  throw new FulaError(
+    "FULA_LEAVE_LEDGER",
+    `The ledger of ${others.join(", ")} is this box's own PostgreSQL, and they would stand still without it. Nothing was changed.`,
+    {
+      hint: "have them leave first, or move the database to another server (pg_dump, postgres.host); or add --force.",
+      details: { masters: others },
+    },
+  );
+}
+
 /** A snapshot that a guard would refuse is better known before serve is stopped. */
 async function guardSnapshot({ loaded, options, context, last }: LeaveBox): Promise<void> {
   if (last !== null || options.snapshot === false || loaded.config.node.role === "storage") return;
@@ -97,10 +119,12 @@ async function planOf(box: LeaveBox, lastCopies: LastCopies | null): Promise<Lea
 
 /**
  * Checks whether this box can be spared, and says what `leave` would do to it. Writes nothing at all.
- * @throws FulaError FULA_NOT_JOINED, FULA_LEAVE_LAST_COPY, FULA_SNAPSHOT_*, and what reading pinset and ledger throws
+ * @throws FulaError FULA_NOT_JOINED, FULA_LEAVE_LEDGER, FULA_LEAVE_LAST_COPY, FULA_SNAPSHOT_*, and what reading pinset
+ *   and ledger throws
  */
 export async function proposeLeave(context: LeaveContext, options: LeaveOptions): Promise<LeaveProposal> {
   const box = await readLeaveBox(context, options);
+  await guardLedger(box);
   const lastCopies = await guardLastCopies(box);
   await guardSnapshot(box);
   return { box, plan: await planOf(box, lastCopies), resumes: unfinishedLeave(box) };
@@ -131,6 +155,7 @@ export async function applyLeave({ box: proposed }: LeaveProposal, show: ShowTas
     version: toolVersion(),
     purge,
     name: box.name,
+    project: box.project,
     steps: steps.map(({ id }) => id),
     resumes: resumed?.path ?? null,
   });
