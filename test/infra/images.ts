@@ -1,8 +1,8 @@
 import { spawn } from "node:child_process";
-import { cpSync, linkSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { cpSync, linkSync, mkdirSync, rmSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import type Docker from "dockerode";
-import { hashOf, makeCacheDir } from "./cache.ts";
+import { cacheDir, hashOf, makeCacheDir } from "./cache.ts";
 import { type Binaries, binaries } from "./daemons.ts";
 import { type DebianSystem, debianTar, makeDebian } from "./debian.ts";
 import { IMAGES } from "./image-names.ts";
@@ -141,7 +141,9 @@ export async function buildImages(docker: Docker, say: Say): Promise<readonly st
 
 async function buildImage(docker: Docker, wanted: Recipe, say: Say): Promise<void> {
   // In the cache and not in the folder for temporary files: on one file system with what is linked into it.
-  const context = mkdtempSync(join(makeCacheDir("contexts"), "context-"));
+  // What a killed run left there goes; the lock of the set-up sees to it that nobody else is at it.
+  rmSync(cacheDir("context"), { recursive: true, force: true });
+  const context = makeCacheDir("context");
   try {
     wanted.fill(context, say);
     if (wanted.dockerfileInContext === undefined) place(wanted.dockerfile, context, "Dockerfile");
