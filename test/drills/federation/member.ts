@@ -1,0 +1,125 @@
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { loadConfig } from "../../../src/lib/config/load.ts";
+import { systemClock } from "../../../src/lib/kernel/clock.ts";
+import { stopDaemon } from "../../../src/lib/stack/daemon.ts";
+import { infra } from "../../infra/infra.ts";
+import { type CliRun, runCliForTest } from "../../support/cli.ts";
+import { findFreePorts } from "../../support/daemon-process.ts";
+
+/** One box of the federation. */
+export interface Member {
+  readonly name: string;
+  /** Runs `fula-master <args>` on it. */
+  run(...args: readonly string[]): Promise<CliRun>;
+}
+
+/** A box whose fula-master runs on this machine, beside containers of a project of its own. */
+export interface HostMember extends Member {
+  readonly root: string;
+  readonly baseDir: string;
+  readonly scheduleRoot: string;
+  readonly project: string;
+  readonly ports: Ports;
+  /** Name of the container of one of its services. */
+  container(service: "postgres" | "kubo" | "cluster"): string;
+}
+
+/** The ports of a host member. */
+export interface Ports {
+  readonly server: number;
+  readonly gateway: number;
+  readonly postgres: number;
+  readonly kuboApi: number;
+  readonly kuboSwarm: number;
+  readonly clusterApi: number;
+  readonly clusterSwarm: number;
+}
+
+/** Succeeds, or fails with everything that was printed. */
+export function expectDone(run: CliRun, what: string): CliRun {
+  if (run.exitCode !== 0) throw new Error(`${what} ended with ${run.exitCode}\n${run.stdout}\n${run.stderr}`);
+  return run;
+}
+
+async function choosePorts(): Promise<Ports> {
+  const [server = 0, gateway = 0, postgres = 0, kuboApi = 0, kuboSwarm = 0, clusterApi = 0, clusterSwarm = 0] =
+    await findFreePorts(7);
+  return { server, gateway, postgres, kuboApi, kuboSwarm, clusterApi, clusterSwarm };
+}
+
+/** Every setting in which a box of a test differs from one of an operator, as `--set` takes them. */
+export function settingsOf(ports: Ports): Readonly<Record<string, string>> {
+  const { images } = infra();
+  return {
+    // An address of its own would else be taken for somebody's daemon that is to be adopted.
+    "blocks.mode": "docker",
+    "cluster.mode": "docker",
+    "postgres.port": String(ports.postgres),
+    "blocks.kuboApi": `/ip4/127.0.0.1/tcp/${ports.kuboApi}`,
+    "cluster.api": `/ip4/127.0.0.1/tcp/${ports.clusterApi}`,
+    "kubo.swarmPort": String(ports.kuboSwarm),
+    "cluster.swarmPort": String(ports.clusterSwarm),
+    "kubo.reach": "federation",
+    "server.port": String(ports.server),
+    "gateway.port": String(ports.gateway),
+    "docker.images.postgres": images.postgres,
+    "docker.images.kubo": images.kubo,
+    "docker.images.cluster": images.cluster,
+  };
+}
+
+/** A place for a box on this machine: nothing is installed yet. */
+export async function placeMember(prefix: string, name: string): Promise<HostMember> {
+  const root = await mkdtemp(join(tmpdir(), `${prefix}-`));
+  const baseDir = join(root, "base");
+  const scheduleRoot = join(root, "schedules");
+  await mkdir(join(scheduleRoot, "etc/cron.d"), { recursive: true });
+  await mkdir(join(scheduleRoot, "usr/sbin"), { recursive: true });
+  await writeFile(join(scheduleRoot, "usr/sbin/cron"), "");
+  const project = `${prefix}-${name}`;
+  return {
+    name,
+    root,
+    baseDir,
+    scheduleRoot,
+    project,
+    ports: await choosePorts(),
+    container: (service) => `${project}-${service}-1`,
+    run: async (...args) => await runCliForTest(args, { baseDir }),
+  };
+}
+
+/** Ends what runs on this machine for a member, and removes its directory; its containers are `removeAll`'s. */
+export async function removeMember({ baseDir, root }: HostMember): Promise<void> {
+  const loaded = await loadConfig({ globals: { baseDir }, env: {}, cwd: "/" }).catch(() => null);
+  if (loaded !== null) await stopDaemon(loaded, { clock: systemClock, env: {} }, { force: true });
+  await rm(root, { recursive: true, force: true });
+}
+
+/** What the join of a storage node is told beside what it joins with. */
+export function storageArgs(member: HostMember, host: string): readonly string[] {
+  const sets = Object.entries(settingsOf(member.ports)).flatMap(([key, value]) => ["--set", `${key}=${value}`]);
+  return ["--project", member.project, "--announce", host, "--node-name", member.name, ...sets, "--yes"];
+}
+
+/** What the join of a master is told beside its runtime. */
+export function joinArgs(member: HostMember, host: string): readonly string[] {
+  return ["--schedule-root", member.scheduleRoot, ...storageArgs(member, host)];
+}
+
+/** One secret of a master's `.env`. */
+export async function secretOf(member: HostMember, name: string): Promise<string> {
+  const line = (await readFile(join(member.baseDir, ".env"), "utf8")).split("\n").find((one) => one.startsWith(name));
+  const value = line?.slice(name.length + 1).replaceAll(/^["']|["']$/g, "") ?? "";
+  if (value === "") throw new Error(`${member.name} has no ${name}`);
+  return value;
+}
+
+/** Gives a join token that the first master makes. */
+export async function makeToken(master: Member, role: "master" | "storage"): Promise<string> {
+  const { stdout } = expectDone(await master.run("token", "create", "--role", role, "--json"), `a token for a ${role}`);
+  const { token }: { readonly token: string } = JSON.parse(stdout);
+  return token;
+}
