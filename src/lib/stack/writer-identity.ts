@@ -44,7 +44,10 @@ async function askKubo(
 ): Promise<Pick<WriterIdentity, "kuboPeerId" | "kuboAddresses" | "kuboVersion">> {
   const url = serviceUrl(address);
   try {
-    const { id, addresses, agentVersion } = await create({ url, timeout: PATIENCE_MS }).id();
+    const { id, addresses, agentVersion } = await create({ url }).id({
+      // The client has a timeout of its own, which never fires.
+      signal: AbortSignal.timeout(PATIENCE_MS),
+    });
     const kuboPeerId = id.toString();
     return {
       kuboPeerId,
