@@ -19,15 +19,24 @@ const POLL_MS = 300;
 const RESTARTS_MAX = 3;
 const LOG_LINES = 12;
 
+/** What was seen of a container before the look at hand. */
+interface Seen {
+  readonly restarts: number;
+  /** Null where it was never seen between two runs. */
+  readonly exitCode: number | null;
+}
+
 /** Why there is no use in waiting any longer; null while there is. */
-function hopeless(health: ServiceHealth | null, restartsBefore: number): string | null {
+function hopeless(health: ServiceHealth | null, seen: Seen): string | null {
   if (health === null) return "it was taken away meanwhile";
   const { state, exitCode, restarts } = health;
   if (state === "exited" || state === "dead") return `it ended with exit code ${exitCode}`;
-  if (restarts - restartsBefore >= RESTARTS_MAX) {
-    return `it ended ${restarts - restartsBefore} times, last with exit code ${exitCode}`;
+  if (restarts - seen.restarts >= RESTARTS_MAX) {
+    const code = seen.exitCode === null ? "" : `, with exit code ${seen.exitCode}`;
+    return `it ended ${restarts - seen.restarts} times${code}`;
   }
-  return health.health === "unhealthy" ? "it says that it is unhealthy" : null;
+  // Between two runs the engine calls it unhealthy, too.
+  return state === "running" && health.health === "unhealthy" ? "it says that it is unhealthy" : null;
 }
 
 async function unhealthy(
@@ -63,23 +72,28 @@ export async function awaitHealthy(
   { clock, signal, report, patienceMs }: HealthWait,
 ): Promise<void> {
   const startMs = clock.monotonicMs();
-  let restartsBefore: number | null = null;
+  let seen: Seen | null = null;
   let looksWell = 0;
+  let secondsSaid = -1;
   for (;;) {
     signal.throwIfAborted();
     const info = await orAbsent(async () => await docker.getContainer(containerId).inspect({ abortSignal: signal }));
     const health = info === null ? null : healthOf(info);
-    restartsBefore ??= health?.restarts ?? 0;
+    seen ??= { restarts: health?.restarts ?? 0, exitCode: null };
+    // While it runs, the engine gives 0.
+    if (health?.state === "restarting") seen = { ...seen, exitCode: health.exitCode };
     looksWell = health !== null && isWell(health) ? looksWell + 1 : 0;
     if (health !== null && looksWell >= (health.health === "none" ? 2 : 1)) return;
     const waitedMs = clock.monotonicMs() - startMs;
     const why =
-      hopeless(health, restartsBefore) ??
+      hopeless(health, seen) ??
       (waitedMs >= patienceMs ? `it is still starting after ${formatDuration(patienceMs)}` : null);
     if (why !== null) {
       throw await unhealthy(docker, containerId, service, { why, output: health?.healthOutput ?? null });
     }
-    report(`starting, ${formatDuration(waitedMs)}`);
+    const seconds = Math.floor(waitedMs / 1_000);
+    if (seconds !== secondsSaid) report(`starting, ${seconds}s`);
+    secondsSaid = seconds;
     await clock.sleep(POLL_MS, signal);
   }
 }
