@@ -1,5 +1,6 @@
 import type { PeerPinStatus, PinCluster, PinStatus } from "../cluster/pins.ts";
-import { FulaError } from "../kernel/errors.ts";
+import type { Clock } from "../kernel/clock.ts";
+import { FulaError, isFulaError } from "../kernel/errors.ts";
 import { formatCount } from "../kernel/units.ts";
 
 /** What a peer says about a CID that is not, or soon no longer, in its pinset, or when it says nothing. */
@@ -75,6 +76,33 @@ export async function assertCaughtUp(
       details: { listed, known: knownNow },
     },
   );
+}
+
+/** Pause between two looks at a peer that catches up. */
+const CATCH_UP_POLL_MS = 2_000;
+
+/**
+ * Waits until a peer that has just joined lists what the others know: thousands of pins take it minutes.
+ * @throws FulaError FULA_CLUSTER_UNREADABLE where it has not after `patienceMs`
+ */
+export async function waitUntilCaughtUp(check: ListingCheck, clock: Clock, patienceMs: number): Promise<void> {
+  const untilMs = clock.monotonicMs() + patienceMs;
+  for (;;) {
+    try {
+      const known = await countKnownToPeers(check);
+      await assertCaughtUp(await countListed(check), known, check);
+      return;
+    } catch (error) {
+      if (!isFulaError(error, "FULA_CLUSTER_UNREADABLE") || clock.monotonicMs() >= untilMs) throw error;
+    }
+    await clock.sleep(CATCH_UP_POLL_MS, check.signal);
+  }
+}
+
+async function countListed({ cluster, signal }: ListingCheck): Promise<number> {
+  let listed = 0;
+  for await (const _ of cluster.pins(signal)) listed += 1;
+  return listed;
 }
 
 /** Pins that come and go while they are listed make a listing a little shorter than the counts around it. */

@@ -10,6 +10,9 @@ import { openPinCluster } from "./pinset.ts";
 import { already, todo } from "./plan.ts";
 import { formatCount } from "../kernel/units.ts";
 
+/** Thousands of pins take a peer that has just joined minutes. */
+const CATCH_UP_PATIENCE_MS = 10 * 60_000;
+
 async function mtimeMs(path: string): Promise<number | null> {
   try {
     return (await stat(path)).mtimeMs;
@@ -76,16 +79,21 @@ export function snapshotStep(run: JoinRun): JoinStep {
       ]);
     },
     apply: async (report) => {
+      const { waitUntilCaughtUp } = await import("../pinset/listing-check.ts");
       const { takeSnapshot } = await import("../pinset/snapshot.ts");
+      const { expectsOtherPeers } = await import("./snapshot-run.ts");
       const { verifySnapshot } = await import("../pinset/verify.ts");
       const loaded = await run.load();
       const { snapshot } = loaded.config;
       const { clock, signal } = context;
       await using cluster = await openPinCluster(loaded, { clock });
+      const expectsPeers = expectsOtherPeers(loaded.config);
+      report("waiting for the pins that other peers know");
+      await waitUntilCaughtUp({ cluster, signal, expectsPeers, isFirst: true }, clock, CATCH_UP_PATIENCE_MS);
       report("taking");
       const taken = await takeSnapshot(
         { cluster, paths, trustedKeys: snapshot.trustedKeys, clock, signal },
-        { maxShrinkPercent: snapshot.maxShrinkPercent, keep: null, allowEmptyFirst: true },
+        { maxShrinkPercent: snapshot.maxShrinkPercent, keep: null, allowEmptyFirst: true, expectsPeers },
       );
       report("verifying");
       const trustedKeys = await loadTrustedKeys(paths.keysDir, snapshot.trustedKeys);

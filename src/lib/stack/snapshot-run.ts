@@ -109,6 +109,11 @@ export async function pruneRun(loaded: LoadedConfig, dryRun: boolean, deps: Snap
   return { decisions, removed: decisions.filter((decision) => !decision.keep).map(({ name }) => name) };
 }
 
+/** True where the settings name other peers of this box's cluster. */
+export function expectsOtherPeers({ cluster }: LoadedConfig["config"]): boolean {
+  return cluster.mode !== "local" && cluster.bootstrap.length > 0;
+}
+
 function partsOf(
   { config, paths }: LoadedConfig,
   cluster: SnapshotDeps["cluster"],
@@ -122,7 +127,7 @@ function optionsOf(
   { acceptShrink, acceptClock, prune }: SnapshotRunOptions,
 ): SnapshotOptions {
   const { maxShrinkPercent, keep } = config.snapshot;
-  const expectsPeers = config.cluster.mode !== "local" && config.cluster.bootstrap.length > 0;
+  const expectsPeers = expectsOtherPeers(config);
   return { maxShrinkPercent, keep: prune ? keep : null, acceptShrink, acceptClock, expectsPeers };
 }
 

@@ -1,5 +1,11 @@
 import { describe, expect, test } from "vitest";
-import { assertCaughtUp, countKnownToPeers, type ListingCheck } from "../../../src/lib/pinset/listing-check.ts";
+import {
+  assertCaughtUp,
+  countKnownToPeers,
+  type ListingCheck,
+  waitUntilCaughtUp,
+} from "../../../src/lib/pinset/listing-check.ts";
+import { FakeClock } from "../../support/clock.ts";
 import { createMemoryCluster } from "../../support/memory-cluster.ts";
 import { manyPins } from "../../support/pins.ts";
 
@@ -40,5 +46,17 @@ describe("a listing of a cluster peer", () => {
     const cluster = createMemoryCluster({ peers: ["a", "b"], pins: manyPins(3) });
     for (const { cid } of manyPins(3)) cluster.reported.set(cid, "unpinning");
     expect(await countKnownToPeers({ ...check, cluster })).toBe(0);
+  });
+
+  test("is waited for as long as told", async () => {
+    const full = createMemoryCluster({ peers: ["a", "b"], pins: manyPins(40) });
+    const syncing = createMemoryCluster({ peers: ["a", "b"] });
+    const check = { ...checkOf(["a", "b"], 0), cluster: { ...syncing, statuses: () => full.statuses() } };
+    const clock = new FakeClock();
+    await expect(waitUntilCaughtUp(check, clock, 10_000)).rejects.toMatchObject({ code: "FULA_CLUSTER_UNREADABLE" });
+    expect(clock.sleptMs).toHaveLength(5);
+    for (const pin of manyPins(40)) await syncing.put(pin);
+    await waitUntilCaughtUp(check, clock, 0);
+    expect(clock.sleptMs).toHaveLength(5);
   });
 });
