@@ -1,5 +1,7 @@
+import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { type Paths, resolvePaths } from "../config/paths.ts";
+import { systemErrorCode } from "../kernel/errors.ts";
 import { lastGoodSnapshot } from "../pinset/catalog.ts";
 import { readSigningKey } from "../pinset/signing.ts";
 import { loadTrustedKeys } from "../pinset/trust.ts";
@@ -25,6 +27,8 @@ export interface JoinSummary {
   /** `ed25519:…`; null where there is no key yet. */
   readonly keyId: string | null;
   readonly lastSnapshot: { readonly sequence: number; readonly time: string; readonly pinCount: number } | null;
+  /** The newest dump that was taken of the ledger before something changed it; null where there is none. */
+  readonly lastDump: string | null;
   /** How the schedules stand; `lines` are crontab lines to install by hand, where nothing here can be written to. */
   readonly schedules: readonly {
     readonly kind: ScheduleKind;
@@ -76,6 +80,20 @@ function nextCommands(box: JoinBox): JoinSummary["next"] {
   ];
 }
 
+/** Dumps are named by kind and time, so that the newest of an adoption is the last. */
+async function newestDump(dir: string): Promise<string | null> {
+  try {
+    const name = (await readdir(dir))
+      .filter((each) => each.endsWith(".dump"))
+      .toSorted()
+      .at(-1);
+    return name === undefined ? null : join(dir, name);
+  } catch (error) {
+    if (systemErrorCode(error) === "ENOENT") return null;
+    throw error;
+  }
+}
+
 /** Reads what stands now. Writes nothing. */
 export async function summarizeJoin(box: JoinBox): Promise<JoinSummary> {
   const { paths, choice, context } = box;
@@ -102,6 +120,7 @@ export async function summarizeJoin(box: JoinBox): Promise<JoinSummary> {
       last === null
         ? null
         : { sequence: last.manifest.sequence, time: last.manifest.time, pinCount: last.manifest.pinCount },
+    lastDump: await newestDump(join(baseDir, "backups")),
     schedules: schedules.map(({ kind, state, plan }) => ({ kind, state, lines: plan.lines, warnings: plan.warnings })),
     warnings: settingWarnings(loaded),
     next: nextCommands(box),

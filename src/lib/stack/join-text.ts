@@ -53,7 +53,7 @@ function scheduleLines({ schedules }: JoinSummary): readonly string[] {
 
 /** The closing screen. */
 export function renderSummary(summary: JoinSummary, outcome: "joined" | "already"): string {
-  const { nodeName, endpoints, region, paths, clusterId, keyId, lastSnapshot, warnings, next } = summary;
+  const { nodeName, endpoints, region, paths, clusterId, keyId, lastSnapshot, lastDump, warnings, next } = summary;
   const snapshot =
     lastSnapshot === null
       ? "none yet"
@@ -66,6 +66,7 @@ export function renderSummary(summary: JoinSummary, outcome: "joined" | "already
     ["secrets", `${paths.envFile}  (back this up, and ${paths.keysDir})`],
     ["snapshots", `${paths.snapshotsDir}  (last: ${snapshot})`],
     ["snapshot key", keyId ?? "none yet"],
+    ...(lastDump === null ? [] : [["last dump", `${lastDump}  (pg_restore reads it)`] as const]),
     ["log", paths.serveLogFile],
   ];
   return [

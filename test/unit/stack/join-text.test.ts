@@ -59,6 +59,7 @@ const summary: JoinSummary = {
   },
   keyId: "ed25519:00",
   lastSnapshot: { sequence: 1, time: "2026-11-20T03:00:00Z", pinCount: 0 },
+  lastDump: null,
   schedules: [{ kind: "sweep", state: "no-scheduler", lines: ["*/30 * * * * sweep"], warnings: [] }],
   warnings: [{ id: "billing-off", message: "Billing of deposits is OFF.", remedy: "set a vault." }],
   next: [{ command: "fula-master status", explains: "how it is" }],
