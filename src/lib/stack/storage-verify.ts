@@ -219,7 +219,8 @@ export async function lookAtStorage(check: StorageCheck): Promise<StorageLook> {
 }
 
 /**
- * Looks until every claim holds, or the patience is over: joining and replicating take their time.
+ * Looks until every claim holds, or the patience is over: joining and replicating take their time. What is wanted to be
+ * refused is tried once, at the end.
  * @param report is told what is still waited for
  * @returns what was seen last
  */
@@ -231,9 +232,9 @@ export async function awaitStorage(
   const { clock, signal } = check;
   const startMs = clock.monotonicMs();
   for (;;) {
-    const look = await lookAtStorage(check);
+    const look = await lookAtStorage({ ...check, tryToWrite: false });
     const elapsedMs = clock.monotonicMs() - startMs;
-    if (isWell(look) || elapsedMs >= patienceMs) return look;
+    if (isWell(look) || elapsedMs >= patienceMs) return await lookAtStorage(check);
     const waiting = look.claims.filter((claim) => !claim.holds);
     report(`${waiting.map(({ name }) => name).join(", ")}: waiting, ${formatDuration(patienceMs - elapsedMs)} at most`);
     await clock.sleep(LOOK_INTERVAL_MS, signal);
