@@ -282,10 +282,6 @@ export const ERROR_CODES = {
     kind: "refused",
     when: "Several preflight checks of join failed, or one could not be made; nothing was changed.",
   },
-  FULA_RUNTIME_UNSUPPORTED: {
-    kind: "refused",
-    when: "join was asked for a runtime that this version cannot set up.",
-  },
   FULA_BASE_DIR_FOREIGN: {
     kind: "refused",
     when: "The base directory holds data that fula-master did not write, or that it can no longer tell apart.",
