@@ -43,7 +43,7 @@ export function hasContainers(config: Config): boolean {
 }
 
 /** Where the rendered Compose file lies. */
-export function composeFileOf(baseDir: string): string {
+function composeFileOf(baseDir: string): string {
   return join(baseDir, "compose.yaml");
 }
 

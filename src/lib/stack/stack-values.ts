@@ -32,12 +32,12 @@ export function stackServices({ runtime, node, postgres, blocks, cluster, gatewa
 }
 
 /** The name of a service's container. */
-export function containerName({ node, docker: { project } }: Config, service: StackService): string {
+function containerName({ node, docker: { project } }: Config, service: StackService): string {
   return project === FLEET_PROJECT[node.role] ? FLEET_NAMES[service] : `${project}-${service}-1`;
 }
 
 /** The TCP port of a setting that is an address. */
-export function portOf(address: string): number {
+function portOf(address: string): number {
   const parsed = parseServiceAddress(address);
   assert(parsed !== null, `${address} is an address`);
   return parsed.port;

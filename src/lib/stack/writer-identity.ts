@@ -119,7 +119,7 @@ export async function identifyWriter(
  * this leaves no trace on either.
  * @throws FulaError FULA_CLUSTER_UNREADABLE, FULA_CLUSTER_DENIED
  */
-export async function isFollower(clusterApi: string, random: Random, signal: AbortSignal): Promise<boolean> {
+async function isFollower(clusterApi: string, random: Random, signal: AbortSignal): Promise<boolean> {
   using connection = connect(clusterApi);
   const unknown = CID.createV1(RAW_CODEC, createMultihash(SHA2_256, random.bytes(32)));
   const { status, body } = await connection.ask("DELETE", `/pins/${unknown.toString()}`, signal);
