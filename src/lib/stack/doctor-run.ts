@@ -82,7 +82,7 @@ export async function doctorRun(context: DoctorContext, options: DoctorOptions):
   const rest = [
     exposureCheck(loaded),
     ...dockerChecks(box, context.env),
-    ...writerChecks(box),
+    ...writerChecks(box, context.env),
     ...(loaded.config.node.role === "master" ? masterChecks(box, installation, context, options.scheduleRoot) : []),
   ];
   const isReadable = errorOf(loaded.problems) === null;

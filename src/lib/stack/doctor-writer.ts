@@ -9,7 +9,11 @@ import { type DoctorCheck, doubtful, failed, fine } from "./doctor.ts";
 import { openPinCluster, urlOf } from "./pinset.ts";
 import type { Finding } from "./preflight.ts";
 import { readTrust } from "./status-writer.ts";
-import { assertPair, checkWriter, identifyWriter, isFollower } from "./writer-identity.ts";
+import { requireAcceptedPeers, storageCheck } from "./storage-look.ts";
+import { lookAtStorage } from "./storage-verify.ts";
+import { assertPair, checkWriter, identifyWriter } from "./writer-identity.ts";
+
+type Env = Readonly<Record<string, string | undefined>>;
 
 function peerIdOf(address: string): string {
   return address.slice(address.lastIndexOf("/") + 1);
@@ -52,27 +56,17 @@ async function checkCluster({ loaded: { config }, random }: DoctorBox, signal: A
   return fine(`IPFS Cluster ${identity.clusterVersion} (${identity.clusterPeerId}) pins on our Kubo node`);
 }
 
-async function checkFollower(
-  { loaded: { config }, random }: DoctorBox,
+/** Everything that a storage node must be, with an attempt to write that its peer has to refuse. */
+async function checkStorage(
+  { loaded, clock, random }: DoctorBox,
+  env: Env,
   signal: AbortSignal,
 ): Promise<readonly Finding[]> {
-  const { kuboApi } = config.blocks;
-  const { api, trustedPeers } = config.cluster;
-  const [{ clusterPeerId }, follows] = await Promise.all([
-    identifyWriter(kuboApi, api, signal),
-    isFollower(api, random, signal),
-  ]);
-  const remedy = "fula-master join-as-storage-node sets it right.";
-  return [
-    follows
-      ? fine("the peer refuses to change the pinset: it is a follower")
-      : failed("The peer takes changes of the pinset: it is no follower, and a storage node must be one.", remedy),
-    trustedPeers.includes(clusterPeerId)
-      ? failed("This storage node trusts itself: what is changed on it would count.", remedy)
-      : trustedPeers.length === 0
-        ? failed("This storage node trusts no master, so it pins nothing.", remedy)
-        : fine(`it trusts ${formatCount(trustedPeers.length, "master")} and not itself`),
-  ];
+  const document = await requireAcceptedPeers(loaded);
+  const { claims } = await lookAtStorage(storageCheck(loaded, document, { env, clock, random, signal }, true));
+  return claims.map(({ holds, name, message, remedy }) =>
+    holds ? fine(`${name}: ${message}`) : failed(`${name}: ${message}`, remedy),
+  );
 }
 
 /** A peer that pings more rarely than this is taken for alive too long after its death. */
@@ -135,8 +129,11 @@ function checkSecret(loaded: LoadedConfig, secret: Secret): Finding {
   return fine("CLUSTER_SECRET is not made from a name that is easily guessed");
 }
 
+/** A peer asks every other one, and gives each 15 s. */
+const STORAGE_LIMIT_MS = 40_000;
+
 /** Checks of Kubo and the IPFS Cluster peer, where this box has them. */
-export function writerChecks(box: DoctorBox): readonly DoctorCheck[] {
+export function writerChecks(box: DoctorBox, env: Env): readonly DoctorCheck[] {
   const { loaded } = box;
   const { blocks, cluster, node } = loaded.config;
   const { clusterSecret } = loaded.secrets;
@@ -155,6 +152,6 @@ export function writerChecks(box: DoctorBox): readonly DoctorCheck[] {
         ]),
     node.role === "master"
       ? { name: "trust", run: async () => await checkTrust(box) }
-      : { name: "follower", run: async (signal) => await checkFollower(box, signal) },
+      : { name: "storage", limitMs: STORAGE_LIMIT_MS, run: async (signal) => await checkStorage(box, env, signal) },
   ];
 }

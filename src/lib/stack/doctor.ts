@@ -31,7 +31,7 @@ export const DOCTOR_CHECKS = [
   "cluster-peers",
   "cluster-secret",
   "trust",
-  "follower",
+  "storage",
   "round-trip",
   "signing-key",
   "snapshot",

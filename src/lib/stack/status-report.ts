@@ -2,6 +2,7 @@ import type { Config } from "../config/schema.ts";
 import type { ScheduleLook } from "./join-steps-schedules.ts";
 import type { ScheduleKind } from "./schedules.ts";
 import type { Part } from "./status-part.ts";
+import type { StorageClaim } from "./storage-verify.ts";
 import type { Warning } from "./warnings.ts";
 
 /** One dependency as `/readyz` reports it. */
@@ -149,6 +150,11 @@ export interface KeyPart extends Part {
   readonly keyId: string | null;
 }
 
+/** What a storage node must be. */
+export interface StoragePart extends Part {
+  readonly claims: readonly StorageClaim[];
+}
+
 /** Every part of a box; null where a box of this kind has none. */
 export interface StatusParts {
   readonly serve: ServePart | null;
@@ -157,6 +163,7 @@ export interface StatusParts {
   readonly kubo: KuboPart | null;
   readonly cluster: ClusterPart | null;
   readonly trust: TrustPart | null;
+  readonly storage: StoragePart | null;
   readonly pins: PinsPart | null;
   readonly disk: DiskPart | null;
   /** The file system of the engine's containers and volumes, where there are any of ours. */

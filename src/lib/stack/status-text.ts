@@ -78,6 +78,11 @@ const ROWS: { readonly [Name in PartName]: Row<Name> } = {
   },
   cluster: { title: "cluster", facts: clusterFacts, below: peerLines },
   trust: { title: "trust", facts: ({ trusted }) => `${formatCount(trusted.length, "master")} trusted` },
+  storage: {
+    title: "storage",
+    facts: ({ claims }) =>
+      `${claims.filter(({ holds }) => holds).length} of ${formatCount(claims.length, "claim holds", "claims hold")}`,
+  },
   pins: {
     title: "pins",
     facts: ({ count, state }) => (count === null ? (state === "ok" ? "readable" : "not counted") : `${count}`),

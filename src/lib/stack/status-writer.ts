@@ -5,9 +5,11 @@ import { listFederationNodes, mastersOf } from "../membership/federation-nodes.t
 import { peekLedger } from "./ledger-peek.ts";
 import type { LookLimits } from "./look.ts";
 import { openPinCluster, urlOf } from "./pinset.ts";
-import { readStorageView } from "./storage-view.ts";
 import { attention, bad, lookAtPart, OK } from "./status-part.ts";
-import type { ClusterPart, ClusterPeerLine, KuboPart, TrustPart } from "./status-report.ts";
+import type { ClusterPart, ClusterPeerLine, KuboPart, StoragePart, TrustPart } from "./status-report.ts";
+import { requireAcceptedPeers, storageCheck, type StorageLookContext } from "./storage-look.ts";
+import { lookAtStorage } from "./storage-verify.ts";
+import { readStorageView } from "./storage-view.ts";
 
 /** Looks at the Kubo node that keeps the blocks. */
 export async function readKubo({ config }: LoadedConfig, limits: LookLimits): Promise<KuboPart> {
@@ -76,5 +78,20 @@ export async function readTrust(loaded: LoadedConfig, limits: LookLimits): Promi
     if (surplus.length === 0) return { ...known, ...OK };
     const remedy = "fula-master join takes it out; a cluster that somebody else started, its operator has to change";
     return { ...known, ...attention(`${surplus.join(", ")} may change the pinset and is no master. Try: ${remedy}`) };
+  });
+}
+
+/** Looks whether this storage node is what it must be, without trying to write. */
+export async function readStorage(
+  loaded: LoadedConfig,
+  context: StorageLookContext,
+  limits: LookLimits,
+): Promise<StoragePart> {
+  return await lookAtPart<StoragePart>(limits, { claims: [] }, async (signal) => {
+    const document = await requireAcceptedPeers(loaded);
+    const { claims } = await lookAtStorage(storageCheck(loaded, document, { ...context, signal }, false));
+    const broken = claims.filter(({ holds }) => !holds);
+    if (broken.length === 0) return { claims, ...OK };
+    return { claims, ...bad(broken.map(({ message, remedy }) => `${message}. Try: ${remedy}`).join("; ")) };
   });
 }

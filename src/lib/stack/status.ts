@@ -1,6 +1,7 @@
 import { type LoadedConfig, loadConfig } from "../config/load.ts";
 import type { PathsContext } from "../config/paths.ts";
 import type { Clock } from "../kernel/clock.ts";
+import type { Random } from "../kernel/random.ts";
 import { toolVersion } from "../kernel/project.ts";
 import { type Installation, readInstallation } from "./installation.ts";
 import { findUnfinishedRun } from "./join-journal.ts";
@@ -12,12 +13,13 @@ import { readAlerts, readKey, readSchedules, readSnapshot, readSweep } from "./s
 import type { StatusParts, StatusReport } from "./status-report.ts";
 import { readServe } from "./status-serve.ts";
 import { readDisk, readLedger, readPins } from "./status-stores.ts";
-import { readCluster, readKubo, readTrust } from "./status-writer.ts";
+import { readCluster, readKubo, readStorage, readTrust } from "./status-writer.ts";
 import { settingWarnings, type Warning } from "./warnings.ts";
 
 /** What `readStatus` takes. */
 export interface StatusContext extends PathsContext {
   readonly clock: Clock;
+  readonly random: Random;
   readonly signal: AbortSignal;
 }
 
@@ -55,6 +57,7 @@ const NO_PARTS: StatusParts = {
   kubo: null,
   cluster: null,
   trust: null,
+  storage: null,
   pins: null,
   disk: null,
   dockerDisk: null,
@@ -86,15 +89,17 @@ async function readMasterParts(
   return { serve, ledger, snapshot, sweep, alerts, schedules, key };
 }
 
-async function readWriterParts(loaded: LoadedConfig, limits: LookLimits): SomeParts {
+async function readWriterParts(loaded: LoadedConfig, context: StatusContext, limits: LookLimits): SomeParts {
   const { blocks, cluster, node } = loaded.config;
   const isClustered = cluster.mode !== "local";
-  const [kubo, peers, trust] = await Promise.all([
+  const isStorage = node.role === "storage";
+  const [kubo, peers, trust, storage] = await Promise.all([
     blocks.mode === "local" ? null : readKubo(loaded, limits),
     isClustered ? readCluster(loaded, limits) : null,
-    isClustered && node.role === "master" ? readTrust(loaded, limits) : null,
+    isClustered && !isStorage ? readTrust(loaded, limits) : null,
+    isStorage ? readStorage(loaded, context, limits) : null,
   ]);
-  return { kubo, cluster: peers, trust };
+  return { kubo, cluster: peers, trust, storage };
 }
 
 async function readDockerParts(loaded: LoadedConfig, env: PathsContext["env"], limits: LookLimits): SomeParts {
@@ -109,15 +114,16 @@ async function readDockerParts(loaded: LoadedConfig, env: PathsContext["env"], l
 async function readParts(
   loaded: LoadedConfig,
   installation: Installation,
-  where: { readonly scheduleRoot: string; readonly env: PathsContext["env"] },
-  limits: LookLimits,
+  scheduleRoot: string,
+  context: StatusContext,
 ): Promise<StatusParts> {
-  const { scheduleRoot, env } = where;
+  const { clock, signal, env } = context;
+  const limits = { clock, signal, limitMs: PART_LIMIT_MS };
   const isMaster = loaded.config.node.role === "master";
   const [pins, disk, ...others] = await Promise.all([
     readPins(loaded, limits),
     readDisk(loaded, limits),
-    readWriterParts(loaded, limits),
+    readWriterParts(loaded, context, limits),
     readDockerParts(loaded, env, limits),
     ...(isMaster ? [readMasterParts(loaded, installation, scheduleRoot, limits)] : []),
   ]);
@@ -130,7 +136,7 @@ async function readParts(
  * @throws FulaError FULA_CONFIG_* where the settings cannot be read at all, FULA_STATE_NEWER, FULA_BASE_DIR_FOREIGN
  */
 export async function readStatus(context: StatusContext, scheduleRoot = "/"): Promise<StatusReport> {
-  const { clock, signal } = context;
+  const { clock } = context;
   const loaded = await loadConfig(context);
   const { baseDir, stateDir } = loaded.paths;
   const base = { at: new Date(clock.nowMs()).toISOString(), version: toolVersion(), baseDir };
@@ -138,8 +144,7 @@ export async function readStatus(context: StatusContext, scheduleRoot = "/"): Pr
   if (installation === null) {
     return { ...base, healthy: false, joined: false, node: null, ...NO_PARTS, warnings: [] };
   }
-  const limits = { clock, signal, limitMs: PART_LIMIT_MS };
-  const parts = await readParts(loaded, installation, { scheduleRoot, env: context.env }, limits);
+  const parts = await readParts(loaded, installation, scheduleRoot, context);
   const { config } = loaded;
   const leave = await findLastLeave(loaded.paths.journalDir);
   const leftAt = leave?.finishedAt ?? null;

@@ -63,7 +63,7 @@ describe("a master that serves", () => {
       "schedules",
     ])
       expect(names).toContain(name);
-    for (const name of ["kubo", "cluster", "containers", "follower"]) expect(names).not.toContain(name);
+    for (const name of ["kubo", "cluster", "containers", "storage"]) expect(names).not.toContain(name);
     for (const { message } of report.checks) expect(message).not.toBe("");
     expect(report.counts.ok).toBe(report.checks.filter(({ verdict }) => verdict === "ok").length);
   });

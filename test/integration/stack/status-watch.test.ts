@@ -7,6 +7,7 @@ import { runCli } from "../../../src/cli.ts";
 import { COMMANDS } from "../../../src/commands/all.ts";
 import { systemClock } from "../../../src/lib/kernel/clock.ts";
 import { FulaError } from "../../../src/lib/kernel/errors.ts";
+import { systemRandom } from "../../../src/lib/kernel/random.ts";
 import type { WatchedStatus } from "../../../src/lib/stack/status-watch.ts";
 import { watchStatus } from "../../../src/lib/stack/status-watch.ts";
 import { makeTestBox, type TestBox } from "../../support/test-box.ts";
@@ -29,7 +30,8 @@ const INTERVAL_MS = 200;
 async function watching(use: (looks: readonly { look: WatchedStatus; changed: boolean }[]) => Promise<void>) {
   const stop = new AbortController();
   const looks: { look: WatchedStatus; changed: boolean }[] = [];
-  const context = { globals: { baseDir: box.baseDir }, env: {}, cwd: "/", clock: systemClock, signal: stop.signal };
+  const places = { globals: { baseDir: box.baseDir }, env: {}, cwd: "/" };
+  const context = { ...places, clock: systemClock, random: systemRandom, signal: stop.signal };
   const options = { intervalMs: INTERVAL_MS, scheduleRoot: box.scheduleRoot };
   const watch = watchStatus(context, options, (look, changed) => looks.push({ look, changed }));
   try {

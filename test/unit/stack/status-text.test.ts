@@ -24,6 +24,7 @@ const report: StatusReport = {
   kubo: null,
   cluster: null,
   trust: null,
+  storage: null,
   dockerDisk: null,
   serve: {
     ...ok,
