@@ -174,18 +174,6 @@ export async function removeNode(pool: Pool, name: string): Promise<FederationNo
   return row === undefined ? null : nodeOf(row);
 }
 
-/**
- * The cluster id that the ledger's masters have written down; null where none has. The database must have migration 027.
- */
-export async function readLedgerClusterId(pool: Pool): Promise<string | null> {
-  const { rows } = await runQuery<{ cluster_id: string }>(pool, {
-    name: "federation_cluster_id",
-    text: "select cluster_id from federation_nodes order by joined_at limit 1",
-    values: [],
-  });
-  return rows[0]?.cluster_id ?? null;
-}
-
 /** The masters among the boxes that others can reach, as peers. */
 export function mastersOf(nodes: readonly FederationNode[]): readonly FederationPeer[] {
   return nodes.flatMap((node): readonly FederationPeer[] => {

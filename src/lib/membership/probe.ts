@@ -7,7 +7,7 @@ import { makePin, type Pin, type PinCluster } from "../cluster/pins.ts";
 import { formatUtc } from "../kernel/clock.ts";
 
 /** `metadata.source` of the probe's pin: no user's content, and nothing that the ledger knows. */
-export const PROBE_SOURCE = "fula-master-probe";
+const PROBE_SOURCE = "fula-master-probe";
 
 /** The probe of a federation: a small block, always the same one. */
 export function probeOf(clusterId: string): { readonly cid: CID; readonly bytes: Uint8Array } {

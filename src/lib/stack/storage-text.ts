@@ -62,7 +62,7 @@ export function summarizeStorage(box: StorageBox, look: StorageLook | null): Sto
 }
 
 /** One line a claim: `+` holds, `!` does not, with what to do. */
-export function renderClaims(claims: readonly StorageClaim[]): readonly string[] {
+function renderClaims(claims: readonly StorageClaim[]): readonly string[] {
   return claims.flatMap(({ name, holds, message, remedy }) => [
     `  ${holds ? "+" : "!"} ${name.padEnd(12)}${message}`,
     ...(holds ? [] : [`      Try: ${remedy}`]),

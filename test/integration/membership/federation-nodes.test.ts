@@ -5,7 +5,6 @@ import {
   mastersOf,
   type NodeRegistration,
   noteNodeSeen,
-  readLedgerClusterId,
   registerNode,
   removeNode,
 } from "../../../src/lib/membership/federation-nodes.ts";
@@ -38,7 +37,6 @@ describe("the boxes of a federation", () => {
     await register({ version: "0.2.0" });
     const nodes = await listFederationNodes(database.pool);
     expect(nodes).toMatchObject([{ ...makeRegistration(), version: "0.2.0" }]);
-    expect(await readLedgerClusterId(database.pool)).toBe(makeRegistration().clusterId);
   });
 
   test("of another cluster id have no place in this ledger", async () => {
