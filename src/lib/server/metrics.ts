@@ -21,6 +21,8 @@ export interface ScrapeFacts {
   readonly snapshotAgeSeconds: number | null;
   /** Unix time in seconds of each job's last success; a job that never succeeded is missing. */
   readonly jobSuccess: ReadonlyMap<string, number>;
+  /** Services in containers of our own, and whether each is well; null where there are none or it is not known. */
+  readonly wellServices: ReadonlyMap<string, boolean> | null;
   /** What the last sweep that read the whole pinset found; null where there is none. */
   readonly sweep: { readonly belowPins: number; readonly lostPins: number } | null;
 }
@@ -32,6 +34,8 @@ export interface Metrics {
   describe(): readonly { readonly name: string; readonly type: string; readonly help: string }[];
   requestStarted(listener: "ops" | "gateway"): void;
   requestFinished(observation: RequestObservation): void;
+  /** Counts a restart of a container of our own. */
+  containerRestarted(service: string): void;
   /** Counts an S3 error code that was answered. */
   refused(code: string): void;
   /** Prometheus text. */
@@ -56,6 +60,8 @@ interface Instruments {
   readonly diskFree: Gauge;
   readonly snapshotAge: Gauge;
   readonly jobSuccess: Gauge<"job">;
+  readonly containerRestarts: Counter<"service">;
+  readonly containerUp: Gauge<"service">;
   readonly sweepBelow: Gauge;
   readonly sweepLost: Gauge;
 }
@@ -131,6 +137,18 @@ function stateInstruments(registers: Registry[]): Omit<Instruments, keyof Return
       help: "Age of the last good snapshot; absent where there is none.",
       registers,
     }),
+    containerRestarts: new Counter({
+      name: "fula_container_restarts_total",
+      help: "Containers that were down or unhealthy and that this process started again.",
+      labelNames: ["service"],
+      registers,
+    }),
+    containerUp: new Gauge({
+      name: "fula_container_up",
+      help: "1 where the service's container runs and is healthy, else 0; absent where the engine gives no answer.",
+      labelNames: ["service"],
+      registers,
+    }),
     sweepBelow: new Gauge({
       name: "fula_sweep_below_pins",
       help: "Pins that too few peers held at the end of the last sweep; absent where none read the whole pinset.",
@@ -166,6 +184,8 @@ function applyFacts(instruments: Instruments, facts: ScrapeFacts): void {
   setOrDrop(instruments.snapshotAge, facts.snapshotAgeSeconds);
   setOrDrop(instruments.sweepBelow, facts.sweep?.belowPins ?? null);
   setOrDrop(instruments.sweepLost, facts.sweep?.lostPins ?? null);
+  instruments.containerUp.reset();
+  for (const [service, isWell] of facts.wellServices ?? []) instruments.containerUp.set({ service }, isWell ? 1 : 0);
   instruments.jobSuccess.reset();
   for (const [job, seconds] of facts.jobSuccess) instruments.jobSuccess.set({ job }, seconds);
 }
@@ -205,6 +225,9 @@ export function createMetrics(build: { readonly version: string; readonly nodeVe
       instruments.duration.observe(labels, durationMs / 1_000);
       instruments.received.inc({ listener }, receivedBytes);
       instruments.sent.inc({ listener }, sentBytes);
+    },
+    containerRestarted: (service) => {
+      instruments.containerRestarts.inc({ service });
     },
     refused: (code) => {
       instruments.errors.inc({ code });

@@ -8,16 +8,19 @@ import { FulaError, messageOf } from "../kernel/errors.ts";
 import { acquireLock } from "../kernel/lock.ts";
 import type { Log } from "../kernel/log.ts";
 import { toolVersion } from "../kernel/project.ts";
+import type { ContainerSupervisor } from "../runtime/container-supervisor.ts";
 import { keepLogBounded } from "../runtime/log-files.ts";
 import { removeDaemonFile, writeDaemonFile } from "../stack/daemon-file.ts";
 import { openLedger } from "../stack/ledger.ts";
 import { openBlocks, openPinCluster } from "../stack/pinset.ts";
+import { containersCheck, startContainerSupervisor, wellServices } from "./containers.ts";
 import { createGatewayListener } from "./gateway-listener.ts";
 import { healthChecks } from "./health-checks.ts";
 import { createHealth, type Health } from "./health.ts";
-import { createMetrics } from "./metrics.ts";
+import { createMetrics, type Metrics } from "./metrics.ts";
 import { createOpsListener } from "./ops-listener.ts";
 import { assertPortsFree, listen, type ListenAddress, listenerUrl } from "./ports.ts";
+import { keepNodeSeen } from "./presence.ts";
 import { createReadiness, type Readiness } from "./readiness.ts";
 import type { RunningServer, ServerDeps } from "./running-server.ts";
 import { assertSchemaCurrent } from "./schema-check.ts";
@@ -60,17 +63,22 @@ interface OpenParts {
 async function openParts(
   loaded: LoadedConfig,
   deps: ServerDeps,
-  given: { readonly clusterId: string; readonly sealer: SecretSealer },
+  given: {
+    readonly clusterId: string;
+    readonly sealer: SecretSealer;
+    readonly supervisor: ContainerSupervisor | null;
+  },
   opened: AsyncDisposableStack,
 ): Promise<OpenParts> {
   const { config, paths } = loaded;
   const { clock, random, log, signal } = deps;
-  const { clusterId, sealer } = given;
+  const { clusterId, sealer, supervisor } = given;
   const ledger = opened.use(
     await openLedger(loaded, { clock, random, log, part: "serve", supervise: true, ...(signal && { signal }) }),
   );
   const schema = await assertSchemaCurrent(ledger.pool);
   await assertSealerFits(ledger.pool, sealer);
+  opened.use(keepNodeSeen({ pool: ledger.pool, name: config.node.name, clock, log }));
   const blocks = await openBlocks(loaded);
   const pins = opened.use(await openPinCluster(loaded, { clock, blocks }));
   const usage = createKeyUsage(ledger.pool, clock, (error) => {
@@ -96,25 +104,34 @@ async function openParts(
     log,
   });
   log.info("serve.opened", { ledger: `${ledger.host}:${ledger.port}`, schema, clusterId });
-  return { gateway, health: createHealth(checks, clock) };
+  const ownContainers = supervisor === null ? [] : [containersCheck(supervisor)];
+  return { gateway, health: createHealth([...checks, ...ownContainers], clock) };
 }
 
 async function listenForOps(
   loaded: LoadedConfig,
   deps: ServerDeps,
-  parts: { readonly health: Health; readonly readiness: Readiness; readonly metrics: ReturnType<typeof createMetrics> },
+  parts: {
+    readonly health: Health;
+    readonly readiness: Readiness;
+    readonly metrics: Metrics;
+    readonly supervisor: ContainerSupervisor | null;
+  },
   opened: AsyncDisposableStack,
 ): Promise<void> {
   const { clock, log } = deps;
-  const { health, readiness, metrics } = parts;
+  const { sweepReportFile } = loaded.paths;
+  const { health, readiness, metrics, supervisor } = parts;
   const app = createOpsListener({
     metrics,
     version: toolVersion(),
     clock,
     log,
     readiness: async () => await readiness.report(),
-    renderMetrics: async () =>
-      await metrics.render(await gatherScrapeFacts(health, { sweepReportFile: loaded.paths.sweepReportFile, clock })),
+    renderMetrics: async () => {
+      const facts = await gatherScrapeFacts(health, { sweepReportFile, clock });
+      return await metrics.render({ ...facts, wellServices: wellServices(supervisor) });
+    },
   });
   opened.defer(async () => {
     await app.close();
@@ -126,7 +143,7 @@ async function listenForOps(
 async function listenForClients(
   loaded: LoadedConfig,
   deps: ServerDeps,
-  parts: { readonly gateway: Gateway; readonly metrics: ReturnType<typeof createMetrics> },
+  parts: { readonly gateway: Gateway; readonly metrics: Metrics },
   opened: AsyncDisposableStack,
 ): Promise<void> {
   const { clock, log } = deps;
@@ -169,12 +186,22 @@ async function startInto(loaded: LoadedConfig, deps: ServerDeps, opened: AsyncDi
       log.warn("serve.log_rotation_failed", { message: messageOf(error) });
     }),
   );
-  const { gateway, health } = await openParts(loaded, deps, given, opened);
   const version = toolVersion();
-  const readiness = createReadiness(health, { version, node: config.node.name, clock });
   const metrics = createMetrics({ version, nodeVersion: process.version });
+  // Before anything is opened that lives in a container: after a boot they come up at the same time as this process.
+  const supervisor = opened.use(
+    await startContainerSupervisor(loaded, {
+      ...deps,
+      env: process.env,
+      onRestart: (service) => {
+        metrics.containerRestarted(service);
+      },
+    }),
+  );
+  const { gateway, health } = await openParts(loaded, deps, { ...given, supervisor }, opened);
+  const readiness = createReadiness(health, { version, node: config.node.name, clock });
   // Closed in the opposite order: clients first, so that /readyz and /metrics answer until the last request is out.
-  await listenForOps(loaded, deps, { health, readiness, metrics }, opened);
+  await listenForOps(loaded, deps, { health, readiness, metrics, supervisor }, opened);
   opened.use(settleUnpinsNowAndThen(gateway, clock, log));
   if (servesClients) await listenForClients(loaded, deps, { gateway, metrics }, opened);
   opened.defer(() => {
@@ -183,9 +210,9 @@ async function startInto(loaded: LoadedConfig, deps: ServerDeps, opened: AsyncDi
 }
 
 /**
- * Starts everything that `serve` is: takes the lock of the base directory, checks the ports, opens the ledger (an
- * embedded PostgreSQL is started and kept alive), checks its schema, opens blocks and pinset, and listens. What was
- * opened is closed again where a later step fails.
+ * Starts everything that `serve` is: takes the lock of the base directory, checks the ports, watches containers of its
+ * own, opens the ledger (an embedded PostgreSQL is started and kept alive), checks its schema, opens blocks and pinset,
+ * and listens. What was opened is closed again where a later step fails.
  * @throws FulaError FULA_LOCKED, FULA_PORT_IN_USE, FULA_LISTEN_FAILED, FULA_NOT_JOINED, FULA_SCHEMA_BEHIND,
  *   FULA_SCHEMA_NEWER, FULA_ENCRYPTION_KEY_INVALID, FULA_ENCRYPTION_KEY_WRONG, and what opening the ledger, the block
  *   store and the pinset throws

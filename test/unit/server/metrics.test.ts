@@ -12,6 +12,10 @@ const FACTS: ScrapeFacts = {
   diskFreeBytes: 1_000,
   snapshotAgeSeconds: 60,
   jobSuccess: new Map([["snapshot", 1_700_000_000]]),
+  wellServices: new Map([
+    ["kubo", true],
+    ["cluster", false],
+  ]),
   sweep: { belowPins: 3, lostPins: 1 },
 };
 
@@ -45,14 +49,18 @@ describe("metrics", () => {
     expect(known).toMatch(/^fula_pins 7$/m);
     expect(known).toMatch(/^fula_sweep_below_pins 3$/m);
     expect(known).toMatch(/^fula_sweep_lost_pins 1$/m);
+    expect(known).toMatch(/^fula_container_up\{service="kubo"\} 1$/m);
+    expect(known).toMatch(/^fula_container_up\{service="cluster"\} 0$/m);
     const text = await metrics.render({
       ...FACTS,
       pins: null,
       snapshotAgeSeconds: null,
       diskFreeBytes: null,
       jobSuccess: new Map(),
+      wellServices: null,
       sweep: null,
     });
+    expect(text).not.toMatch(/^fula_container_up\{/m);
     expect(text).not.toMatch(/^fula_sweep_\w+ \d/m);
     expect(text).not.toMatch(/^fula_pins \d/m);
     expect(text).not.toMatch(/^fula_snapshot_age_seconds \d/m);

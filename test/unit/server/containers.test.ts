@@ -1,0 +1,40 @@
+import { expect, test } from "vitest";
+import type { ServiceHealth } from "../../../src/lib/runtime/project-health.ts";
+import { judgeContainers } from "../../../src/lib/server/containers.ts";
+
+const WELL: ServiceHealth = {
+  service: "kubo",
+  containerId: "c1",
+  containerName: "ipfs_host",
+  image: "kubo:1",
+  imageId: "sha256:1",
+  state: "running",
+  health: "healthy",
+  healthOutput: null,
+  restarts: 0,
+  exitCode: 0,
+  isWanted: true,
+  startedAt: "2026-11-21T00:00:00Z",
+};
+
+test.each([
+  { seen: null, state: "degraded", error: "not been looked at" },
+  { seen: { error: "connect ENOENT", containers: [] }, state: "degraded", error: "cannot be asked: connect ENOENT" },
+  { seen: { error: null, containers: [] }, state: "degraded", error: "no containers" },
+  { seen: { error: null, containers: [WELL] }, state: "ok", error: undefined },
+  {
+    seen: { error: null, containers: [WELL, { ...WELL, service: "cluster", health: "unhealthy" as const }] },
+    state: "degraded",
+    error: "cluster is unhealthy",
+  },
+  {
+    seen: { error: null, containers: [{ ...WELL, state: "exited" as const, isWanted: false }] },
+    state: "degraded",
+    error: "kubo is exited, stopped on purpose",
+  },
+])("containers are only called well when they were seen and are: $error", ({ seen, state, error }) => {
+  const outcome = judgeContainers(seen);
+  expect(outcome.state).toBe(state);
+  if (error === undefined) expect(outcome.error).toBeUndefined();
+  else expect(outcome.error).toContain(error);
+});
