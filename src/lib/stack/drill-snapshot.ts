@@ -12,7 +12,10 @@ import { runSnapshot } from "./snapshot-run.ts";
 import { runVerify } from "./verify-run.ts";
 
 const MASS = 1_000;
+/** How long no further pin may become held before the wait ends. */
 const HELD_PATIENCE_MS = 120_000;
+/** How long a restore waits for peers in all: each follows the changes of the pinset one after the other. */
+const RESTORE_WAIT_MS = 900_000;
 const AT_ONCE = 16;
 
 /** D6: what a snapshot is for: it is good, a bad one is refused, and a lost pin comes back from it. */
@@ -163,7 +166,7 @@ async function loseAndRestore(
       anyCluster: false,
       dryRun: false,
       concurrency: AT_ONCE,
-      waitMs: HELD_PATIENCE_MS,
+      waitMs: RESTORE_WAIT_MS,
     },
     { ...scene, cwd: "/", approve: async () => {} },
   );

@@ -31,9 +31,11 @@ export async function readCluster(loaded: LoadedConfig, limits: LookLimits): Pro
   const api = urlOf(cluster.api);
   return await lookAtPart<ClusterPart>(limits, { api, peers: [] }, async (signal) => {
     await using pins = await openPinCluster(loaded, { clock: limits.clock });
+    // Asked of the daemon: an adopted one was not given its list by our settings.
+    const trusted = new Set(await readTrusted(loaded, signal));
     const peers = (await pins.peers(signal)).map(({ id, name, isSelf, state, error }): ClusterPeerLine => {
       // A master trusts itself without naming itself; a storage node changes nothing even where it trusted itself.
-      const isTrusted = cluster.trustedPeers.includes(id) || (isSelf && loaded.config.node.role === "master");
+      const isTrusted = trusted.has(id) || (isSelf && loaded.config.node.role === "master");
       return { id, name, isSelf, role: isTrusted ? "trusted" : "follower", state, error };
     });
     const own = peers.find(({ isSelf }) => isSelf);

@@ -39,6 +39,8 @@ function federationWarnings({ node, cluster }: Config): readonly Warning[] {
 /** What an operator should know about settings that are valid. */
 export function settingWarnings({ config, secrets }: LoadedConfig): readonly Warning[] {
   const warnings: Warning[] = [...federationWarnings(config)];
+  // A storage node has no ledger, and none of its secrets.
+  if (config.node.role === "storage") return warnings;
   if (isBillingOff(config.billing.vaultAddress)) {
     warnings.push({
       id: "billing-off",
