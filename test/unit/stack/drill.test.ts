@@ -21,10 +21,10 @@ async function runOf(
   return (await drill.run(scene as DrillScene)).map(({ outcome, evidence }) => [outcome, evidence]);
 }
 
-async function settings(role: "master" | "storage") {
+async function settings(role: "master" | "storage", runtime: "embedded" | "docker" = "docker") {
   return await loadConfig({
     globals: { baseDir: tempDir() },
-    env: { FULA_MASTER_NODE_ROLE: role },
+    env: { FULA_MASTER_NODE_ROLE: role, FULA_MASTER_RUNTIME: runtime },
     cwd: "/",
   });
 }
@@ -120,6 +120,11 @@ test("an unknown drill is named with its nearest neighbour", async () => {
   expect(() => planDrills(loaded, { ids: ["D77"], dangerous: false })).toThrow(
     expect.objectContaining({ code: "FULA_USAGE", hint: expect.stringContaining("D7") }),
   );
+});
+
+test("what needs a container is not run where there is none", async () => {
+  const planned = planDrills(await settings("master", "embedded"), { ids: [], dangerous: true });
+  expect(planned.find(({ drill }) => drill.id === "D9")?.because).toBe("there is no Kubo container of our own");
 });
 
 test("on a storage node only what it has is drilled", async () => {
