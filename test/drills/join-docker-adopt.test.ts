@@ -100,13 +100,10 @@ test("a master of the older installers is taken over: its writer, its secrets, i
   const old = await writeOldBase();
   await startOldPostgres();
   const before = await infra().docker.getContainer(box.container("postgres")).inspect();
-  const kept = ["postgres.port", "server.port", "gateway.port", "docker.images.postgres"];
-  const sets = Object.entries(settingsOf(box.ports)).filter(([key]) => kept.includes(key));
-  const args = [
-    "join",
-    ...["--runtime", "docker", "--project", box.project, "--schedule-root", box.scheduleRoot, "--yes", "--json"],
-    ...sets.flatMap(([key, value]) => ["--set", `${key}=${value}`]),
-  ];
+  const kept = new Set(["postgres.port", "server.port", "gateway.port", "docker.images.postgres"]);
+  const sets = Object.entries(settingsOf(box.ports)).filter(([key]) => kept.has(key));
+  const where = ["--runtime", "docker", "--project", box.project, "--schedule-root", box.scheduleRoot];
+  const args = ["join", ...where, "--yes", "--json", ...sets.flatMap(([key, value]) => ["--set", `${key}=${value}`])];
   const { summary } = JSON.parse(expectDone(await box.run(...args), "join").stdout);
 
   // The dump came first, and can be read.

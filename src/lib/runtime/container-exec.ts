@@ -31,7 +31,7 @@ interface Frame {
 
 /** Takes the frames of an attached stream apart, with back-pressure; what a cut stream ends in is left out. */
 async function* framesOf(stream: AsyncIterable<Buffer>): AsyncGenerator<Frame> {
-  let rest = Buffer.alloc(0);
+  let rest: Buffer = Buffer.alloc(0);
   for await (const chunk of stream) {
     rest = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
     while (rest.length >= FRAME_HEAD_BYTES) {

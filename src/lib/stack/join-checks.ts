@@ -21,6 +21,7 @@ import {
   readContents,
   readOwnership,
 } from "./preflight-base-dir.ts";
+import { settingWarnings } from "./warnings.ts";
 import { dockerChecks } from "./preflight-docker.ts";
 import { checkPorts, judgeClock, judgeNode, type WantedPort } from "./preflight-host.ts";
 
@@ -86,6 +87,12 @@ function settingsFinding(reading: ConfigReading): Finding {
   return { state: "failed", code, message, remedy: hint ?? "", ...(details === undefined ? {} : { details }) };
 }
 
+/** Said before the question: once containers run with such a secret, it is what every node of the pool has. */
+function legacyPoolFinding(wanted: LoadedConfig): readonly Finding[] {
+  const warning = settingWarnings(wanted).find(({ id }) => id === "legacy-cluster-secret");
+  return warning === undefined ? [] : [{ state: "warning", message: warning.message, remedy: warning.remedy }];
+}
+
 async function wantedPorts({ config, paths }: LoadedConfig): Promise<readonly WantedPort[]> {
   const ports: WantedPort[] = [
     { setting: "server.port", remedy: "--server-port <port>", ...config.server },
@@ -143,7 +150,7 @@ export function joinChecks({ context, reading, ownPids, box }: CheckTarget): rea
       name: "permissions",
       run: async () => judgeOwnership(await readOwnership(importantFiles(paths)), host.uid),
     },
-    { name: "settings", run: async () => settingsFinding(reading) },
+    { name: "settings", run: async () => [settingsFinding(reading), ...legacyPoolFinding(wanted)] },
     {
       name: "versions",
       run: async () => judgeVersions(await readInstallation(paths.stateDir), toolVersion()),

@@ -67,10 +67,12 @@ export function trustChanges(config: Config, nodes: readonly FederationNode[]): 
   return { ...look, settings, byHand: null };
 }
 
+function canonical(node: NodeRegistration): string {
+  return JSON.stringify(Object.entries(node).toSorted(([a], [b]) => (a < b ? -1 : 1)));
+}
+
 /** True where what a box says of itself is what stands in the ledger. */
 export function isSameRegistration(own: NodeRegistration, row: FederationNode): boolean {
   const { joinedAt: _, seenAt: __, ...written } = row;
-  const canonical = (node: NodeRegistration): string =>
-    JSON.stringify(Object.entries(node).toSorted(([a], [b]) => (a < b ? -1 : 1)));
   return canonical(own) === canonical(written);
 }

@@ -5,6 +5,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { parseEnvFile } from "../../../src/lib/config/env-file.ts";
 import { systemClock } from "../../../src/lib/kernel/clock.ts";
 import { acquireLock } from "../../../src/lib/kernel/lock.ts";
+import { legacyClusterSecret } from "../../../src/lib/stack/join-options.ts";
 import { readInstallation, writeInstallation } from "../../../src/lib/stack/installation.ts";
 import { openLedger } from "../../../src/lib/stack/ledger.ts";
 import { runCliForTest } from "../../support/cli.ts";
@@ -135,6 +136,19 @@ describe("a new box", () => {
     expect(await readBoxFile(box, ".env")).toMatch(/^# mine too\nJWT_SECRET='a # b'\n/);
     expect(await modeOf(".env")).toBe("600");
     expect((await box.load()).secrets.postgresPassword?.reveal()).toBe("hunter2 hunter2");
+  });
+
+  test("the guessable secret of an old pool is warned of before anything is asked, and in the summary", async () => {
+    const args = [...box.joinArgs, "--legacy-cluster-secret", "7", "--json"];
+    const dryRun = JSON.parse((await box.run([...args, "--dry-run"])).stdout);
+    expect(dryRun.preflight).toContainEqual(
+      expect.objectContaining({ name: "settings", state: "warning", message: expect.stringContaining('name "7"') }),
+    );
+    const { stdout } = await box.run([...args, "--no-start"]);
+    expect(JSON.parse(stdout).summary.warnings).toContainEqual(
+      expect.objectContaining({ id: "legacy-cluster-secret" }),
+    );
+    expect((await box.load()).secrets.clusterSecret?.reveal()).toBe(legacyClusterSecret("7").reveal());
   });
 
   test("without a Docker Engine auto is embedded and says why; the docker runtime exits with 4 and says what to do", async () => {
