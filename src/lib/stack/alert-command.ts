@@ -2,7 +2,7 @@ import { execa, ExecaError, parseCommandString } from "execa";
 import { messageOf } from "../kernel/errors.ts";
 
 /** Longest that the alert command may take: a sweep must be over before the next one begins. */
-export const ALERT_COMMAND_PATIENCE_MS = 60_000;
+const ALERT_COMMAND_PATIENCE_MS = 60_000;
 
 /** What it printed is shown up to that many characters. */
 const SHOWN_MAX = 300;
