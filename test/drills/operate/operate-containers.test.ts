@@ -80,8 +80,8 @@ afterAll(async () => {
       .getContainer(name)
       .remove({ force: true })
       .catch(() => {});
-  const volumes = ["_kubo-data", "_cluster-data", "_strange", "x_other"].map((end) => `${PROJECT}${end}`);
-  for (const name of volumes)
+  const made = ["_kubo-data", "_cluster-data", "_strange", "x_other"].map((end) => `${PROJECT}${end}`);
+  for (const name of made)
     await docker
       .getVolume(name)
       .remove()
