@@ -35,9 +35,14 @@ export class DrillBelongings implements AsyncDisposable {
     return new DrillBelongings(await openJournal(dir, KIND, clock));
   }
 
-  /** Notes CIDs that will be pinned, or whose blocks will be stored. Returns when they are on the disk. */
-  async note(cids: readonly string[]): Promise<void> {
-    await this.#journal.append("makes", { cids });
+  /** Notes CIDs that will be pinned, and whose blocks will be stored. Returns when they are on the disk. */
+  async notePins(cids: readonly string[]): Promise<void> {
+    await this.#journal.append("makes", { pins: cids, blocks: cids });
+  }
+
+  /** Notes a CID whose block alone will be stored. Returns when it is on the disk. */
+  async noteBlock(cid: string): Promise<void> {
+    await this.#journal.append("makes", { pins: [], blocks: [cid] });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -45,14 +50,22 @@ export class DrillBelongings implements AsyncDisposable {
   }
 }
 
-async function cidsOf(dir: string): Promise<readonly string[]> {
+interface Noted {
+  readonly pins: readonly string[];
+  readonly blocks: readonly string[];
+}
+
+async function notedIn(dir: string): Promise<Noted> {
+  const noted: { readonly pins: string[]; readonly blocks: string[] } = { pins: [], blocks: [] };
   const journal = await latestJournal(dir, KIND);
-  if (journal === null) return [];
-  const cids: string[] = [];
-  for await (const { cids: made } of readJournal(journal)) {
-    if (Array.isArray(made)) cids.push(...made.filter((cid) => typeof cid === "string"));
+  if (journal === null) return noted;
+  const textsOf = (value: unknown): readonly string[] =>
+    Array.isArray(value) ? value.filter((cid) => typeof cid === "string") : [];
+  for await (const { pins, blocks } of readJournal(journal)) {
+    noted.pins.push(...textsOf(pins));
+    noted.blocks.push(...textsOf(blocks));
   }
-  return cids;
+  return noted;
 }
 
 /** Directories of runs that are still there, oldest first. */
@@ -77,11 +90,11 @@ export async function clearAway(
   clock: Clock,
 ): Promise<string | null> {
   try {
-    const cids = await cidsOf(dir);
-    if (cids.length > 0) {
+    const { pins, blocks } = await notedIn(dir);
+    if (blocks.length > 0) {
       await using stores = await openStores();
-      for (const cid of cids) await stores.cluster.remove(cid);
-      await deleteBlocks(stores.blocks, cids, clock);
+      for (const cid of pins) await stores.cluster.remove(cid);
+      await deleteBlocks(stores.blocks, blocks, clock);
     }
     await rm(dir, { recursive: true, force: true });
     return null;

@@ -26,7 +26,7 @@ export const killedContainerDrill = defineDrill({
     const { random, belongings, signal } = scene;
     const bytes = random.bytes(BLOCK_BYTES);
     const cid = createCid(RAW_CODEC, bytes);
-    await belongings.note([cid.toString()]);
+    await belongings.noteBlock(cid.toString());
     await using stores = await openStores(scene.loaded, scene);
     await stores.blocks.put(cid, bytes, signal);
     const before = await kuboOf(scene);

@@ -35,7 +35,7 @@ export async function inventPins(scene: DrillScene, count: number, copies = 1): 
     });
     return { cid, bytes, pin };
   });
-  await scene.belongings.note(pins.map(({ cid }) => cid));
+  await scene.belongings.notePins(pins.map(({ cid }) => cid));
   return pins;
 }
 

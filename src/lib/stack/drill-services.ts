@@ -1,6 +1,5 @@
 import { z } from "zod";
 import { createCid, RAW_CODEC } from "../blocks/cid.ts";
-import type { Config } from "../config/schema.ts";
 import { formatCount } from "../kernel/units.ts";
 import { connectDocker } from "../runtime/docker.ts";
 import { probeHttp } from "../runtime/http-probe.ts";
@@ -9,6 +8,7 @@ import { defineDrill, type DrillScene, expectThat } from "./drill.ts";
 import { openStores } from "./drill-stores.ts";
 import { peekLedger } from "./ledger-peek.ts";
 import { lookAtSchema } from "./schema-look.ts";
+import { stackServices } from "./stack-values.ts";
 
 const READYZ_TIMEOUT_MS = 10_000;
 const BLOCK_BYTES = 64;
@@ -31,7 +31,7 @@ export const servicesDrill = defineDrill({
   onlyWhere: {
     ledger: ({ config }) => config.node.role === "master",
     serve: ({ config }) => config.node.role === "master",
-    containers: ({ config }) => servicesOf(config).length > 0,
+    containers: ({ config }) => stackServices(config).length > 0,
   },
   run: async (scene, check) => {
     await check("ledger", async () => await lookAtLedger(scene));
@@ -41,16 +41,6 @@ export const servicesDrill = defineDrill({
     await check("containers", async () => await lookAtContainers(scene));
   },
 });
-
-/** Names of the services that run in containers of our own. */
-function servicesOf({ postgres, blocks, cluster, gateway }: Config): readonly string[] {
-  return [
-    ...(postgres.mode === "docker" ? ["postgres"] : []),
-    ...(blocks.mode === "docker" ? ["kubo"] : []),
-    ...(cluster.mode === "docker" ? ["cluster"] : []),
-    ...(gateway.mode === "container" ? ["gateway"] : []),
-  ];
-}
 
 async function lookAtLedger({ loaded }: DrillScene): Promise<string> {
   const found = await peekLedger(loaded, async (pool) => {
@@ -67,7 +57,7 @@ async function lookAtBlocks(scene: DrillScene): Promise<string> {
   const { random, belongings, signal } = scene;
   const bytes = random.bytes(BLOCK_BYTES);
   const cid = createCid(RAW_CODEC, bytes);
-  await belongings.note([cid.toString()]);
+  await belongings.noteBlock(cid.toString());
   await using stores = await openStores(scene.loaded, scene);
   await stores.blocks.put(cid, bytes, signal);
   const again = await stores.blocks.get(cid, signal);
@@ -104,7 +94,7 @@ async function lookAtServe({ loaded, signal }: DrillScene): Promise<string> {
 async function lookAtContainers({ loaded, env, signal }: DrillScene): Promise<string> {
   const { project } = loaded.config.docker;
   const found = await readProjectHealth(await connectDocker(env), project, { signal });
-  const bad = servicesOf(loaded.config).flatMap((service) => {
+  const bad = stackServices(loaded.config).flatMap((service) => {
     const container = found.find((one) => one.service === service);
     if (container === undefined) return [`${service} has no container`];
     const { state, health, containerName } = container;
