@@ -61,6 +61,19 @@ case "${FULA_KUBO_REACH:-public}" in
     ;;
   *) fail "FULA_KUBO_REACH is ${FULA_KUBO_REACH}; it must be public or federation" ;;
 esac
+# Nodes of the public network announce private addresses by mistake; to a hosting provider, dialling them looks like a
+# scan. They are neither dialled nor announced, unless this federation has such addresses itself.
+filters='[]'
+if [ "${FULA_KUBO_REACH:-public}" = public ]; then
+  case ",${FULA_KUBO_ANNOUNCE:-},${FULA_KUBO_PEERS:-}" in
+    *,/ip4/10.* | *,/ip4/192.168.* | *,/ip4/172.1[6-9].* | *,/ip4/172.2[0-9].* | *,/ip4/172.3[01].*) ;;
+    *,/ip4/100.6[4-9].* | *,/ip4/100.[7-9][0-9].* | *,/ip4/100.1[01][0-9].* | *,/ip4/100.12[0-7].*) ;;
+    *,/ip4/127.* | *,/ip4/169.254.* | *,/ip6/f[cd]* | *,/ip6/fe80*) ;;
+    *) filters='["/ip4/10.0.0.0/ipcidr/8","/ip4/100.64.0.0/ipcidr/10","/ip4/169.254.0.0/ipcidr/16","/ip4/172.16.0.0/ipcidr/12","/ip4/192.168.0.0/ipcidr/16","/ip6/fc00::/ipcidr/7","/ip6/fe80::/ipcidr/10"]' ;;
+  esac
+fi
+ipfs config --json Swarm.AddrFilters "$filters"
+ipfs config --json Addresses.NoAnnounce "$filters"
 # Announcing oneself to everybody on the local network is of no use in a container.
 ipfs config --json Discovery.MDNS.Enabled false
 

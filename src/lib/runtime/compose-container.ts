@@ -36,14 +36,19 @@ function portBindings({ ports }: ComposeService): NonNullable<HostConfig["PortBi
   return bindings;
 }
 
+function networkModeOf({ name }: ComposeProject, { isOnHost, networks }: ComposeService): string {
+  if (isOnHost) return "host";
+  return networks[0] === undefined ? "none" : `${name}_${networks[0]}`;
+}
+
 function hostConfigOf(project: ComposeProject, service: ComposeService): HostConfig {
   const { logging, memLimit, shmSize, pidsLimit } = service;
   return {
-    NetworkMode: service.networks[0] === undefined ? "none" : `${project.name}_${service.networks[0]}`,
+    NetworkMode: networkModeOf(project, service),
     RestartPolicy: { Name: service.restart },
     Mounts: mountsOf(project, service),
     Tmpfs: tmpfsOf(service.tmpfs),
-    PortBindings: portBindings(service),
+    PortBindings: service.isOnHost ? {} : portBindings(service),
     ReadonlyRootfs: service.readOnly,
     CapAdd: [...service.capAdd],
     CapDrop: [...service.capDrop],

@@ -41,10 +41,13 @@ export interface ComposeService {
   readonly entrypoint: readonly string[] | null;
   readonly command: readonly string[] | null;
   readonly environment: Readonly<Record<string, string>>;
+  /** Published ports; of a service on the host's own network those that it listens on, on loopback. */
   readonly ports: readonly PublishedPort[];
   readonly mounts: readonly ComposeMount[];
   readonly tmpfs: readonly string[];
   readonly networks: readonly string[];
+  /** True where it has no network of its own: the host's addresses and ports are its own. */
+  readonly isOnHost: boolean;
   readonly healthcheck: ComposeHealthcheck | null;
   readonly restart: string;
   readonly capAdd: readonly string[];
@@ -109,6 +112,8 @@ const serviceSchema = z.strictObject({
   ports: words.default([]),
   volumes: words.default([]),
   tmpfs: words.default([]),
+  network_mode: z.literal("host").optional(),
+  expose: words.default([]),
   networks: words.default([]),
   secrets: words.default([]),
   healthcheck: z
@@ -223,10 +228,13 @@ function serviceOf(name: string, raw: RawService, known: Known): ComposeService 
     entrypoint: raw.entrypoint ?? null,
     command: raw.command ?? null,
     environment: raw.environment,
-    ports: raw.ports.map((text) => parsePort(text, file)),
+    ports: [...raw.ports, ...raw.expose.map((port) => `127.0.0.1:${port}:${port}`)].map((text) =>
+      parsePort(text, file),
+    ),
     mounts,
     tmpfs: raw.tmpfs,
     networks: raw.networks,
+    isOnHost: raw.network_mode === "host",
     healthcheck:
       healthcheck === undefined
         ? null

@@ -221,7 +221,11 @@ export async function planProject(
     );
     const names = new Set(wanted.map(({ containerName }) => containerName));
     const strangers = facts.containers.filter((info) => names.has(nameOf(info)) && !facts.inspected.has(info.Id));
-    const toRun = services.filter(({ action }) => action !== "keep").map(({ service }) => service);
+    // On the host's own network a port that the service itself has cannot be told from another's.
+    const asksForPorts = services.filter(
+      ({ action, service, current }) => action !== "keep" && !(service.isOnHost && current?.state === "running"),
+    );
+    const toRun = asksForPorts.map(({ service }) => service);
     const counted = new Set(services.flatMap(({ current, setAside }) => [current, ...setAside]));
     return {
       project,

@@ -98,7 +98,14 @@ function storeValues(config: Config): Readonly<Record<string, string>> {
   };
 }
 
-/** The gateway reaches our own containers by their names, and everything else by its address. */
+function httpUrl(address: string): string {
+  const parsed = parseServiceAddress(address);
+  assert(parsed !== null, `${address} is an address`);
+  const { host, port, secure } = parsed;
+  return `${secure ? "https" : "http"}://${isIPv6(host) ? `[${host}]` : host}:${port}`;
+}
+
+/** The gateway is on the host's network: whatever the box itself reaches, it reaches by the same address. */
 function gatewayValues(config: Config): Readonly<Record<string, string>> {
   const { postgres, blocks, cluster, gateway, docker, features } = config;
   return {
@@ -106,11 +113,9 @@ function gatewayValues(config: Config): Readonly<Record<string, string>> {
     GATEWAY_CONTAINER: containerName(config, "gateway"),
     GATEWAY_PORT: String(gateway.port),
     GATEWAY_MEMORY: String(docker.memory.gateway),
-    ...(postgres.mode === "docker"
-      ? {}
-      : { GATEWAY_POSTGRES_HOST: postgres.host, GATEWAY_POSTGRES_PORT: String(postgres.port) }),
-    ...(blocks.mode === "docker" ? {} : { GATEWAY_KUBO_URL: blocks.kuboApi }),
-    ...(cluster.mode === "docker" ? {} : { GATEWAY_CLUSTER_URL: cluster.api }),
+    GATEWAY_POSTGRES_HOST: postgres.host,
+    GATEWAY_KUBO_URL: httpUrl(blocks.kuboApi),
+    GATEWAY_CLUSTER_URL: httpUrl(cluster.api),
     BUCKET_ROOT_CAS: String(features.bucketRootCas),
     EIP712_AUTH: String(features.eip712Auth),
     REMOTE_CID_PUT: String(features.remoteCidPut),
