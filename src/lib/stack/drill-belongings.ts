@@ -55,12 +55,14 @@ interface Noted {
   readonly blocks: readonly string[];
 }
 
+function textsOf(value: unknown): readonly string[] {
+  return Array.isArray(value) ? value.filter((cid) => typeof cid === "string") : [];
+}
+
 async function notedIn(dir: string): Promise<Noted> {
   const noted: { readonly pins: string[]; readonly blocks: string[] } = { pins: [], blocks: [] };
   const journal = await latestJournal(dir, KIND);
   if (journal === null) return noted;
-  const textsOf = (value: unknown): readonly string[] =>
-    Array.isArray(value) ? value.filter((cid) => typeof cid === "string") : [];
   for await (const { pins, blocks } of readJournal(journal)) {
     noted.pins.push(...textsOf(pins));
     noted.blocks.push(...textsOf(blocks));
