@@ -63,11 +63,13 @@ export const sweepCommand = defineCommand<SweepOptions>({
   ],
   changes: true,
   run: async (context, options) => {
+    const { keepYoungGenerationSmall } = await import("../lib/kernel/heap.ts");
     const { loadConfig } = await import("../lib/config/load.ts");
     const { FulaError } = await import("../lib/kernel/errors.ts");
     const { parseSweepDuration, runSweep } = await import("../lib/stack/sweep-run.ts");
     const { sweepLines } = await import("../lib/stack/sweep-text.ts");
     const { out, clock, signal } = context;
+    keepYoungGenerationSmall();
     const replMin = { flag: "--repl-min", value: options.replMin };
     const loaded = await loadConfig(context, { "sweep.replMin": replMin });
     const dryRun = options.dryRun === true;

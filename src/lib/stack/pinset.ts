@@ -1,10 +1,8 @@
 import { createHash } from "node:crypto";
 import type { BlockStore } from "../blocks/block-store.ts";
-import { openKuboBlockStore } from "../blocks/kubo.ts";
 import { openLocalBlockStore } from "../blocks/local.ts";
 import { openLocalCluster } from "../cluster/local.ts";
 import type { PinCluster } from "../cluster/pins.ts";
-import { openRestCluster } from "../cluster/rest.ts";
 import { parseServiceAddress, serviceUrl } from "../config/addresses.ts";
 import type { LoadedConfig } from "../config/load.ts";
 import { assert } from "../kernel/assert.ts";
@@ -44,6 +42,8 @@ export function urlOf(setting: string): string {
 /** Opens the block store that the settings ask for. @throws FulaError as `openLocalBlockStore` does */
 export async function openBlocks({ config, paths }: LoadedConfig): Promise<BlockStore> {
   if (config.blocks.mode === "local") return openLocalBlockStore(paths.blocksDir);
+  // Only where it is used: Kubo's client takes longer to load than all the rest.
+  const { openKuboBlockStore } = await import("../blocks/kubo.ts");
   return openKuboBlockStore(urlOf(config.blocks.kuboApi));
 }
 
@@ -61,6 +61,7 @@ export async function openPinCluster(loaded: LoadedConfig, deps: PinClusterDeps)
   }
   if (config.cluster.mode !== "local") {
     assertBlocksReachable(loaded);
+    const { openRestCluster } = await import("../cluster/rest.ts");
     const { replicationMin, replicationMax } = config.cluster;
     return openRestCluster({
       clusterId,
