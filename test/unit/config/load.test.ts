@@ -61,6 +61,7 @@ describe("where a value comes from", () => {
       "cluster.mode": "rest",
       "postgres.binDir": "/usr/lib/postgresql/15/bin",
       "postgres.runAs": "postgres",
+      "postgres.tls": "require",
       "server.host": "::1",
       "server.logLevel": "debug",
       "gateway.host": "0.0.0.0",
