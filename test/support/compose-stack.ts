@@ -18,9 +18,16 @@ import { type ComposeProject, parseCompose } from "../../src/lib/runtime/compose
 import { type PlanOptions, planProject, type ProjectPlan } from "../../src/lib/runtime/compose-plan.ts";
 import { removeProject } from "../../src/lib/runtime/compose-remove.ts";
 import { keepServices, renderTemplate } from "../../src/lib/runtime/compose-template.ts";
+import { runInContainer } from "../../src/lib/runtime/container-exec.ts";
 import { readProjectHealth, type ServiceHealth } from "../../src/lib/runtime/project-health.ts";
 import { infra } from "../infra/infra.ts";
 import { uniqueName } from "./containers.ts";
+
+/** How a program in a container ended. */
+export interface ExecOutcome {
+  readonly exitCode: number;
+  readonly stdout: string;
+}
 
 /** A Compose project of a test, with everything in it removed when it is disposed of. */
 export interface TestProject extends AsyncDisposable {
@@ -30,6 +37,10 @@ export interface TestProject extends AsyncDisposable {
   readonly dir: string;
   /** Reads the Compose file again. */
   read(): ComposeProject;
+  /** Runs a program in the container of a service. */
+  exec(service: string, argv: readonly string[], env?: Readonly<Record<string, string>>): Promise<ExecOutcome>;
+  /** What the Compose file says now. */
+  text(): string;
   /** Writes another Compose file; `PROJECT` in it stands for the project's name. */
   write(text: string): void;
   plan(options?: PlanOptions): Promise<ProjectPlan>;
@@ -54,11 +65,28 @@ export function composeProject(text: string): TestProject {
   const read = (): ComposeProject => parseCompose(readFileSync(file, "utf8"), { project: name, file });
   const plan = async (options?: PlanOptions): Promise<ProjectPlan> => await planProject(docker, read(), options);
   const health = async (): Promise<readonly ServiceHealth[]> => await readProjectHealth(docker, name);
+  const containerOf = async (service: string): Promise<ServiceHealth> => {
+    const found = (await health()).filter((each) => each.service === service);
+    const [container] = found;
+    if (container === undefined || found.length > 1) throw new Error(`${service} has ${found.length} containers`);
+    return container;
+  };
   return {
     docker,
     name,
     dir,
+    exec: async (service, args, env = {}) => {
+      const { containerId } = await containerOf(service);
+      const pieces: Buffer[] = [];
+      const onOutput = async (piece: Buffer): Promise<void> => {
+        pieces.push(Buffer.from(piece));
+        await Promise.resolve();
+      };
+      const { exitCode } = await runInContainer(docker, containerId, { args, env, onOutput });
+      return { exitCode, stdout: Buffer.concat(pieces).toString("utf8") };
+    },
     read,
+    text: () => readFileSync(file, "utf8"),
     write,
     plan,
     health,
@@ -66,12 +94,7 @@ export function composeProject(text: string): TestProject {
       const context = { clock: systemClock, signal, report: () => {}, healthPatienceMs: 60_000, ...options };
       return await applyProject(docker, await plan(options), context);
     },
-    containerOf: async (service) => {
-      const found = (await health()).filter((each) => each.service === service);
-      const [container] = found;
-      if (container === undefined || found.length > 1) throw new Error(`${service} has ${found.length} containers`);
-      return container;
-    },
+    containerOf,
     [Symbol.asyncDispose]: async () => {
       const all = await health();
       await Promise.all(
