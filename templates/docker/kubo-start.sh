@@ -74,6 +74,9 @@ if [ "${FULA_KUBO_REACH:-public}" = public ]; then
 fi
 ipfs config --json Swarm.AddrFilters "$filters"
 ipfs config --json Addresses.NoAnnounce "$filters"
+# The cluster chooses holders by the room that they say they have; Kubo's own default says 10 GB, whatever the disk.
+disk_kb=$(df -Pk "$IPFS_PATH" | awk 'NR == 2 { print $2 }')
+ipfs config Datastore.StorageMax "$((disk_kb / 10 * 9))KB"
 # Announcing oneself to everybody on the local network is of no use in a container.
 ipfs config --json Discovery.MDNS.Enabled false
 
