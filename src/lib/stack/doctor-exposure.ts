@@ -61,6 +61,9 @@ async function privateServices(loaded: LoadedConfig): Promise<readonly PrivateSe
   return services.flatMap(({ port, ...service }) => (port === null ? [] : [{ ...service, port }]));
 }
 
+/** A box with containers has dozens of addresses of bridges. */
+const ADDRESSES_SHOWN_MAX = 4;
+
 async function checkService(service: PrivateService, addresses: readonly string[]): Promise<Finding> {
   const { what, port, danger, remedy } = service;
   const answers = await Promise.all(
@@ -70,10 +73,13 @@ async function checkService(service: PrivateService, addresses: readonly string[
   if (open.length > 0) {
     return failed(`Port ${port} of ${what} takes connections on ${open.join(", ")}: ${danger}.`, remedy);
   }
-  const tried = addresses.length === 0 ? "this box has no other address" : addresses.join(", ");
-  return fine(
-    `${what}, port ${port}: not reachable but on loopback (${formatCount(addresses.length, "address", "addresses")} tried: ${tried})`,
-  );
+  const shown = addresses.slice(0, ADDRESSES_SHOWN_MAX).join(", ");
+  const rest = addresses.length > ADDRESSES_SHOWN_MAX ? ", …" : "";
+  const tried =
+    addresses.length === 0
+      ? "this box has no other address"
+      : `${formatCount(addresses.length, "other address", "other addresses")} tried: ${shown}${rest}`;
+  return fine(`${what}, port ${port}: not reachable but on loopback (${tried})`);
 }
 
 /** Tries to connect, from this box's own addresses, to what must be reachable on loopback alone. */

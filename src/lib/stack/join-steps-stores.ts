@@ -174,7 +174,7 @@ export function storesStep(run: JoinRun): JoinStep {
       await using pins = await openPinCluster(loaded, { clock: box.context.clock, create: true });
       const count = await pins.count(box.context.signal);
       await noteMade(box, "pinset");
-      return `${count === null ? "an unknown number of pins" : formatCount(count, "pin")}, cluster ${pins.clusterId}`;
+      return `${count === null ? "the pinset answers" : formatCount(count, "pin")}, cluster ${pins.clusterId}`;
     },
   };
 }

@@ -105,7 +105,7 @@ const ROWS: { readonly [Name in PartName]: Row<Name> } = {
   },
   alerts: {
     title: "alerts",
-    facts: ({ standing }) => (standing === null ? "not known" : standing === 0 ? "none" : `${standing}`),
+    facts: ({ standing }) => (standing === null ? "no sweep has looked yet" : standing === 0 ? "none" : `${standing}`),
     below: ({ worst }) =>
       worst
         .slice(0, ALERTS_SHOWN)
