@@ -105,7 +105,10 @@ const ROWS: { readonly [Name in PartName]: Row<Name> } = {
   },
   alerts: {
     title: "alerts",
-    facts: ({ standing }) => (standing === null ? "no sweep has looked yet" : standing === 0 ? "none" : `${standing}`),
+    facts: ({ standing, state }) => {
+      if (standing === null) return state === "ok" ? "no sweep has looked yet" : "not known";
+      return standing === 0 ? "none" : `${standing}`;
+    },
     below: ({ worst }) =>
       worst
         .slice(0, ALERTS_SHOWN)
