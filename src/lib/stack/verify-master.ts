@@ -1,8 +1,5 @@
-import { CID } from "multiformats/cid";
-import { create as createMultihash } from "multiformats/hashes/digest";
-import { createHash } from "node:crypto";
 import type { BlockStore } from "../blocks/block-store.ts";
-import { RAW_CODEC, SHA2_256 } from "../blocks/cid.ts";
+import { createCid, RAW_CODEC } from "../blocks/cid.ts";
 import { makePin, type PinCluster, type PinStatus } from "../cluster/pins.ts";
 import { type Clock, formatUtc } from "../kernel/clock.ts";
 import { FulaError } from "../kernel/errors.ts";
@@ -41,43 +38,65 @@ async function waitFor(
   }
 }
 
+function unverified(cid: string, peer: string, state: string, why: string): FulaError {
+  return new FulaError("FULA_JOIN_UNVERIFIED", `The test pin ${cid} is ${state} on peer ${peer}${why}.`, {
+    hint: "look into the logs of the containers kubo and cluster, then run the command again.",
+    details: { cid, peer, state },
+  });
+}
+
+/** @throws FulaError FULA_JOIN_UNVERIFIED, and what the pinset throws */
+async function pinAndWait(deps: TestPinDeps, cid: string): Promise<void> {
+  const { pins, peer, clock, patienceMs = PATIENCE_MS } = deps;
+  await pins.put(
+    makePin(cid, formatUtc(clock.nowMs()), {
+      name: "fula-master join test",
+      replication_factor_min: 1,
+      replication_factor_max: 1,
+      user_allocations: [peer],
+    }),
+  );
+  const status = await waitFor(
+    deps,
+    cid,
+    (each) => each !== null && ["pinned", "pin_error", "cluster_error"].includes(each.status),
+  );
+  if (status === "late") throw unverified(cid, peer, `not pinned after ${formatDuration(patienceMs)}`, "");
+  if (status?.status === "pinned") return;
+  throw unverified(cid, peer, status?.status ?? "unknown", (status?.error ?? "") === "" ? "" : ` (${status?.error})`);
+}
+
+/** @throws FulaError FULA_JOIN_UNVERIFIED where it stays, and what the pinset throws */
+async function unpinAndWait(deps: TestPinDeps, cid: string): Promise<void> {
+  const { pins, peer, patienceMs = PATIENCE_MS } = deps;
+  await pins.remove(cid);
+  const status = await waitFor(deps, cid, (each) => each === null || each.status === "unpinned");
+  if (status === "late")
+    throw unverified(cid, peer, `still pinned ${formatDuration(patienceMs)} after its removal`, "");
+}
+
 /**
  * Stores a small block of random bytes, pins it on this box's own peer, waits until it is pinned, and takes both away
  * again, whatever became of it.
- * @throws FulaError FULA_JOIN_UNVERIFIED where it does not come to be pinned, and what the stores throw
+ * @throws FulaError FULA_JOIN_UNVERIFIED where it does not come to be pinned or unpinned, and what the stores throw
  */
 export async function checkTestPin(deps: TestPinDeps): Promise<void> {
-  const { blocks, pins, peer, clock, random, signal, patienceMs = PATIENCE_MS } = deps;
+  const { blocks, random, signal } = deps;
   const bytes = random.bytes(BLOCK_BYTES);
-  const cid = CID.createV1(RAW_CODEC, createMultihash(SHA2_256, createHash("sha256").update(bytes).digest()));
+  const cid = createCid(RAW_CODEC, bytes);
   const text = cid.toString();
   await blocks.put(cid, bytes, signal);
   try {
-    await pins.put(
-      makePin(text, formatUtc(clock.nowMs()), {
-        name: "fula-master join test",
-        replication_factor_min: 1,
-        replication_factor_max: 1,
-        user_allocations: [peer],
-      }),
-    );
-    const status = await waitFor(
-      deps,
-      text,
-      (each) => each !== null && ["pinned", "pin_error", "cluster_error"].includes(each.status),
-    );
-    if (status === "late" || status?.status !== "pinned") {
-      const state =
-        status === "late" ? `not pinned after ${formatDuration(patienceMs)}` : (status?.status ?? "unknown");
-      const why = status !== "late" && status !== null && status.error !== "" ? ` (${status.error})` : "";
-      throw new FulaError("FULA_JOIN_UNVERIFIED", `The test pin ${text} is ${state} on peer ${peer}${why}.`, {
-        hint: "look into the logs of the containers kubo and cluster, then run the command again.",
-        details: { cid: text, peer, state },
-      });
+    try {
+      await pinAndWait(deps, text);
+    } catch (error) {
+      // Why it was not pinned is what the operator must hear of.
+      await unpinAndWait(deps, text).catch(() => {});
+      throw error;
     }
+    await unpinAndWait(deps, text);
   } finally {
-    await pins.remove(text).catch(() => false);
-    await waitFor(deps, text, (each) => each === null || each.status === "unpinned").catch(() => null);
+    // What is left of it where this fails is 64 bytes that the next garbage collection takes.
     await blocks.delete(cid).catch(() => false);
   }
 }
