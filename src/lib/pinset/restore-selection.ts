@@ -83,12 +83,14 @@ export async function summarizePlan(
     }
     onProgress(compared);
   }
+  const cutAt = selection.limit !== null && toWrite === selection.limit ? lastCid : null;
   return {
     counts,
     toWrite,
     missing,
     differing,
-    notInSnapshot: selection.limit === null ? [...notFound] : [],
-    lastCid: selection.limit !== null && toWrite === selection.limit ? lastCid : null,
+    // What comes after the cut was not looked for.
+    notInSnapshot: [...notFound].filter((cid) => cutAt === null || cid < cutAt),
+    lastCid: cutAt,
   };
 }

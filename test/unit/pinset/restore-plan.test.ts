@@ -126,6 +126,17 @@ describe("a selection", () => {
     expect(summary).toMatchObject({ toWrite: 2, lastCid: c.cid });
   });
 
+  test("with a limit still names what the snapshot does not have, as far as it was read", async () => {
+    const before = "aa-before-all";
+    const only = new Set([before, "zz-after-all", a.cid, b.cid]);
+    const limited = async (limit: number): Promise<readonly string[]> => {
+      const items = planRestore(stream(pins), stream([]), { nowMs: NOW });
+      return (await summarizePlan(items, { ...everything, only, limit })).notInSnapshot;
+    };
+    expect(await limited(1)).toEqual([before]);
+    expect(await limited(3)).toEqual([before, "zz-after-all"]);
+  });
+
   test("without overwriting writes only what is missing", async () => {
     const differs = { ...b, name: "mine" };
     const summary = await summarizePlan(planRestore(stream([a, b]), stream([differs]), { nowMs: NOW }), {
