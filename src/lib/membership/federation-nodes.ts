@@ -174,6 +174,24 @@ export async function removeNode(pool: Pool, name: string): Promise<FederationNo
   return row === undefined ? null : nodeOf(row);
 }
 
+/** True for a row that this box may have written; another box may have the same name. */
+export function isOwnRow(own: Pick<NodeRegistration, "name" | "signingKey">, row: FederationNode): boolean {
+  return row.name === own.name && (row.signingKey === null || row.signingKey === own.signingKey);
+}
+
+/** Takes this box itself out, and never another one that has its name. @returns false where it had no row */
+export async function removeOwnNode(
+  pool: Pool,
+  { name, signingKey }: Pick<NodeRegistration, "name" | "signingKey">,
+): Promise<boolean> {
+  const { rowCount } = await runQuery(pool, {
+    name: "federation_node_remove_own",
+    text: "delete from federation_nodes where name = $1 and (signing_key is null or signing_key = $2)",
+    values: [name, signingKey],
+  });
+  return rowCount > 0;
+}
+
 /** The masters among the boxes that others can reach, as peers. */
 export function mastersOf(nodes: readonly FederationNode[]): readonly FederationPeer[] {
   return nodes.flatMap((node): readonly FederationPeer[] => {

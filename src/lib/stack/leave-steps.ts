@@ -1,7 +1,10 @@
 import { basename } from "node:path";
+import type { LoadedConfig } from "../config/load.ts";
 import { FulaError } from "../kernel/errors.ts";
 import { formatCount } from "../kernel/units.ts";
-import { listFederationNodes, removeNode } from "../membership/federation-nodes.ts";
+import { isOwnRow, listFederationNodes, type NodeRegistration, removeOwnNode } from "../membership/federation-nodes.ts";
+import { keyIdOf } from "../pinset/keys.ts";
+import { readOwnPublicKey } from "../pinset/signing.ts";
 import { daemonState, stopDaemon } from "./daemon.ts";
 import type { RunStep } from "./join-step.ts";
 import { type LeaveBox, unfinishedLeave } from "./leave-box.ts";
@@ -110,13 +113,23 @@ function snapshotStep(box: LeaveBox): LeaveStep {
   };
 }
 
+/** What tells this box from another one of its name. */
+async function ownName({ config, paths }: LoadedConfig): Promise<Pick<NodeRegistration, "name" | "signingKey">> {
+  const publicKey = await readOwnPublicKey(paths.keysDir);
+  return { name: config.node.name, signingKey: publicKey === null ? null : keyIdOf(publicKey) };
+}
+
 async function assessRow({ loaded, options, context }: LeaveBox): Promise<Assessment> {
-  const { name } = loaded.config.node;
+  const own = await ownName(loaded);
+  const { name } = own;
   try {
     const nodes = await peekLedger(loaded, listFederationNodes, context.signal);
     // An embedded server that rests is started for it.
-    if (nodes === null || nodes.some((node) => node.name === name)) {
+    if (nodes === null || nodes.some((node) => isOwnRow(own, node))) {
       return todo("other masters need not wait for it any more", [`take ${name} out of the ledger's list of masters`]);
+    }
+    if (nodes.some((node) => node.name === name)) {
+      return left(`the ${name} in the ledger's list of masters was written by a box with another key, and stays`);
     }
     return already(`${name} is not in the ledger's list of masters`);
   } catch (error) {
@@ -134,12 +147,13 @@ function federationStep(box: LeaveBox): LeaveStep {
     title: "Federation",
     assess: async () => await assessRow(box),
     apply: async () => {
-      const row = await withLedger(
+      const own = await ownName(loaded);
+      const isGone = await withLedger(
         loaded,
         { clock, random, log, signal, part: "leave" },
-        async (pool) => await removeNode(pool, name),
+        async (pool) => await removeOwnNode(pool, own),
       );
-      return row === null ? `${name} was not in the list` : `${name} is no longer in the list`;
+      return isGone ? `${name} is no longer in the list` : `${name} was not in the list`;
     },
   };
 }

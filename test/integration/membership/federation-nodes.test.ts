@@ -7,6 +7,7 @@ import {
   noteNodeSeen,
   registerNode,
   removeNode,
+  removeOwnNode,
 } from "../../../src/lib/membership/federation-nodes.ts";
 import { makePeer, makeRegistration, PEER_IDS } from "../../support/federation.ts";
 import { freshDatabase, type TestDatabase } from "../../support/postgres.ts";
@@ -53,6 +54,15 @@ describe("the boxes of a federation", () => {
     expect(await removeNode(database.pool, "master-1")).toMatchObject({ clusterPeerId: PEER_IDS.cluster });
     await register(twin);
     expect(await removeNode(database.pool, "nobody")).toBeNull();
+  });
+
+  test("take themselves out when they leave, and never another box of their name", async () => {
+    await register();
+    const { name, signingKey } = makeRegistration();
+    expect(await removeOwnNode(database.pool, { name, signingKey: SECOND.signingKey })).toBe(false);
+    expect(await removeOwnNode(database.pool, { name, signingKey: null })).toBe(false);
+    expect(await removeOwnNode(database.pool, { name, signingKey })).toBe(true);
+    expect(await listFederationNodes(database.pool)).toEqual([]);
   });
 
   test("that get a new name, or a new peer id, are still one box", async () => {
