@@ -29,8 +29,8 @@ interface Frame {
   readonly piece: Buffer;
 }
 
-/** Takes the frames of an attached stream apart, with back-pressure; what a cut stream ends in is left out. */
-async function* framesOf(stream: AsyncIterable<Buffer>): AsyncGenerator<Frame> {
+/** Takes the frames of an attached stream apart, with back-pressure. @throws Error where it ends within one */
+export async function* framesOf(stream: AsyncIterable<Buffer>): AsyncGenerator<Frame> {
   let rest: Buffer = Buffer.alloc(0);
   for await (const chunk of stream) {
     rest = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
@@ -41,6 +41,7 @@ async function* framesOf(stream: AsyncIterable<Buffer>): AsyncGenerator<Frame> {
       rest = rest.subarray(end);
     }
   }
+  if (rest.length > 0) throw new Error("the output of a program in a container was cut off");
 }
 
 /** Runs a program in a container through the Engine API, without a docker command on this machine. */
@@ -73,6 +74,9 @@ export async function runInContainer(
     const { ExitCode } = await exec.inspect();
     if (ExitCode === null) throw new Error(`${args[0]} in container ${containerId} was cut off`);
     return { exitCode: ExitCode, stderr: stderr.trim() };
+  } catch (error) {
+    signal?.throwIfAborted();
+    throw error;
   } finally {
     signal?.removeEventListener("abort", cut);
     stream.destroy();
