@@ -5,6 +5,7 @@ import { type ContainersSeen, type ContainerSupervisor, superviseContainers } fr
 import { connectDocker } from "../runtime/docker.ts";
 import { isWell, type ServiceHealth } from "../runtime/project-health.ts";
 import { hasContainers } from "../stack/docker-stack.ts";
+import { stackServices } from "../stack/stack-values.ts";
 import type { CheckOutcome, HealthCheck } from "./health.ts";
 
 /** After a boot the containers come up beside `serve`; the ledger is opened when they are there, or after this. */
@@ -40,26 +41,33 @@ function wordOf({ state, health, isWanted }: ServiceHealth): string {
   return state === "running" && health !== "none" ? health : state;
 }
 
-/** What the supervisor saw last, as a check result. An engine that was not heard is never taken for a good sign. */
-export function judgeContainers(seen: ContainersSeen | null): CheckOutcome {
+/**
+ * What the supervisor saw last, as a check result. An engine that was not heard is never taken for a good sign.
+ * @param wanted the services that this box runs in containers of its own: one that was taken away is not seen at all
+ */
+export function judgeContainers(seen: ContainersSeen | null, wanted: readonly string[]): CheckOutcome {
   if (seen === null) return { state: "degraded", error: "the containers have not been looked at yet" };
   if (seen.error !== null) return { state: "degraded", error: `the Docker Engine cannot be asked: ${seen.error}` };
   const details = Object.fromEntries(seen.containers.map((each) => [each.service, wordOf(each)]));
-  const bad = seen.containers.filter((each) => !isWell(each));
   if (seen.containers.length === 0) return { state: "degraded", error: "the project has no containers", details };
-  if (bad.length === 0) return { state: "ok", details };
-  const error = bad.map((each) => `${each.service} is ${wordOf(each)}`).join("; ");
-  return { state: "degraded", error, details };
+  const missing = wanted.filter((service) => details[service] === undefined);
+  const problems = [
+    ...seen.containers.filter((each) => !isWell(each)).map((each) => `${each.service} is ${wordOf(each)}`),
+    ...missing.map((service) => `${service} has no container`),
+  ];
+  if (problems.length === 0) return { state: "ok", details };
+  return { state: "degraded", error: problems.join("; "), details };
 }
 
 /** Readiness check: the containers as the supervisor sees them. What they are for has checks of its own. */
-export function containersCheck(supervisor: ContainerSupervisor): HealthCheck {
+export function containersCheck(supervisor: ContainerSupervisor, { config }: LoadedConfig): HealthCheck {
+  const wanted = stackServices(config);
   return {
     name: "containers",
     critical: false,
     timeoutMs: 1_000,
     cacheMs: 0,
-    run: async () => await Promise.resolve(judgeContainers(supervisor.seen())),
+    run: async () => await Promise.resolve(judgeContainers(supervisor.seen(), wanted)),
   };
 }
 

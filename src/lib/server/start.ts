@@ -104,7 +104,7 @@ async function openParts(
     log,
   });
   log.info("serve.opened", { ledger: `${ledger.host}:${ledger.port}`, schema, clusterId });
-  const ownContainers = supervisor === null ? [] : [containersCheck(supervisor)];
+  const ownContainers = supervisor === null ? [] : [containersCheck(supervisor, loaded)];
   return { gateway, health: createHealth([...checks, ...ownContainers], clock) };
 }
 

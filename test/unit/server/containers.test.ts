@@ -32,8 +32,13 @@ test.each([
     state: "degraded",
     error: "kubo is exited, stopped on purpose",
   },
+  {
+    seen: { error: null, containers: [{ ...WELL, service: "cluster" }] },
+    state: "degraded",
+    error: "kubo has no container",
+  },
 ])("containers are only called well when they were seen and are: $error", ({ seen, state, error }) => {
-  const outcome = judgeContainers(seen);
+  const outcome = judgeContainers(seen, ["kubo"]);
   expect(outcome.state).toBe(state);
   if (error === undefined) expect(outcome.error).toBeUndefined();
   else expect(outcome.error).toContain(error);
