@@ -2,7 +2,7 @@ import { createSocket } from "node:dgram";
 import type { ContainerInfo } from "dockerode";
 import { FulaError, systemErrorCode } from "../kernel/errors.ts";
 import type { ComposeService, PublishedPort } from "./compose-file.ts";
-import { LABELS } from "./compose-labels.ts";
+import { LABELS, madeFrom } from "./compose-labels.ts";
 import { findPortOwner, probePort } from "./port-owner.ts";
 
 /** Something that stands where the stack needs its own, and is not the stack's. */
@@ -35,6 +35,22 @@ export function foreignContainer(info: ContainerInfo): ForeignThing {
     name,
     what: `container ${info.Id.slice(0, 12)} of image ${info.Image} has this name; ${ownerText(info.Labels)}`,
     remedy: `rename it (docker rename ${name} ${name}-old) and stop it, or take it away, if it is not needed`,
+  };
+}
+
+/**
+ * A container that a fula-master made under the same project name from the Compose file of another base directory; null
+ * for one from `file`, and for one of an older installer.
+ */
+export function ofAnotherBaseDir(info: ContainerInfo, file: string): ForeignThing | null {
+  const other = madeFrom(info.Labels);
+  if (other === null || other === file) return null;
+  const name = nameOf(info);
+  return {
+    kind: "container",
+    name,
+    what: `container ${info.Id.slice(0, 12)} was made from ${other}, so it is of another base directory`,
+    remedy: `give this one a project of its own (--project); or, if that directory was moved here, docker rm -f ${name}: its volumes stay`,
   };
 }
 

@@ -17,9 +17,20 @@ export const LABELS = {
   volume: "com.docker.compose.volume",
 } as const;
 
+const MADE_BY = "fula-master-";
+
 /** Who made it: Compose sets its own version there. */
 export function madeBy(): string {
-  return `fula-master-${toolVersion()}`;
+  return `${MADE_BY}${toolVersion()}`;
+}
+
+/**
+ * The Compose file from which a fula-master made a container, by its labels; null where somebody else made it, such as
+ * an older installer.
+ */
+export function madeFrom(labels: Readonly<Record<string, string>>): string | null {
+  if (labels[LABELS.version]?.startsWith(MADE_BY) !== true) return null;
+  return labels[LABELS.configFiles] ?? null;
 }
 
 /** Filter of the Engine API for what carries these labels. */

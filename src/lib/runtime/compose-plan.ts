@@ -2,7 +2,14 @@ import type Docker from "dockerode";
 import type { ContainerInfo } from "dockerode";
 import type { ComposeProject, ComposeResource, ComposeService } from "./compose-file.ts";
 import { configHashOf } from "./compose-container.ts";
-import { foreignContainer, foreignPorts, foreignResource, type ForeignThing, nameOf } from "./compose-foreign.ts";
+import {
+  foreignContainer,
+  foreignPorts,
+  foreignResource,
+  type ForeignThing,
+  nameOf,
+  ofAnotherBaseDir,
+} from "./compose-foreign.ts";
 import { LABELS } from "./compose-labels.ts";
 import { askingEngine, orAbsent } from "./docker-errors.ts";
 import { healthOf, isWell, type ServiceHealth } from "./project-health.ts";
@@ -221,6 +228,9 @@ export async function planProject(
     );
     const names = new Set(wanted.map(({ containerName }) => containerName));
     const strangers = facts.containers.filter((info) => names.has(nameOf(info)) && !facts.inspected.has(info.Id));
+    const ofOthers = facts.containers
+      .filter(({ Id }) => facts.inspected.has(Id))
+      .map((info) => ofAnotherBaseDir(info, project.file));
     // On the host's own network a port that the service itself has cannot be told from another's.
     const asksForPorts = services.filter(
       ({ action, service, current }) => action !== "keep" && !(service.isOnHost && current?.state === "running"),
@@ -234,6 +244,7 @@ export async function planProject(
       volumes: volumes.missing,
       foreign: [
         ...strangers.map((info) => foreignContainer(info)),
+        ...ofOthers.filter((thing) => thing !== null),
         ...networks.foreign,
         ...volumes.foreign,
         ...(await foreignPorts(toRun, project.name, facts.containers)),
