@@ -27,7 +27,7 @@ function nameOf({ name, id }: ClusterPeerLine): string {
 
 /** Looks at this box's IPFS Cluster peer, and at whom it sees. */
 export async function readCluster(loaded: LoadedConfig, limits: LookLimits): Promise<ClusterPart> {
-  const { cluster } = loaded.config;
+  const { cluster, node } = loaded.config;
   const api = urlOf(cluster.api);
   return await lookAtPart<ClusterPart>(limits, { api, peers: [] }, async (signal) => {
     await using pins = await openPinCluster(loaded, { clock: limits.clock });
@@ -44,9 +44,24 @@ export async function readCluster(loaded: LoadedConfig, limits: LookLimits): Pro
       return { api, peers, ...bad(`this box's own peer is not well: ${own.error || own.state}`) };
     }
     const silent = peers.filter(({ state }) => state !== "answers");
-    if (silent.length === 0) return { api, peers, ...OK };
-    const names = silent.map(nameOf).join(", ");
-    return { api, peers, ...attention(`${formatCount(silent.length, "peer does", "peers do")} not answer: ${names}`) };
+    if (silent.length > 0) {
+      const names = silent.map(nameOf).join(", ");
+      return {
+        api,
+        peers,
+        ...attention(`${formatCount(silent.length, "peer does", "peers do")} not answer: ${names}`),
+      };
+    }
+    // The first master of a pool asks for one copy, since nobody else is there; nothing raises that by itself.
+    if (node.role === "master" && peers.length > 1 && cluster.replicationMin === 1) {
+      const remedy = "fula-master config set cluster.replicationMin 2, then fula-master join";
+      return {
+        api,
+        peers,
+        ...attention(`new pins ask for one copy, although ${peers.length} peers are here. Try: ${remedy}`),
+      };
+    }
+    return { api, peers, ...OK };
   });
 }
 

@@ -59,8 +59,11 @@ afterAll(async () => {
   await cluster?.[Symbol.asyncDispose]();
 });
 
-async function status(): Promise<StatusReport> {
-  return JSON.parse((await box.run(["status", "--json", "--schedule-root", box.scheduleRoot])).stdout);
+async function status(env: Readonly<Record<string, string>> = {}): Promise<StatusReport> {
+  const run = await box.run(["status", "--json", "--schedule-root", box.scheduleRoot], {
+    env: { PATH: process.env["PATH"], HOME: process.env["HOME"], ...env },
+  });
+  return JSON.parse(run.stdout);
 }
 
 async function doctor(args: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<DoctorReport> {
@@ -125,6 +128,12 @@ describe("a master on a real Kubo and IPFS Cluster", () => {
     expect(trust).toMatchObject({ state: "attention", missing: [], surplus: [cluster.peer("stranger").id] });
     expect(pins).toMatchObject({ state: "ok", count: null });
     expect(report.healthy).toBe(true);
+  });
+
+  test("says that new pins ask for one copy where more peers could hold them", async () => {
+    const { cluster: peers, healthy } = await status({ FULA_MASTER_CLUSTER_REPLICATION_MIN: "1" });
+    expect(peers).toMatchObject({ state: "attention", problem: expect.stringContaining("although 3 peers are here") });
+    expect(healthy).toBe(true);
   });
 
   test("passes the doctor, who names the trusted stranger and the peer that would look alive for a day after its death", async () => {
