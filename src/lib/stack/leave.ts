@@ -64,14 +64,20 @@ function lastCopyRefusal({ pins, count, shown, alone }: LastCopies, purge: boole
 }
 
 /**
- * Looks for pins that nobody else holds. What an earlier run was allowed to do is not asked again while it is finished;
- * but to leave, keeping the data, is not yet to purge it.
+ * True where an earlier run was allowed what this one is to do: it is not asked again while that is finished. But to
+ * leave, keeping the data, is not yet to purge it.
+ */
+function wasAllowed({ last, options }: LeaveBox): boolean {
+  return last !== null && (last.purge || options.purge !== true);
+}
+
+/**
+ * Looks for pins that nobody else holds.
  * @throws FulaError FULA_LEAVE_LAST_COPY, FULA_CLUSTER_UNREADABLE: what cannot be read is no all-clear
  */
 async function guardLastCopies(box: LeaveBox): Promise<LastCopies | null> {
-  const { loaded, options, context, last } = box;
-  const wasAllowed = last !== null && (last.purge || options.purge !== true);
-  if (wasAllowed || options.force === true) return null;
+  const { loaded, options, context } = box;
+  if (wasAllowed(box) || options.force === true) return null;
   await using cluster = await openPinCluster(loaded, { clock: context.clock });
   const view = loaded.config.node.role === "storage" ? "allocations" : "statuses";
   const found = await countLastCopies(cluster, view, context.signal);
@@ -83,9 +89,10 @@ async function guardLastCopies(box: LeaveBox): Promise<LastCopies | null> {
  * Looks whether other masters keep their accounts in this box's database.
  * @throws FulaError FULA_LEAVE_LEDGER, FULA_DATABASE_UNREACHABLE: what cannot be read is no all-clear
  */
-async function guardLedger({ loaded, options, context, last }: LeaveBox): Promise<void> {
+async function guardLedger(box: LeaveBox): Promise<void> {
+  const { loaded, options, context } = box;
   const { node, postgres } = loaded.config;
-  if (node.role === "storage" || postgres.mode !== "docker" || last !== null || options.force === true) return;
+  if (node.role === "storage" || postgres.mode !== "docker" || wasAllowed(box) || options.force === true) return;
   const nodes = (await peekLedger(loaded, listFederationNodes, context.signal)) ?? [];
   const others = nodes.filter(({ role, name }) => role === "master" && name !== node.name).map(({ name }) => name);
   if (others.length === 0) return;

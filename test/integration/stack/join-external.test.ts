@@ -1,7 +1,10 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { systemClock } from "../../../src/lib/kernel/clock.ts";
+import { registerNode } from "../../../src/lib/membership/federation-nodes.ts";
 import { findFreePort } from "../../../src/lib/runtime/processes.ts";
+import { makeRegistration } from "../../support/federation.ts";
 import { treeOf } from "../../support/file-tree.ts";
 import { emptyDatabase, type TestDatabase } from "../../support/postgres.ts";
 import { makeTestBox, type TestBox } from "../../support/test-box.ts";
@@ -71,4 +74,26 @@ test("a server that does not answer, and one that refuses the password, stop joi
   expect(refused).toMatchObject({ exitCode: 2, stderr: expect.stringContaining("FULA_DATABASE_LOGIN") });
   expect(`${silent.stderr}${refused.stderr}`).not.toContain("hunter2");
   expect(await treeOf(box.root)).toEqual(before);
+});
+
+test("a box whose own PostgreSQL is the ledger of another master may not leave, and to have left is no leave to purge it", async () => {
+  expect(await box.run(joinArgs(database.url))).toMatchObject({ exitCode: 0 });
+  const { host, port } = database.options;
+  // As if the server were the container of this box, which no engine is needed for to ask it.
+  const env = {
+    PATH: process.env["PATH"],
+    FULA_MASTER_POSTGRES_MODE: "docker",
+    FULA_MASTER_POSTGRES_HOST: host,
+    FULA_MASTER_POSTGRES_PORT: String(port),
+  };
+  const leave = async (...args: readonly string[]) =>
+    await box.run(["leave", "--yes", "--schedule-root", box.scheduleRoot, ...args], { env });
+  const clusterId = (await box.load()).config.node.clusterId ?? "";
+  const other = makeRegistration({ name: "master-2", clusterId });
+  await registerNode(database.pool, other, { clock: systemClock });
+  const refused = await leave("--dry-run");
+  expect(refused).toMatchObject({ exitCode: 3, stderr: expect.stringMatching(/FULA_LEAVE_LEDGER.*master-2/) });
+  expect(await box.run(["leave", "--yes", "--schedule-root", box.scheduleRoot])).toMatchObject({ exitCode: 0 });
+  const purge = await leave("--purge");
+  expect(purge).toMatchObject({ exitCode: 3, stderr: expect.stringMatching(/FULA_LEAVE_LEDGER.*master-2/) });
 });
