@@ -17,6 +17,7 @@ import { statusCommand } from "./status.ts";
 import { stopCommand } from "./stop.ts";
 import { sweepCommand } from "./sweep.ts";
 import { tokenCommand } from "./token.ts";
+import { upgradeCommand } from "./upgrade.ts";
 import { verifyCommand } from "./verify.ts";
 import type { CommandSpec } from "../lib/terminal/command.ts";
 
@@ -29,6 +30,7 @@ export const COMMANDS: readonly CommandSpec[] = [
   serveCommand,
   startCommand,
   stopCommand,
+  upgradeCommand,
   leaveCommand,
   migrateCommand,
   snapshotCommand,

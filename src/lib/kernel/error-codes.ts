@@ -332,6 +332,14 @@ export const ERROR_CODES = {
     kind: "failed",
     when: "A container ended, or did not become healthy in time; where it replaced another one, that was put back.",
   },
+  FULA_NO_CONTAINERS: {
+    kind: "refused",
+    when: "upgrade was run on a box that has no containers of its own.",
+  },
+  FULA_UPGRADE_MAJOR: {
+    kind: "refused",
+    when: "upgrade was to replace PostgreSQL by another major version than the one that wrote its data, or cannot tell.",
+  },
   FULA_ROOT_NEEDED: {
     kind: "refused",
     when: "join was asked for containers by a user other than root.",
