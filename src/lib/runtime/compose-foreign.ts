@@ -22,7 +22,7 @@ export function nameOf({ Names }: ContainerInfo): string {
 }
 
 /** Whose something is, by its labels. */
-export function ownerText(labels: Readonly<Record<string, string>> | null | undefined): string {
+function ownerText(labels: Readonly<Record<string, string>> | null | undefined): string {
   const project = labels?.[LABELS.project];
   return project === undefined ? "it belongs to no Compose project" : `it belongs to the Compose project ${project}`;
 }
