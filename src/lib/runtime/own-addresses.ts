@@ -12,10 +12,13 @@ export function reachableAddressesOfBox(): readonly string[] {
   );
 }
 
+/** A connection within one machine is taken at once or never. */
+const CONNECT_TIMEOUT_MS = 1_000;
+
 /** True where something takes a TCP connection at that address. */
-export async function takesConnections(host: string, port: number, timeoutMs: number): Promise<boolean> {
+async function takesConnections(host: string, port: number): Promise<boolean> {
   const { promise, resolve } = Promise.withResolvers<boolean>();
-  const socket = connect({ host, port, timeout: timeoutMs });
+  const socket = connect({ host, port, timeout: CONNECT_TIMEOUT_MS });
   const end = (answer: boolean): void => {
     socket.destroy();
     resolve(answer);
@@ -30,4 +33,12 @@ export async function takesConnections(host: string, port: number, timeoutMs: nu
     end(false);
   });
   return await promise;
+}
+
+/** Those of the addresses, such as `reachableAddressesOfBox` gives them, at which a port takes connections. */
+export async function openAddresses(addresses: readonly string[], port: number): Promise<readonly string[]> {
+  const looked = await Promise.all(
+    addresses.map(async (address) => ((await takesConnections(address, port)) ? [address] : [])),
+  );
+  return looked.flat();
 }

@@ -1,4 +1,5 @@
 import type { Config } from "../config/schema.ts";
+import { LABELS } from "../runtime/compose-labels.ts";
 import { connectDocker } from "../runtime/docker.ts";
 import type { ContainerFact } from "./detect-writer.ts";
 
@@ -13,9 +14,6 @@ export interface DockerFacts {
   /** Memory of the machine that it runs on. */
   readonly memoryBytes: number;
 }
-
-/** Label by which Compose says whose a container is. */
-const PROJECT_LABEL = "com.docker.compose.project";
 
 /** Asks the engine for its containers and images. Reads only. */
 export async function readDockerFacts(
@@ -32,7 +30,7 @@ export async function readDockerFacts(
     containers: containers.map(({ Names, State, Labels }) => ({
       name: (Names[0] ?? "").replace(/^\//, ""),
       isRunning: State === "running",
-      project: Labels[PROJECT_LABEL] ?? null,
+      project: Labels[LABELS.project] ?? null,
     })),
     hasGatewayImage: found.length > 0,
     rootDir: info.DockerRootDir,

@@ -6,16 +6,13 @@ import { FulaError } from "../kernel/errors.ts";
 import type { BackupOptions } from "../postgres/adopt.ts";
 import type { DumpTools } from "../postgres/backup.ts";
 import type { Pool } from "../postgres/pool.ts";
+import { LABELS, labelFilter } from "../runtime/compose-labels.ts";
 import { runInContainer } from "../runtime/container-exec.ts";
 import { connectDocker } from "../runtime/docker.ts";
 
-/** Labels by which Compose says what a container is. */
-const PROJECT_LABEL = "com.docker.compose.project";
-const SERVICE_LABEL = "com.docker.compose.service";
-
 async function postgresContainer(docker: Docker, project: string): Promise<string> {
-  const label = [`${PROJECT_LABEL}=${project}`, `${SERVICE_LABEL}=postgres`];
-  const [found] = await docker.listContainers({ filters: { label } });
+  const filters = labelFilter({ [LABELS.project]: project, [LABELS.service]: "postgres" });
+  const [found] = await docker.listContainers({ filters });
   if (found !== undefined) return found.Id;
   throw new FulaError(
     "FULA_BACKUP_TOOL",

@@ -2,7 +2,7 @@ import { isLoopback, parseServiceAddress } from "../config/addresses.ts";
 import type { LoadedConfig } from "../config/load.ts";
 import { formatCount } from "../kernel/units.ts";
 import { inspectEmbeddedPostgres } from "../runtime/embedded-postgres.ts";
-import { reachableAddressesOfBox, takesConnections } from "../runtime/own-addresses.ts";
+import { openAddresses, reachableAddressesOfBox } from "../runtime/own-addresses.ts";
 import { type DoctorCheck, failed, fine } from "./doctor.ts";
 import type { Finding } from "./preflight.ts";
 
@@ -14,9 +14,6 @@ interface PrivateService {
   readonly danger: string;
   readonly remedy: string;
 }
-
-/** A connection within one machine is taken at once or never. */
-const CONNECT_TIMEOUT_MS = 1_000;
 
 /** The port of an address of this very box; null for somebody else's. */
 function localPort(setting: string): number | null {
@@ -66,10 +63,7 @@ const ADDRESSES_SHOWN_MAX = 4;
 
 async function checkService(service: PrivateService, addresses: readonly string[]): Promise<Finding> {
   const { what, port, danger, remedy } = service;
-  const answers = await Promise.all(
-    addresses.map(async (address) => ((await takesConnections(address, port, CONNECT_TIMEOUT_MS)) ? [address] : [])),
-  );
-  const open = answers.flat();
+  const open = await openAddresses(addresses, port);
   if (open.length > 0) {
     return failed(`Port ${port} of ${what} takes connections on ${open.join(", ")}: ${danger}.`, remedy);
   }

@@ -1,5 +1,5 @@
 import { FulaError, isFulaError } from "../kernel/errors.ts";
-import { reachableAddressesOfBox, takesConnections } from "../runtime/own-addresses.ts";
+import { openAddresses, reachableAddressesOfBox } from "../runtime/own-addresses.ts";
 import { readInstallation, writeInstallation } from "./installation.ts";
 import type { JoinRun, JoinStep } from "./join-step.ts";
 import { openBlocks, openPinCluster } from "./pinset.ts";
@@ -7,8 +7,6 @@ import { already, todo } from "./plan.ts";
 import { checkTestPin } from "./verify-master.ts";
 import { checkWriter, identifyWriter, type WriterIdentity } from "./writer-identity.ts";
 import { parseServiceAddress } from "../config/addresses.ts";
-
-const CONNECT_TIMEOUT_MS = 1_000;
 
 /** What was verified: other daemons, even at the same addresses, have not been. */
 function markOf({ clusterPeerId, kuboPeerId }: WriterIdentity): string {
@@ -18,12 +16,7 @@ function markOf({ clusterPeerId, kuboPeerId }: WriterIdentity): string {
 /** Addresses of this box, loopback apart, at which Kubo's RPC API can be reached: whoever reaches it controls Kubo. */
 async function openKuboAddresses(kuboApi: string): Promise<readonly string[]> {
   const port = parseServiceAddress(kuboApi)?.port ?? 0;
-  const looked = await Promise.all(
-    reachableAddressesOfBox().map(async (host) =>
-      (await takesConnections(host, port, CONNECT_TIMEOUT_MS)) ? host : null,
-    ),
-  );
-  return looked.filter((host) => host !== null).map((host) => `${host}:${port}`);
+  return (await openAddresses(reachableAddressesOfBox(), port)).map((host) => `${host}:${port}`);
 }
 
 async function assertKuboPrivate({ box }: JoinRun): Promise<readonly string[]> {

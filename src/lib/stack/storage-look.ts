@@ -1,11 +1,13 @@
 import type { LoadedConfig } from "../config/load.ts";
-import { parseServiceAddress, serviceUrl } from "../config/addresses.ts";
+import { parseServiceAddress } from "../config/addresses.ts";
 import type { Clock } from "../kernel/clock.ts";
 import { FulaError } from "../kernel/errors.ts";
 import type { Random } from "../kernel/random.ts";
 import type { PeersDocument } from "../membership/peers-document.ts";
+import { LABELS, labelFilter } from "../runtime/compose-labels.ts";
 import { connectDocker } from "../runtime/docker.ts";
-import { reachableAddressesOfBox, takesConnections } from "../runtime/own-addresses.ts";
+import { openAddresses, reachableAddressesOfBox } from "../runtime/own-addresses.ts";
+import { urlOf } from "./pinset.ts";
 import { readAcceptedPeers } from "./storage-entry.ts";
 import type { StartedAs, StorageCheck } from "./storage-verify.ts";
 
@@ -16,11 +18,6 @@ export interface StorageLookContext {
   readonly random: Random;
   readonly signal: AbortSignal;
 }
-
-const CONNECT_TIMEOUT_MS = 1_000;
-/** Labels by which Compose says what a container is. */
-const PROJECT_LABEL = "com.docker.compose.project";
-const SERVICE_LABEL = "com.docker.compose.service";
 
 function variable(environment: readonly string[], name: string): string {
   return environment.find((line) => line.startsWith(`${name}=`))?.slice(name.length + 1) ?? "";
@@ -33,8 +30,8 @@ function variable(environment: readonly string[], name: string): string {
 async function readStartedAs({ config }: LoadedConfig, env: StorageLookContext["env"]): Promise<StartedAs> {
   const docker = await connectDocker(env);
   const { project } = config.docker;
-  const label = [`${PROJECT_LABEL}=${project}`, `${SERVICE_LABEL}=cluster`];
-  const [found] = await docker.listContainers({ all: true, filters: { label } });
+  const filters = labelFilter({ [LABELS.project]: project, [LABELS.service]: "cluster" });
+  const [found] = await docker.listContainers({ all: true, filters });
   if (found === undefined) {
     throw new FulaError("FULA_NOT_JOINED", `The project ${project} has no container of its cluster peer.`, {
       hint: "fula-master join-as-storage-node makes it.",
@@ -50,25 +47,16 @@ async function readStartedAs({ config }: LoadedConfig, env: StorageLookContext["
 }
 
 /** Addresses of this box, loopback apart, at which one of the ports takes connections. */
-async function openAddresses(ports: readonly number[]): Promise<readonly string[]> {
-  const places = reachableAddressesOfBox().flatMap((host) => ports.map((port) => ({ host, port })));
+async function openPlaces(ports: readonly number[]): Promise<readonly string[]> {
+  const addresses = reachableAddressesOfBox();
   const looked = await Promise.all(
-    places.map(async ({ host, port }) =>
-      (await takesConnections(host, port, CONNECT_TIMEOUT_MS)) ? `${host}:${port}` : null,
-    ),
+    ports.map(async (port) => (await openAddresses(addresses, port)).map((host) => `${host}:${port}`)),
   );
-  return looked.filter((place) => place !== null);
+  return looked.flat();
 }
 
 function portOf(setting: string): number {
   return parseServiceAddress(setting)?.port ?? 0;
-}
-
-/** The base URL of the REST API of this node's cluster peer. */
-function clusterUrl({ config }: LoadedConfig): string {
-  const address = parseServiceAddress(config.cluster.api);
-  if (address === null) throw new Error(`${config.cluster.api} is no address of a service`);
-  return serviceUrl(address);
 }
 
 /** Everything that a look at this node is held against. */
@@ -81,10 +69,10 @@ export function storageCheck(
   const { blocks, cluster } = loaded.config;
   const { env, clock, random, signal } = context;
   return {
-    clusterApi: clusterUrl(loaded),
+    clusterApi: urlOf(cluster.api),
     document,
     startedAs: async () => await readStartedAs(loaded, env),
-    openApis: async () => await openAddresses([portOf(blocks.kuboApi), portOf(cluster.api)]),
+    openApis: async () => await openPlaces([portOf(blocks.kuboApi), portOf(cluster.api)]),
     tryToWrite,
     clock,
     random,
