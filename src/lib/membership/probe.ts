@@ -1,8 +1,6 @@
-import { createHash } from "node:crypto";
-import { CID } from "multiformats/cid";
-import { create as createMultihash } from "multiformats/hashes/digest";
+import type { CID } from "multiformats/cid";
 import type { BlockStore } from "../blocks/block-store.ts";
-import { RAW_CODEC, SHA2_256 } from "../blocks/cid.ts";
+import { createCid, RAW_CODEC } from "../blocks/cid.ts";
 import { makePin, type Pin, type PinCluster } from "../cluster/pins.ts";
 import { formatUtc } from "../kernel/clock.ts";
 
@@ -15,8 +13,7 @@ export function probeOf(clusterId: string): { readonly cid: CID; readonly bytes:
     `fula-master replication probe\ncluster ${clusterId}\nEvery peer holds this block, so that each can see that it replicates.\n`,
     "utf8",
   );
-  const digest = createHash("sha256").update(bytes).digest();
-  return { cid: CID.createV1(RAW_CODEC, createMultihash(SHA2_256, digest)), bytes };
+  return { cid: createCid(RAW_CODEC, bytes), bytes };
 }
 
 function isProbe(pin: Pin): boolean {

@@ -1,7 +1,5 @@
-import { CID } from "multiformats/cid";
-import { create as createMultihash } from "multiformats/hashes/digest";
 import { z } from "zod";
-import { RAW_CODEC, SHA2_256 } from "../blocks/cid.ts";
+import { createCid, RAW_CODEC } from "../blocks/cid.ts";
 import { errorMessageOf, RestConnection } from "../cluster/rest-connection.ts";
 import { FulaError } from "../kernel/errors.ts";
 import type { Random } from "../kernel/random.ts";
@@ -111,9 +109,9 @@ export async function readStorageView(url: string, signal: AbortSignal): Promise
   };
 }
 
-/** A CID that no pinset has: of a random digest. */
+/** A CID that no pinset has: of random bytes. */
 function unknownCid(random: Random): string {
-  return CID.createV1(RAW_CODEC, createMultihash(SHA2_256, random.bytes(32))).toString();
+  return createCid(RAW_CODEC, random.bytes(32)).toString();
 }
 
 /**

@@ -1,8 +1,6 @@
 import { create } from "kubo-rpc-client";
-import { CID } from "multiformats/cid";
-import { create as createMultihash } from "multiformats/hashes/digest";
 import { z } from "zod";
-import { RAW_CODEC, SHA2_256 } from "../blocks/cid.ts";
+import { createCid, RAW_CODEC } from "../blocks/cid.ts";
 import { RestConnection } from "../cluster/rest-connection.ts";
 import { parseServiceAddress, type ServiceAddress, serviceUrl } from "../config/addresses.ts";
 import { FulaError, messageOf } from "../kernel/errors.ts";
@@ -121,7 +119,7 @@ export async function identifyWriter(
  */
 async function isFollower(clusterApi: string, random: Random, signal: AbortSignal): Promise<boolean> {
   using connection = connect(clusterApi);
-  const unknown = CID.createV1(RAW_CODEC, createMultihash(SHA2_256, random.bytes(32)));
+  const unknown = createCid(RAW_CODEC, random.bytes(32));
   const { status, body } = await connection.ask("DELETE", `/pins/${unknown.toString()}`, signal);
   if (status === 404) return false;
   if (/follower/i.test(body)) return true;
