@@ -4,8 +4,7 @@ import type { Log } from "../kernel/log.ts";
 import { type ContainersSeen, type ContainerSupervisor, superviseContainers } from "../runtime/container-supervisor.ts";
 import { connectDocker } from "../runtime/docker.ts";
 import { isWell, type ServiceHealth } from "../runtime/project-health.ts";
-import { hasContainers } from "../stack/docker-stack.ts";
-import { stackServices } from "../stack/stack-values.ts";
+import { hasContainers, stackServices } from "../stack/stack-values.ts";
 import type { CheckOutcome, HealthCheck } from "./health.ts";
 
 /** After a boot the containers come up beside `serve`; the ledger is opened when they are there, or after this. */

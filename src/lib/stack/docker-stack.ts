@@ -1,7 +1,6 @@
 import { chmod, chown, readdir, readFile, stat } from "node:fs/promises";
 import { basename, dirname, join, relative } from "node:path";
 import type { LoadedConfig } from "../config/load.ts";
-import type { Config } from "../config/schema.ts";
 import { ensureDir, readTextIfExists, writeFileAtomic } from "../kernel/files.ts";
 import { PROJECT_ROOT } from "../kernel/project.ts";
 import type { Secret } from "../kernel/secret.ts";
@@ -36,11 +35,6 @@ const DAEMON = { uid: 1_000, gid: 100 };
 const COMPOSE_FILE_MODE = 0o600;
 const SCRIPT_MODE = 0o755;
 const SECRET_MODE = 0o400;
-
-/** True where the settings ask for a container of our own. */
-export function hasContainers(config: Config): boolean {
-  return stackServices(config).length > 0;
-}
 
 /** Where the rendered Compose file lies. */
 function composeFileOf(baseDir: string): string {

@@ -2,10 +2,10 @@ import { connectDocker, detectDockerEngine } from "../runtime/docker.ts";
 import { readProjectHealth, type ServiceHealth } from "../runtime/project-health.ts";
 import type { DoctorBox } from "./doctor-box.ts";
 import { type DoctorCheck, doubtful, failed, fine } from "./doctor.ts";
-import { ownsContainers } from "./leave-box.ts";
 import type { Finding } from "./preflight.ts";
 import { judgeDisk } from "./preflight-base-dir.ts";
 import { judgeEngine } from "./preflight-docker.ts";
+import { hasContainers } from "./stack-values.ts";
 import { judgeContainer, readDockerDisk, wantedServices } from "./status-containers.ts";
 
 type Env = Readonly<Record<string, string | undefined>>;
@@ -47,7 +47,7 @@ async function checkContainers(
 /** Checks of the engine and the containers of this box; none where it has no containers. */
 export function dockerChecks(box: DoctorBox, env: Env): readonly DoctorCheck[] {
   const { loaded, clock } = box;
-  if (!ownsContainers(loaded)) return [];
+  if (!hasContainers(loaded.config)) return [];
   return [
     { name: "engine", run: async (signal) => judgeEngine(await detectDockerEngine({ env, signal })) },
     { name: "containers", run: async (signal) => await checkContainers(box, env, signal) },

@@ -6,7 +6,7 @@ import { schedulesStep } from "./join-steps-schedules.ts";
 import { serveStep, snapshotStep } from "./join-steps-services.ts";
 import { migrationsStep, postgresStep, storesStep } from "./join-steps-stores.ts";
 import { verifyStep } from "./join-steps-verify.ts";
-import { hasContainers } from "./docker-stack.ts";
+import { hasContainers } from "./stack-values.ts";
 import type { JoinRun, JoinStep } from "./join-step.ts";
 
 /**

@@ -6,6 +6,7 @@ import type { Log } from "../kernel/log.ts";
 import type { Random } from "../kernel/random.ts";
 import { type Installation, readInstallation } from "./installation.ts";
 import { findLastLeave, type LastLeave } from "./leave-journal.ts";
+import { hasContainers } from "./stack-values.ts";
 
 /** What `leave` is given by its command. */
 export interface LeaveContext extends PathsContext {
@@ -41,12 +42,6 @@ export interface LeaveBox {
   readonly name: string;
 }
 
-/** True where some service of this box runs in a container of its own. */
-export function ownsContainers({ config }: LoadedConfig): boolean {
-  const { postgres, blocks, cluster, gateway } = config;
-  return [postgres.mode, blocks.mode, cluster.mode].includes("docker") || gateway.mode === "container";
-}
-
 /** A run of `leave` that was stopped before its end; null for none. */
 export function unfinishedLeave({ last }: LeaveBox): LastLeave | null {
   return last !== null && last.finishedAt === null ? last : null;
@@ -79,7 +74,7 @@ export async function readLeaveBox(context: LeaveContext, options: LeaveOptions)
     );
   }
   // Where a purge was stopped half-way, the settings may be gone already.
-  const project = ownsContainers(loaded) ? config.docker.project : purgeWasStopped ? last.project : null;
+  const project = hasContainers(config) ? config.docker.project : purgeWasStopped ? last.project : null;
   const name = last?.name || (project ?? config.node.name);
   return { context, options, loaded, installation, last, project, name };
 }

@@ -31,6 +31,11 @@ export function stackServices({ runtime, node, postgres, blocks, cluster, gatewa
   return services;
 }
 
+/** True where the settings ask for a container of our own. */
+export function hasContainers(config: Config): boolean {
+  return stackServices(config).length > 0;
+}
+
 /** The name of a service's container. */
 function containerName({ node, docker: { project } }: Config, service: StackService): string {
   return project === FLEET_PROJECT[node.role] ? FLEET_NAMES[service] : `${project}-${service}-1`;

@@ -3,6 +3,7 @@ import type { LoadedConfig } from "../config/load.ts";
 import { connectDocker } from "../runtime/docker.ts";
 import { readProjectHealth, type ServiceHealth } from "../runtime/project-health.ts";
 import type { LookLimits } from "./look.ts";
+import { stackServices } from "./stack-values.ts";
 import { bad, lookAtPart, OK } from "./status-part.ts";
 import type { ContainersPart, DiskPart, ServiceLine } from "./status-report.ts";
 import { readRoom } from "./status-stores.ts";
@@ -17,15 +18,7 @@ interface WantedService {
 
 /** The services that this box should have in containers of its own. */
 export function wantedServices({ config }: LoadedConfig): readonly WantedService[] {
-  const { postgres, blocks, cluster, gateway, docker } = config;
-  const all: readonly (WantedService & { readonly isOurs: boolean })[] = [
-    { service: "postgres", image: docker.images.postgres, isOurs: postgres.mode === "docker" },
-    { service: "kubo", image: docker.images.kubo, isOurs: blocks.mode === "docker" },
-    { service: "cluster", image: docker.images.cluster, isOurs: cluster.mode === "docker" },
-    { service: "gateway", image: docker.images.gateway, isOurs: gateway.mode === "container" },
-  ];
-  const isStorage = config.node.role === "storage";
-  return all.filter(({ service, isOurs }) => isOurs && !(isStorage && service === "postgres"));
+  return stackServices(config).map((service) => ({ service, image: config.docker.images[service] }));
 }
 
 /** Restarts within this time after one another are a loop. */

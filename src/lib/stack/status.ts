@@ -6,7 +6,7 @@ import { toolVersion } from "../kernel/project.ts";
 import { type Installation, readInstallation } from "./installation.ts";
 import { findUnfinishedRun } from "./join-journal.ts";
 import { findLastLeave, type LastLeave } from "./leave-journal.ts";
-import { ownsContainers } from "./leave-box.ts";
+import { hasContainers } from "./stack-values.ts";
 import type { LookLimits } from "./look.ts";
 import { readContainers, readDockerDisk } from "./status-containers.ts";
 import { readAlerts, readKey, readSchedules, readSnapshot, readSweep } from "./status-records.ts";
@@ -103,7 +103,7 @@ async function readWriterParts(loaded: LoadedConfig, context: StatusContext, lim
 }
 
 async function readDockerParts(loaded: LoadedConfig, env: PathsContext["env"], limits: LookLimits): SomeParts {
-  if (!ownsContainers(loaded)) return {};
+  if (!hasContainers(loaded.config)) return {};
   const [containers, dockerDisk] = await Promise.all([
     readContainers(loaded, env, limits),
     readDockerDisk(env, limits),

@@ -13,8 +13,8 @@ import { planProject, type ServicePlan } from "../runtime/compose-plan.ts";
 import { inUpgradeOrder, readDataMajor, readImageFacts } from "../runtime/compose-upgrade.ts";
 import { connectDocker } from "../runtime/docker.ts";
 import type { ServiceHealth } from "../runtime/project-health.ts";
-import { type DockerStack, hasContainers, readStack } from "./docker-stack.ts";
-import { stackServices } from "./stack-values.ts";
+import { type DockerStack, readStack } from "./docker-stack.ts";
+import { hasContainers, stackServices } from "./stack-values.ts";
 
 /** What `upgrade` is given by its command. */
 export interface UpgradeContext extends PathsContext {
