@@ -1,21 +1,9 @@
 import { describe, expect, test } from "vitest";
 import { decideWatch, FRESH_WATCH, type Watch } from "../../../src/lib/runtime/container-watch.ts";
 import type { ServiceHealth } from "../../../src/lib/runtime/project-health.ts";
+import { makeServiceHealth } from "../../support/service-health.ts";
 
-const WELL: ServiceHealth = {
-  service: "kubo",
-  containerId: "c1",
-  containerName: "ipfs_host",
-  image: "kubo:1",
-  imageId: "sha256:1",
-  state: "running",
-  health: "healthy",
-  healthOutput: null,
-  restarts: 0,
-  exitCode: 0,
-  isWanted: true,
-  startedAt: "2026-11-21T00:00:00Z",
-};
+const WELL = makeServiceHealth();
 
 /** What is done at looks ten seconds apart. */
 function acts(looks: readonly Partial<ServiceHealth>[], intervalMs = 10_000): string {

@@ -1,21 +1,8 @@
 import { expect, test } from "vitest";
-import type { ServiceHealth } from "../../../src/lib/runtime/project-health.ts";
 import { judgeContainers } from "../../../src/lib/server/containers.ts";
+import { makeServiceHealth } from "../../support/service-health.ts";
 
-const WELL: ServiceHealth = {
-  service: "kubo",
-  containerId: "c1",
-  containerName: "ipfs_host",
-  image: "kubo:1",
-  imageId: "sha256:1",
-  state: "running",
-  health: "healthy",
-  healthOutput: null,
-  restarts: 0,
-  exitCode: 0,
-  isWanted: true,
-  startedAt: "2026-11-21T00:00:00Z",
-};
+const WELL = makeServiceHealth();
 
 test.each([
   { seen: null, state: "degraded", error: "not been looked at" },

@@ -1,24 +1,11 @@
 import { expect, test } from "vitest";
-import type { ServiceHealth } from "../../../src/lib/runtime/project-health.ts";
 import { judgeContainer, wantedServices } from "../../../src/lib/stack/status-containers.ts";
 import { loadedBox } from "../../support/schedules.ts";
+import { makeServiceHealth } from "../../support/service-health.ts";
 
 const NOW_MS = Date.UTC(2026, 10, 20, 4);
 
-const well: ServiceHealth = {
-  service: "kubo",
-  containerId: "c0ffee",
-  containerName: "ipfs_host",
-  image: "ipfs/kubo:v0.42.0",
-  imageId: "sha256:00",
-  state: "running",
-  health: "healthy",
-  healthOutput: null,
-  restarts: 0,
-  exitCode: 0,
-  isWanted: true,
-  startedAt: "2026-11-20T03:59:00Z",
-};
+const well = makeServiceHealth();
 
 test.each([
   ["runs and is healthy", {}, null],
