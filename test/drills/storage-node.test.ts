@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type Docker from "dockerode";
@@ -6,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { infra } from "../infra/infra.ts";
 import type { CliRun } from "../support/cli.ts";
 import { makeSigner } from "../support/federation.ts";
+import { journalNames, journalText, launch } from "../support/launched.ts";
 import { tempDir } from "../support/temp-dir.ts";
 import { startNetwork, type TestNetwork } from "../support/containers.ts";
 import { removeAll } from "./federation/containers.ts";
@@ -26,6 +28,7 @@ let network: TestNetwork;
 let host: string;
 let master: HostMember;
 let node: HostMember;
+let killed: HostMember;
 let token: string;
 
 beforeAll(async () => {
@@ -34,11 +37,12 @@ beforeAll(async () => {
   host = network.hostAddress;
   master = await placeMember(prefix, "master");
   node = await placeMember(prefix, "node");
+  killed = await placeMember(prefix, "killed");
   expectDone(await master.run("join", "--runtime", "docker", ...joinArgs(master, host)), "join of the master");
   token = await makeToken(master, "storage");
 });
 afterAll(async () => {
-  for (const member of [node, master]) await removeMember(member);
+  for (const member of [killed, node, master]) await removeMember(member);
   await removeAll(docker, prefix);
   await network[Symbol.asyncDispose]();
 });
@@ -196,5 +200,45 @@ describe("join-as-storage-node", () => {
   test("keeps its base directory from becoming a master's", async () => {
     const run = await node.run("join", "--runtime", "docker", ...joinArgs(node, host));
     expect(run).toMatchObject({ exitCode: 3, stderr: expect.stringContaining("FULA_JOIN_CONFLICT") });
+  });
+});
+
+/** Joins in a process of its own and kills it as soon as its journal names the step. */
+async function killAt(step: string): Promise<void> {
+  const before = new Set(journalNames(killed.baseDir));
+  const run = launch([JOIN, "--token", token, ...storageArgs(killed, host), "--base-dir", killed.baseDir]);
+  const watch = new AbortController();
+  void run.ended.then(() => {
+    watch.abort();
+  });
+  while (!watch.signal.aborted) {
+    const name = journalNames(killed.baseDir).find((each) => !before.has(each));
+    const lines = name === undefined ? [] : journalText(killed.baseDir, name).split("\n");
+    if (lines.some((line) => /"step\.(?:started|done)"/.test(line) && line.includes(`"${step}"`))) {
+      run.kill();
+      break;
+    }
+    await nextTurn();
+  }
+  const { signal, output: printed } = await run.ended;
+  expect(signal, `${step}: ${printed}`).toBe("SIGKILL");
+}
+
+describe("a storage node whose join is killed", () => {
+  test("at each of its steps goes on with the next run, keeps its one secret, and ends as one that was not", async () => {
+    for (const step of ["directories", "token", "settings", "compose", "containers", "verify"]) {
+      await killAt(step);
+    }
+    const secret = readFileSync(join(killed.baseDir, ".env"), "utf8");
+    // What the token brought is on the disk by now.
+    const run = await killed.run(JOIN, ...storageArgs(killed, host), "--json");
+    expectDone(run, "join after the kills");
+    expect(output(run)).toMatchObject({ outcome: "joined", resumes: { stoppedAt: "verify", begun: true } });
+    expect(readFileSync(join(killed.baseDir, ".env"), "utf8")).toBe(secret);
+    expect(secret).toBe(readFileSync(join(node.baseDir, ".env"), "utf8"));
+    const label = [`com.docker.compose.project=${killed.project}`];
+    expect(await docker.listContainers({ all: true, filters: { label } })).toHaveLength(2);
+    const again = await killed.run(JOIN, ...storageArgs(killed, host), "--json");
+    expect(output(again)).toMatchObject({ outcome: "already" });
   });
 });

@@ -142,6 +142,13 @@ export async function noteMade(box: FileBox, what: MadeOnce): Promise<void> {
   await writeInstallation(box.paths.stateDir, { ...current, made: [...current.made, what] });
 }
 
+/** Notes in `state/` that the base directory is ours, and which pinset it belongs to. */
+export async function noteOurs(box: FileBox): Promise<void> {
+  const current = await readInstallation(box.paths.stateDir);
+  const next = wantedInstallation(box, current);
+  if (next !== current) await writeInstallation(box.paths.stateDir, next);
+}
+
 /** Step: `fula-master.yaml` and the file that makes the base directory ours. */
 export function settingsStep(run: FileRun): JoinStep {
   const { box } = run;
@@ -163,10 +170,8 @@ export function settingsStep(run: FileRun): JoinStep {
       );
     },
     apply: async () => {
-      // This file first: the name of the pinset must be the same if we are killed before the settings are written.
-      const current = await readInstallation(paths.stateDir);
-      const next = wantedInstallation(box, current);
-      if (next !== current) await writeInstallation(paths.stateDir, next);
+      // First: the name of the pinset must be the same if we are killed before the settings are written.
+      await noteOurs(box);
       const changes = settingChanges(wanted, saved);
       if (changes.length === 0) return paths.configFile;
       run.settingsChanged = true;

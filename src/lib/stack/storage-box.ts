@@ -95,7 +95,9 @@ function assertSecret(wanted: LoadedConfig, saved: LoadedConfig): void {
 function assertStorageNode(installation: Installation | null, saved: LoadedConfig, document: PeersDocument): void {
   if (installation === null) return;
   const { baseDir } = saved.paths;
-  if (saved.config.node.role === "master" || installation.made.length > 0) {
+  // A run that was killed early has written no settings yet; a master's always say how it runs.
+  const hasSettings = saved.sources.runtime.kind !== "default";
+  if ((hasSettings && saved.config.node.role === "master") || installation.made.length > 0) {
     throw new FulaError("FULA_JOIN_CONFLICT", `${baseDir} is a master's: it cannot become a storage node in place.`, {
       hint: "choose another --base-dir for the storage node.",
       details: { baseDir },

@@ -4,7 +4,7 @@ import { SECRET_FILE_MODE, writeFileAtomic } from "../kernel/files.ts";
 import { formatCount } from "../kernel/units.ts";
 import { readInstallation, writeInstallation } from "./installation.ts";
 import type { ContainerRun, JoinStep, Report } from "./join-step.ts";
-import type { FileRun } from "./join-steps-files.ts";
+import { type FileRun, noteOurs } from "./join-steps-files.ts";
 import { renderSignedPeers } from "./peers-run.ts";
 import { already, type Assessment, todo } from "./plan.ts";
 import type { StorageBox } from "./storage-box.ts";
@@ -41,7 +41,9 @@ export function mastersStep({ box }: StorageRun): JoinStep {
     apply: async () => {
       if (entry === null) return "not needed";
       const { clock, signal } = context;
-      // The secret first: what is accepted is not asked for again.
+      // Before anything else is in it: what lies in a directory of nobody is not built upon.
+      await noteOurs(box);
+      // The secret before the list: what is accepted is not asked for again.
       if (entry.clusterSecret !== null) {
         await mergeEnvFile(paths.envFile, { CLUSTER_SECRET: entry.clusterSecret }, { clock, signal });
       }

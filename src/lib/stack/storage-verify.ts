@@ -3,7 +3,7 @@ import { isFulaError } from "../kernel/errors.ts";
 import type { Random } from "../kernel/random.ts";
 import { formatDuration } from "../kernel/units.ts";
 import type { PeersDocument } from "../membership/peers-document.ts";
-import { attemptWrite, readLocalStatus, readStorageView, type StorageView } from "./storage-view.ts";
+import { attemptWrite, readLocalStatus, readStorageView, retryIfStuck, type StorageView } from "./storage-view.ts";
 
 /** What a storage node must be, in the order it is shown. */
 export const STORAGE_CLAIMS = [
@@ -219,8 +219,8 @@ export async function lookAtStorage(check: StorageCheck): Promise<StorageLook> {
 }
 
 /**
- * Looks until every claim holds, or the patience is over: joining and replicating take their time. What is wanted to be
- * refused is tried once, at the end.
+ * Looks until every claim holds, or the patience is over: joining and replicating take their time, and a probe that the
+ * node has given up is tried again. What is wanted to be refused is tried once, at the end.
  * @param report is told what is still waited for
  * @returns what was seen last
  */
@@ -235,6 +235,10 @@ export async function awaitStorage(
     const look = await lookAtStorage({ ...check, tryToWrite: false });
     const elapsedMs = clock.monotonicMs() - startMs;
     if (isWell(look) || elapsedMs >= patienceMs) return await lookAtStorage(check);
+    await retryIfStuck(check.clusterApi, check.document.probe, signal).catch((error: unknown) => {
+      // What does not answer is what the next look says.
+      if (!isFulaError(error)) throw error;
+    });
     const waiting = look.claims.filter((claim) => !claim.holds);
     report(`${waiting.map(({ name }) => name).join(", ")}: waiting, ${formatDuration(patienceMs - elapsedMs)} at most`);
     await clock.sleep(LOOK_INTERVAL_MS, signal);

@@ -153,3 +153,19 @@ export async function readLocalStatus(
     details: { url, cid },
   });
 }
+
+/** What a peer does not get out of by itself before it looks again, every 12 minutes. */
+const STUCK = new Set(["unexpectedly_unpinned", "pin_error"]);
+
+/**
+ * Has the node itself try a pin again that it has given up. A peer that learns of a long history at once takes an old
+ * removal of a CID for news, stops fetching it, and leaves it so although it was pinned again since.
+ * @throws FulaError FULA_CLUSTER_UNREADABLE, FULA_CLUSTER_DENIED
+ */
+export async function retryIfStuck(url: string, cid: string, signal: AbortSignal): Promise<void> {
+  if (!STUCK.has((await readLocalStatus(url, cid, signal)).status)) return;
+  using connection = new RestConnection(url, PATIENCE);
+  const path = `/pins/${cid}/recover?local=true`;
+  const answer = await connection.ask("POST", path, signal);
+  if (answer.status !== 200) throw connection.unexpected(path, answer);
+}
