@@ -30,7 +30,7 @@ export const restoreCommand = defineCommand<RestoreOptions>({
     "is not held. A restore that was killed is finished by running it again.",
   examples: [
     { command: "fula-master restore --dry-run", explains: "what the newest good snapshot would bring back" },
-    { command: "fula-master restore", explains: "do it" },
+    { command: "fula-master restore", explains: "bring back what is missing" },
     {
       command: "fula-master restore --overwrite",
       explains: "also set options of existing pins back; asks before it does",
