@@ -23,7 +23,8 @@ export const serveCommand = defineCommand({
       destination: { write: (line) => out.stdout.write(line) },
     });
     await using server = await startServer(loaded, { clock, random, log, signal });
-    out.note(`S3 is at ${server.endpoints.gateway}, /readyz and /metrics at ${server.endpoints.ops}.`);
+    const { ops, gateway } = server.endpoints;
+    out.note(`${gateway === null ? "" : `S3 is at ${gateway}; `}/readyz and /metrics are at ${ops}.`);
     await new Promise<void>((resolve) => {
       if (signal.aborted) resolve();
       signal.addEventListener("abort", () => {

@@ -141,7 +141,8 @@ export function judgeDisk(details: {
   return { state: freeBytes < DISK_FREE_MIN_BYTES ? "failed" : "degraded", error, details };
 }
 
-function disk({ diskPath }: CheckedParts): HealthCheck {
+/** Looks how much room is left. */
+export function diskCheck({ diskPath }: Pick<CheckedParts, "diskPath">): HealthCheck {
   return {
     name: "disk",
     critical: true,
@@ -156,5 +157,5 @@ function disk({ diskPath }: CheckedParts): HealthCheck {
 
 /** What /readyz checks, in the order of its report. */
 export function healthChecks(parts: CheckedParts): readonly HealthCheck[] {
-  return [database(parts), schema(parts), blockStore(parts), pinset(parts), snapshotCheck(parts), disk(parts)];
+  return [database(parts), schema(parts), blockStore(parts), pinset(parts), snapshotCheck(parts), diskCheck(parts)];
 }

@@ -15,8 +15,8 @@ export interface ServerDeps {
 export interface Endpoints {
   /** /healthz, /readyz and /metrics. */
   readonly ops: string;
-  /** S3. */
-  readonly gateway: string;
+  /** S3; null on a storage node, which has no clients. */
+  readonly gateway: string | null;
 }
 
 /** A started `serve`. */

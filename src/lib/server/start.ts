@@ -15,7 +15,7 @@ import { openLedger } from "../stack/ledger.ts";
 import { openBlocks, openPinCluster } from "../stack/pinset.ts";
 import { containersCheck, startContainerSupervisor, wellServices } from "./containers.ts";
 import { createGatewayListener } from "./gateway-listener.ts";
-import { healthChecks } from "./health-checks.ts";
+import { diskCheck, healthChecks } from "./health-checks.ts";
 import { createHealth, type Health } from "./health.ts";
 import { createMetrics, type Metrics } from "./metrics.ts";
 import { createOpsListener } from "./ops-listener.ts";
@@ -167,16 +167,23 @@ function settleUnpinsNowAndThen(gateway: Gateway, clock: Clock, log: Log): Async
   });
 }
 
-async function startInto(loaded: LoadedConfig, deps: ServerDeps, opened: AsyncDisposableStack): Promise<void> {
-  const { paths, config } = loaded;
+/** What every `serve` has, whatever it serves. */
+interface Ground {
+  readonly metrics: Metrics;
+  readonly supervisor: ContainerSupervisor | null;
+}
+
+/** Takes the lock, notes the process, and watches containers of this box: nothing of it needs a ledger. */
+async function layGround(
+  loaded: LoadedConfig,
+  deps: ServerDeps,
+  listens: readonly ListenAddress[],
+  opened: AsyncDisposableStack,
+): Promise<Ground> {
+  const { paths } = loaded;
   const { clock, log } = deps;
-  const addresses = addressesOf(loaded);
-  // Settings first: a base directory that nobody has set up is not even to get a lock file.
-  const given = { clusterId: requireClusterId(loaded), sealer: createSecretSealer(loaded.secrets.encryptionKey) };
   opened.use(await acquireLock(join(paths.locksDir, "serve.lock"), "serve", clock));
-  // In a container the gateway of the existing fleet has the port.
-  const servesClients = config.gateway.mode === "own";
-  await assertPortsFree(servesClients ? [addresses.ops, addresses.gateway] : [addresses.ops]);
+  await assertPortsFree(listens);
   await writeDaemonFile(paths.servePidFile, clock);
   opened.defer(async () => {
     await removeDaemonFile(paths.servePidFile);
@@ -186,8 +193,7 @@ async function startInto(loaded: LoadedConfig, deps: ServerDeps, opened: AsyncDi
       log.warn("serve.log_rotation_failed", { message: messageOf(error) });
     }),
   );
-  const version = toolVersion();
-  const metrics = createMetrics({ version, nodeVersion: process.version });
+  const metrics = createMetrics({ version: toolVersion(), nodeVersion: process.version });
   // Before anything is opened that lives in a container: after a boot they come up at the same time as this process.
   const supervisor = opened.use(
     await startContainerSupervisor(loaded, {
@@ -198,10 +204,27 @@ async function startInto(loaded: LoadedConfig, deps: ServerDeps, opened: AsyncDi
       },
     }),
   );
+  return { metrics, supervisor };
+}
+
+function readinessOf({ config }: LoadedConfig, health: Health, clock: Clock): Readiness {
+  return createReadiness(health, { version: toolVersion(), node: config.node.name, clock });
+}
+
+async function startMaster(loaded: LoadedConfig, deps: ServerDeps, opened: AsyncDisposableStack): Promise<void> {
+  const { clock, log } = deps;
+  const addresses = addressesOf(loaded);
+  // Settings first: a base directory that nobody has set up is not even to get a lock file.
+  const given = { clusterId: requireClusterId(loaded), sealer: createSecretSealer(loaded.secrets.encryptionKey) };
+  // In a container the gateway of the existing fleet has the port.
+  const servesClients = loaded.config.gateway.mode === "own";
+  const listens = servesClients ? [addresses.ops, addresses.gateway] : [addresses.ops];
+  const ground = await layGround(loaded, deps, listens, opened);
+  const { metrics, supervisor } = ground;
   const { gateway, health } = await openParts(loaded, deps, { ...given, supervisor }, opened);
-  const readiness = createReadiness(health, { version, node: config.node.name, clock });
+  const readiness = readinessOf(loaded, health, clock);
   // Closed in the opposite order: clients first, so that /readyz and /metrics answer until the last request is out.
-  await listenForOps(loaded, deps, { health, readiness, metrics, supervisor }, opened);
+  await listenForOps(loaded, deps, { health, readiness, ...ground }, opened);
   opened.use(settleUnpinsNowAndThen(gateway, clock, log));
   if (servesClients) await listenForClients(loaded, deps, { gateway, metrics }, opened);
   opened.defer(() => {
@@ -209,24 +232,41 @@ async function startInto(loaded: LoadedConfig, deps: ServerDeps, opened: AsyncDi
   });
 }
 
+/** A storage node has no ledger and no clients of its own: its containers are watched, and that is told to operators. */
+async function startStorageNode(loaded: LoadedConfig, deps: ServerDeps, opened: AsyncDisposableStack): Promise<void> {
+  const clusterId = requireClusterId(loaded);
+  const ground = await layGround(loaded, deps, [addressesOf(loaded).ops], opened);
+  const { supervisor } = ground;
+  const ownContainers = supervisor === null ? [] : [containersCheck(supervisor, loaded)];
+  const health = createHealth([...ownContainers, diskCheck({ diskPath: loaded.paths.stateDir })], deps.clock);
+  const readiness = readinessOf(loaded, health, deps.clock);
+  await listenForOps(loaded, deps, { health, readiness, ...ground }, opened);
+  opened.defer(() => {
+    readiness.stop();
+  });
+  deps.log.info("serve.opened", { role: "storage", clusterId });
+}
+
 /**
  * Starts everything that `serve` is: takes the lock of the base directory, checks the ports, watches containers of its
  * own, opens the ledger (an embedded PostgreSQL is started and kept alive), checks its schema, opens blocks and pinset,
- * and listens. What was opened is closed again where a later step fails.
+ * and listens; of a storage node, its containers and the operators' listener alone. What was opened is closed again where
+ * a later step fails.
  * @throws FulaError FULA_LOCKED, FULA_PORT_IN_USE, FULA_LISTEN_FAILED, FULA_NOT_JOINED, FULA_SCHEMA_BEHIND,
  *   FULA_SCHEMA_NEWER, FULA_ENCRYPTION_KEY_INVALID, FULA_ENCRYPTION_KEY_WRONG, and what opening the ledger, the block
  *   store and the pinset throws
  */
 export async function startServer(loaded: LoadedConfig, deps: ServerDeps): Promise<RunningServer> {
   const opened = new AsyncDisposableStack();
+  const isMaster = loaded.config.node.role === "master";
   try {
-    await startInto(loaded, deps, opened);
+    await (isMaster ? startMaster : startStorageNode)(loaded, deps, opened);
   } catch (error) {
     await opened.disposeAsync();
     throw error;
   }
   const { ops, gateway } = addressesOf(loaded);
-  const endpoints = { ops: listenerUrl(ops), gateway: listenerUrl(gateway) };
+  const endpoints = { ops: listenerUrl(ops), gateway: isMaster ? listenerUrl(gateway) : null };
   deps.log.info("serve.started", { ...endpoints, version: toolVersion(), pid: process.pid });
   let closing: Promise<void> | null = null;
   const closeOnce = async (): Promise<void> => {
