@@ -29,11 +29,11 @@ export class ClusterMembers {
     }));
   }
 
-  /** Remembers a peer that belongs to the cluster now. */
+  /** Remembers a peer that belongs to the cluster now. One that does not answer tells no name: the last one stays. */
   remember({ id, name }: Pick<ClusterMember, "id" | "name">): void {
     this.#batch.write(
       `insert into member (id, name, forgotten) values (?, ?, 0)
-       on conflict (id) do update set name = excluded.name, forgotten = 0`,
+       on conflict (id) do update set name = coalesce(nullif(excluded.name, ''), member.name), forgotten = 0`,
       id,
       name,
     );

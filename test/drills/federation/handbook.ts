@@ -5,7 +5,10 @@ import { type ConsoleStep, parseConsoleBlocks, runConsoleSteps, sectionOf } from
 import type { HostMember } from "./member.ts";
 
 const TIMEOUT_MS = 240_000;
-/** Commands that look for timers, or install them: those of this machine are not the test's. */
+/**
+ * Commands that look for timers, or install them: those of this machine are not the test's. Nor is its cron, of which
+ * doctor asks whether it runs.
+ */
 const WITH_TIMERS = ["join", "join-as-master", "status", "doctor", "leave"];
 
 /** Where a page is carried out, and what stands for what on it. */
@@ -33,7 +36,9 @@ export function namesOf(member: HostMember): Readonly<Record<string, string>> {
 
 async function readPage(name: string, replace: Readonly<Record<string, string>>): Promise<string> {
   const page = await readFile(join(PROJECT_ROOT, "docs/handbook", name), "utf8");
-  return Object.entries(replace).reduce((text, [from, to]) => text.replaceAll(from, to), page);
+  // In one pass: what was put in may hold what stands for something else.
+  const names = Object.keys(replace).map((from) => from.replaceAll(/[^\w\s]/g, String.raw`\$&`));
+  return page.replaceAll(new RegExp(names.join("|"), "g"), (from) => replace[from] ?? from);
 }
 
 /** A `fula-master` on the PATH that is this project's, and keeps timers out of this machine's /etc. */
@@ -42,6 +47,7 @@ async function makeShim(member: HostMember): Promise<string> {
   await mkdir(dirname(path), { recursive: true });
   const script = `#!/bin/sh
 case "$1" in
+doctor) set -- "$@" --skip schedules ;;
 ${WITH_TIMERS.join("|")}) set -- "$@" --schedule-root '${member.scheduleRoot}' ;;
 esac
 exec '${process.execPath}' '${join(PROJECT_ROOT, "bin/fula-master.js")}' "$@"

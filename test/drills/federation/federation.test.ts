@@ -1,0 +1,309 @@
+import { copyFile, mkdir, readdir, readFile, rm } from "node:fs/promises";
+import { basename, join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { createCid, parseCid, RAW_CODEC } from "../../../src/lib/blocks/cid.ts";
+import { makePin, type Pin, type PinOptions } from "../../../src/lib/cluster/pins.ts";
+import { loadConfig } from "../../../src/lib/config/load.ts";
+import { formatUtc, systemClock } from "../../../src/lib/kernel/clock.ts";
+import { systemRandom } from "../../../src/lib/kernel/random.ts";
+import { differingFields } from "../../../src/lib/pinset/compare-pins.ts";
+import type { DrillRunReport } from "../../../src/lib/stack/drill-run.ts";
+import { type DrillStores, openStores } from "../../../src/lib/stack/drill-stores.ts";
+import { type Federation, startFederation } from "./federation.ts";
+import { namesOf, runIncidentRows, runSection } from "./handbook.ts";
+import { expectDone, type HostMember, type Member } from "./member.ts";
+
+const SETUP_MS = 900_000;
+const LONG_MS = 600_000;
+const POLL_MS = 1_000;
+
+let federation: Federation;
+
+beforeAll(async () => {
+  federation = await startFederation();
+}, SETUP_MS);
+
+afterAll(async () => {
+  await federation[Symbol.asyncDispose]();
+});
+
+/** Asks until the answer is true, for as long as a cluster may take to notice something. */
+async function eventually(what: string, patienceMs: number, ask: () => Promise<boolean>): Promise<void> {
+  const untilMs = systemClock.monotonicMs() + patienceMs;
+  while (!(await ask())) {
+    if (systemClock.monotonicMs() > untilMs) throw new Error(`Waited ${patienceMs} ms in vain until ${what}`);
+    await systemClock.sleep(POLL_MS);
+  }
+}
+
+async function withStores<T>(member: HostMember, use: (stores: DrillStores) => Promise<T>): Promise<T> {
+  const loaded = await loadConfig({ globals: { baseDir: member.baseDir }, env: {}, cwd: "/" });
+  await using stores = await openStores(loaded, { clock: systemClock });
+  return await use(stores);
+}
+
+/** Pins random blocks on a member. @returns their CIDs */
+async function pinSome(member: HostMember, count: number, options: PinOptions = {}): Promise<readonly string[]> {
+  const cids: string[] = [];
+  await withStores(member, async ({ blocks, cluster }) => {
+    for (let number = 0; number < count; number += 1) {
+      const bytes = systemRandom.bytes(64);
+      const cid = createCid(RAW_CODEC, bytes).toString();
+      await blocks.put(parseCid(cid), bytes);
+      await cluster.put(makePin(cid, formatUtc(systemClock.nowMs()), { name: `test/${number} ü`, ...options }));
+      cids.push(cid);
+    }
+  });
+  return cids;
+}
+
+async function unpin(member: HostMember, cids: readonly string[]): Promise<void> {
+  await withStores(member, async ({ cluster }) => {
+    for (const cid of cids) await cluster.remove(cid);
+  });
+}
+
+/** Names of the peers that say that they hold a pin. */
+async function holders(member: HostMember, cid: string): Promise<readonly string[]> {
+  return await withStores(member, async ({ cluster }) => {
+    const status = await cluster.status(cid);
+    return (status?.peers ?? []).filter(({ status: how }) => how === "pinned").map(({ peer }) => peer);
+  });
+}
+
+interface PinLine {
+  readonly cid: string;
+  readonly pin: Pin | null;
+}
+
+/** A pin as a member's own command line shows it. */
+async function pinOn(member: Member, cid: string): Promise<Pin | null> {
+  const { stdout } = await member.run("pin", "status", cid, "--json");
+  const line: PinLine = JSON.parse(stdout);
+  return line.pin;
+}
+
+async function expectHealthy(member: Member): Promise<void> {
+  const run = await member.run("status");
+  if (run.exitCode !== 0) throw new Error(`${member.name} is not healthy:\n${run.stdout}${run.stderr}`);
+}
+
+function failuresOf(report: DrillRunReport): readonly string[] {
+  return report.drills.flatMap(({ id, assertions }) =>
+    assertions
+      .filter(({ outcome }) => outcome === "failed")
+      .map(({ claim, evidence }) => `${id} ${claim}: ${evidence}`),
+  );
+}
+
+test("two masters and three storage nodes are one federation, and each is healthy", async () => {
+  for (const member of [federation.master1, federation.master2, ...federation.storage]) await expectHealthy(member);
+  const peers = JSON.parse(expectDone(await federation.master2.run("peers", "show", "--json"), "peers show").stdout);
+  const masters = peers.nodes.filter(({ role }: { role: string }) => role === "master");
+  expect(masters.map(({ name }: { name: string }) => name)).toEqual(["master-1", "master-2"]);
+  expect(masters.every(({ sameSecrets }: { sameSecrets: boolean }) => sameSecrets)).toBe(true);
+  const seen = await withStores(federation.master1, async ({ cluster }) => await cluster.peers());
+  expect(seen.filter(({ state }) => state === "answers").length).toBe(5);
+});
+
+test("what one master pins, the other sees with every option, and storage nodes hold it", async () => {
+  const [cid = ""] = await pinSome(federation.master1, 1, {
+    name: 'photos/2026 & "ü" + 100%',
+    replication_factor_min: 4,
+    replication_factor_max: 5,
+    metadata: { owner: "alice@example.org", empty: "" },
+    expire_at: formatUtc(systemClock.nowMs() + 3_600_000),
+  });
+  await eventually("four of five boxes hold the pin", 120_000, async () => {
+    return (await holders(federation.master1, cid)).length >= 4;
+  });
+  const first = await pinOn(federation.master1, cid);
+  const second = await pinOn(federation.master2, cid);
+  expect(first).not.toBeNull();
+  expect(second).not.toBeNull();
+  if (first !== null && second !== null) expect(differingFields(first, second)).toEqual([]);
+  expectDone(await federation.master2.run("pin", "rm", cid, "--yes"), "pin rm on master-2");
+  await eventually(
+    "master-1 sees that it is gone",
+    60_000,
+    async () => (await pinOn(federation.master1, cid)) === null,
+  );
+});
+
+test(
+  "every drill that needs no billing passes on both masters, a killed container among them",
+  async () => {
+    for (const [member, args] of [
+      [federation.master1, ["D1", "D2", "D6", "D7", "D9", "--dangerous"]],
+      [federation.master2, ["D1", "D2", "D6", "D7"]],
+    ] as const) {
+      const run = await member.run("drill", "run", ...args, "--json");
+      const report: DrillRunReport = JSON.parse(run.stdout);
+      expect({ member: member.name, failures: failuresOf(report) }).toEqual({ member: member.name, failures: [] });
+      expect(report).toMatchObject({ ok: true, notRun: 0, leftBehind: [] });
+    }
+    for (const node of federation.storage) expectDone(await node.run("drill", "run"), `drill of ${node.name}`);
+  },
+  LONG_MS,
+);
+
+test("a snapshot that one master took brings pins back through the other", async () => {
+  const { master1, master2 } = federation;
+  const cids = await pinSome(master1, 3, { replication_factor_min: 2, replication_factor_max: 3 });
+  const before = await Promise.all(cids.map(async (cid) => await pinOn(master1, cid)));
+  const { file } = JSON.parse(expectDone(await master1.run("snapshot", "--json"), "snapshot").stdout);
+  const { key } = JSON.parse((await master1.run("status", "--json")).stdout);
+  const inside = "/var/lib/fula-master/from-master-1";
+  await master2.serve.exec("mkdir", inside);
+  const dir = join(master1.baseDir, "snapshots");
+  const name = basename(file, ".jsonl.zst");
+  for (const part of (await readdir(dir)).filter((each) => each.startsWith(name))) {
+    await copyIn(join(dir, part), inside);
+  }
+  await unpin(master1, cids);
+  await eventually(
+    "master-2 sees that they are gone",
+    60_000,
+    async () => (await pinOn(master2, cids[0] ?? "")) === null,
+  );
+  const path = `${inside}/${basename(file)}`;
+  expectDone(await master2.run("key", "trust", key.keyId), "key trust");
+  expectDone(await master2.run("restore", path, "--only", ...cids), "restore on master-2");
+  await eventually("master-1 sees all of them", 60_000, async () => {
+    const there = await Promise.all(cids.map(async (cid) => await pinOn(master1, cid)));
+    return there.every((pin) => pin !== null);
+  });
+  for (const [index, cid] of cids.entries()) {
+    const [was, is] = [before[index] ?? null, await pinOn(master1, cid)];
+    expect(was !== null && is !== null && differingFields(was, is, ["timestamp", "allocations"])).toEqual([]);
+  }
+  await unpin(master1, cids);
+});
+
+/** Copies a file of this machine into the second master's container, as its own user. */
+async function copyIn(path: string, dir: string): Promise<void> {
+  const { serve } = federation.master2;
+  const bytes = await readFile(path);
+  const run = await serve.exec(
+    "sh",
+    "-c",
+    `umask 077; echo ${bytes.toString("base64")} | base64 -d > ${dir}/${basename(path)}`,
+  );
+  expectDone(run, `copy of ${basename(path)}`);
+}
+
+test(
+  "a master whose cluster peer is dead exits 4 and says ok to nothing, while the other names that peer",
+  async () => {
+    const { master1, master2 } = federation;
+    await master2.cluster.container.stop();
+    try {
+      const sweep = await master2.run("sweep", "--strict", "--json");
+      expect(sweep.exitCode).toBe(4);
+      expect(sweep.stdout).not.toContain('"outcome": "ok"');
+      expect((await master2.run("snapshot")).exitCode).toBe(4);
+      expect((await master2.run("status")).exitCode).toBe(1);
+      expect((await master2.run("drill", "run", "D7")).exitCode).toBe(1);
+      await eventually("master-1 names the peer that is gone", 180_000, async () => {
+        const { exitCode, stdout } = await master1.run("sweep", "--strict", "--json");
+        return exitCode === 1 && JSON.parse(stdout).peers.some(({ name }: { name: string }) => name === "master-2");
+      });
+    } finally {
+      await master2.cluster.container.start();
+    }
+    await eventually("both sweep clean again", 180_000, async () => {
+      const runs = [await master1.run("sweep", "--strict"), await master2.run("sweep", "--strict")];
+      return runs.every(({ exitCode }) => exitCode === 0);
+    });
+  },
+  LONG_MS,
+);
+
+test(
+  "when a storage node dies, a sweep has its pins held by others, with every option as it was",
+  async () => {
+    const { master1, storage, docker } = federation;
+    const [, , node] = storage;
+    if (node === undefined) throw new Error("There is no third storage node");
+    const cids = await pinSome(master1, 12, {
+      replication_factor_min: 2,
+      replication_factor_max: 2,
+      metadata: { kind: "drill" },
+    });
+    for (const cid of cids) {
+      await eventually("it is held twice", 120_000, async () => (await holders(master1, cid)).length === 2);
+    }
+    const dead = await peerIdOf(node);
+    const before = new Map(await Promise.all(cids.map(async (cid) => [cid, await pinOn(master1, cid)] as const)));
+    const lost = cids.filter((cid) => before.get(cid)?.allocations.includes(dead) === true);
+    expect(lost.length).toBeGreaterThan(0);
+    for (const service of ["cluster", "kubo"] as const) await docker.getContainer(node.container(service)).kill();
+    try {
+      await eventually("every pin is held twice without it", 300_000, async () => {
+        await master1.run("sweep");
+        const held = await Promise.all(
+          cids.map(async (cid) => (await holders(master1, cid)).filter((id) => id !== dead)),
+        );
+        return held.every((peers) => peers.length >= 2);
+      });
+      for (const cid of cids) {
+        const [was, is] = [before.get(cid) ?? null, await pinOn(master1, cid)];
+        expect(was !== null && is !== null && differingFields(was, is, ["timestamp", "allocations"])).toEqual([]);
+      }
+    } finally {
+      for (const service of ["kubo", "cluster"] as const) await docker.getContainer(node.container(service)).start();
+    }
+    await unpin(master1, cids);
+    await eventually("the federation is whole again", 300_000, async () => {
+      return (await master1.run("sweep", "--strict")).exitCode === 0 && (await node.run("status")).exitCode === 0;
+    });
+  },
+  LONG_MS,
+);
+
+async function peerIdOf(node: HostMember): Promise<string> {
+  const { cluster } = JSON.parse((await node.run("status", "--json")).stdout);
+  return cluster.peers.find(({ isSelf }: { isSelf: boolean }) => isSelf).id;
+}
+
+test(
+  "the handbook's page for day 2 does what it says",
+  async () => {
+    const { master1 } = federation;
+    const run = { member: master1, replace: namesOf(master1) };
+    expect(await runSection("day-2.md", /^# Day 2/, run)).toBeGreaterThan(20);
+  },
+  LONG_MS,
+);
+
+test(
+  "the handbook's page about restoring does what it says",
+  async () => {
+    const { master1 } = federation;
+    const cids = await pinSome(master1, 3, { replication_factor_min: 2, replication_factor_max: 3 });
+    const { file } = JSON.parse(expectDone(await master1.run("snapshot", "--json"), "snapshot").stdout);
+    const { key } = JSON.parse((await master1.run("status", "--json")).stdout);
+    const name = basename(file, ".jsonl.zst");
+    const dir = join(master1.baseDir, "snapshots");
+    const copies = join(master1.root, "from-master-1");
+    await rm(copies, { recursive: true, force: true });
+    await mkdir(copies);
+    for (const part of (await readdir(dir)).filter((each) => each.startsWith(name))) {
+      await copyFile(join(dir, part), join(copies, part));
+    }
+    await unpin(master1, cids);
+    const replace = { ...namesOf(master1), "pinset-20261121T030000Z": name, "ed25519:0123": key.keyId };
+    expect(await runSection("restore.md", /^# Bring things back/, { member: master1, replace })).toBeGreaterThan(7);
+    await unpin(master1, cids);
+  },
+  LONG_MS,
+);
+
+test(
+  "every command of the incident page succeeds on a healthy master, and prints what the page calls good",
+  async () => {
+    const { master1 } = federation;
+    expect(await runIncidentRows("incident.md", { member: master1, replace: namesOf(master1) })).toBeGreaterThan(20);
+  },
+  LONG_MS,
+);
