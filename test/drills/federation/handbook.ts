@@ -5,19 +5,13 @@ import { type ConsoleStep, parseConsoleBlocks, runConsoleSteps, sectionOf } from
 import type { HostMember } from "./member.ts";
 
 const TIMEOUT_MS = 240_000;
-/**
- * Commands that look for timers, or install them: those of this machine are not the test's. Nor is its cron, of which
- * doctor asks whether it runs.
- */
-const WITH_TIMERS = ["join", "join-as-master", "status", "doctor", "leave"];
-
 /** Where a page is carried out, and what stands for what on it. */
 export interface PageRun {
   readonly member: HostMember;
   /** What the page has → what this test has. */
   readonly replace: Readonly<Record<string, string>>;
-  /** More environment than the member's own: settings of a box that has not joined yet. */
-  readonly env?: Readonly<Record<string, string>>;
+  /** What every join is told beside what the page has: in what a box of a test differs from one of an operator. */
+  readonly joinArgs?: readonly string[];
 }
 
 /** What stands on every page for a box: its directory, containers, project and the port of its operations. */
@@ -42,13 +36,16 @@ async function readPage(name: string, replace: Readonly<Record<string, string>>)
 }
 
 /** A `fula-master` on the PATH that is this project's, and keeps timers out of this machine's /etc. */
-async function makeShim(member: HostMember): Promise<string> {
+async function makeShim({ member, joinArgs }: PageRun): Promise<string> {
   const path = join(member.root, "bin/fula-master");
   await mkdir(dirname(path), { recursive: true });
+  const timers = ["--schedule-root", member.scheduleRoot];
+  const quoted = (args: readonly string[]): string => args.map((arg) => `'${arg}'`).join(" ");
   const script = `#!/bin/sh
 case "$1" in
+join|join-as-storage-node) set -- "$@" ${quoted(joinArgs ?? timers)} ;;
+status|leave) set -- "$@" ${quoted(timers)} ;;
 doctor) set -- "$@" --skip schedules ;;
-${WITH_TIMERS.join("|")}) set -- "$@" --schedule-root '${member.scheduleRoot}' ;;
 esac
 exec '${process.execPath}' '${join(PROJECT_ROOT, "bin/fula-master.js")}' "$@"
 `;
@@ -57,15 +54,16 @@ exec '${process.execPath}' '${join(PROJECT_ROOT, "bin/fula-master.js")}' "$@"
   return dirname(path);
 }
 
-async function runSteps(steps: readonly ConsoleStep[], { member, env = {} }: PageRun): Promise<void> {
+async function runSteps(steps: readonly ConsoleStep[], run: PageRun): Promise<void> {
+  const { member } = run;
+  // Timers of this machine are not the test's, and nor is its cron, of which doctor asks whether it runs.
   await runConsoleSteps(steps, {
     cwd: member.root,
     env: {
-      PATH: `${await makeShim(member)}:${process.env["PATH"] ?? ""}`,
+      PATH: `${await makeShim(run)}:${process.env["PATH"] ?? ""}`,
       HOME: process.env["HOME"] ?? "/root",
       NO_COLOR: "1",
       FULA_MASTER_BASE_DIR: member.baseDir,
-      ...env,
     },
     timeoutMs: TIMEOUT_MS,
   });
