@@ -24,12 +24,17 @@ export function madeBy(): string {
   return `${MADE_BY}${toolVersion()}`;
 }
 
+/** True for what a fula-master made; volumes and networks do not say from which Compose file. */
+export function isMadeByUs(labels: Readonly<Record<string, string>> | null | undefined): boolean {
+  return labels?.[LABELS.version]?.startsWith(MADE_BY) === true;
+}
+
 /**
  * The Compose file from which a fula-master made a container, by its labels; null where somebody else made it, such as
  * an older installer.
  */
 export function madeFrom(labels: Readonly<Record<string, string>>): string | null {
-  if (labels[LABELS.version]?.startsWith(MADE_BY) !== true) return null;
+  if (!isMadeByUs(labels)) return null;
   return labels[LABELS.configFiles] ?? null;
 }
 

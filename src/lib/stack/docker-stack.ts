@@ -37,7 +37,7 @@ const SCRIPT_MODE = 0o755;
 const SECRET_MODE = 0o400;
 
 /** Where the rendered Compose file lies. */
-function composeFileOf(baseDir: string): string {
+export function composeFileOf(baseDir: string): string {
   return join(baseDir, "compose.yaml");
 }
 

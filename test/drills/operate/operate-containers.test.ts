@@ -38,6 +38,9 @@ async function makeContainer(service: string, project: string, health?: string):
   return container;
 }
 
+/** What an older installer leaves under the same project name, and our Compose file does not know. */
+const OLD_VOLUME = `${PROJECT}_webui-data`;
+
 async function makeVolume(name: string, project: string | null): Promise<void> {
   await docker.createVolume({ Name: name, Labels: project === null ? {} : { [LABELS.project]: project } });
 }
@@ -69,18 +72,20 @@ beforeAll(async () => {
   for (const service of ["kubo", "cluster"]) await makeVolume(`${PROJECT}_${service}-data`, PROJECT);
   await makeVolume(`${PROJECT}_strange`, null);
   await makeVolume(`${PROJECT}x_other`, `${PROJECT}x`);
+  await makeVolume(OLD_VOLUME, PROJECT);
+  await makeContainer("webui", PROJECT);
   await makeContainer("kubo", PROJECT);
   await makeContainer("cluster", PROJECT, "exit 1");
 });
 
 afterAll(async () => {
-  const names = [`${PROJECT}-kubo-1`, `${PROJECT}-cluster-1`];
+  const names = ["kubo", "cluster", "webui"].map((service) => `${PROJECT}-${service}-1`);
   for (const name of names)
     await docker
       .getContainer(name)
       .remove({ force: true })
       .catch(() => {});
-  const made = ["_kubo-data", "_cluster-data", "_strange", "x_other"].map((end) => `${PROJECT}${end}`);
+  const made = ["_kubo-data", "_cluster-data", "_webui-data", "_strange", "x_other"].map((end) => `${PROJECT}${end}`);
   for (const name of made)
     await docker
       .getVolume(name)
@@ -129,6 +134,7 @@ describe("the containers of a storage node", () => {
       services: [
         { service: "cluster", state: "running", health: "unhealthy", image },
         { service: "kubo", container: `${PROJECT}-kubo-1`, state: "running", health: "none", restarts: 0 },
+        { service: "webui", state: "running" },
       ],
     });
     expect(report.dockerDisk).toMatchObject({ freeBytes: expect.any(Number) });
@@ -171,17 +177,20 @@ describe("the containers of a storage node", () => {
     expect(await leave()).toMatchObject({ outcome: "left", changed: ["containers"] });
     expect(await stateOf("kubo")).toBe("exited");
     expect(await stateOf("cluster")).toBe("exited");
+    expect(await stateOf("webui")).toBe("running");
     expect(await volumes()).toEqual(before);
     expect(await leave()).toMatchObject({ outcome: "already", changed: [] });
     expect((await status()).node?.leftAt).toEqual(expect.any(String));
   });
 
-  test("go with their volumes in a purge, and with no volume of anybody else", async () => {
+  test("go with their volumes in a purge, and with nothing of an older installer or anybody else", async () => {
     const planned = await runCliForTest(["leave", "--purge", "--force", "--dry-run"], { baseDir });
     expect(planned.stdout).toContain(`remove the volume ${PROJECT}_kubo-data, with all that is in it`);
+    expect(planned.stdout).toContain(`stays as it is: ${PROJECT}-webui-1, ${OLD_VOLUME}`);
     expect(planned.stdout).not.toContain(`${PROJECT}_strange`);
     expect(await leave("--purge")).toMatchObject({ outcome: "purged" });
     expect(await stateOf("kubo")).toBeNull();
-    expect(await volumes()).toEqual([`${PROJECT}_strange`, `${PROJECT}x_other`]);
+    expect(await volumes()).toEqual([`${PROJECT}_strange`, OLD_VOLUME, `${PROJECT}x_other`]);
+    expect(await stateOf("webui")).toBe("running");
   });
 });
