@@ -44,6 +44,16 @@ async function waitUntilPinned(
   }
 }
 
+/** Takes a pin away and waits until this box's own peer has let go of it. */
+async function unpin(cid: string, peer: string, { pins, clock }: RoundTripDeps, signal: AbortSignal): Promise<void> {
+  await pins.remove(cid);
+  for (;;) {
+    const own = (await pins.status(cid, { signal }))?.peers.find((each) => each.peer === peer);
+    if (own === undefined || own.status === "unpinned") return;
+    await clock.sleep(POLL_MS, signal);
+  }
+}
+
 /**
  * Stores a small block of random bytes, has this box's own peer pin it, reads it back, and takes both away again.
  * @returns what was done, in words
@@ -58,20 +68,23 @@ export async function roundTrip(deps: RoundTripDeps, signal: AbortSignal): Promi
   const self = await selfOf(pins, signal);
   await blocks.put(cid, bytes, signal);
   try {
-    await pins.put(
-      makePin(text, formatUtc(clock.nowMs()), {
-        name: "fula-master doctor",
-        replication_factor_min: 1,
-        replication_factor_max: 1,
-        user_allocations: [self],
-      }),
-    );
     try {
+      await pins.put(
+        makePin(text, formatUtc(clock.nowMs()), {
+          name: "fula-master doctor",
+          replication_factor_min: 1,
+          replication_factor_max: 1,
+          user_allocations: [self],
+        }),
+      );
       await waitUntilPinned(text, self, deps, signal);
       await blocks.get(cid, signal);
-    } finally {
-      await pins.remove(text);
+    } catch (error) {
+      // A put whose answer was lost may have made the pin. What went wrong first is what the operator must hear of.
+      await pins.remove(text).catch(() => {});
+      throw error;
     }
+    await unpin(text, self, deps, signal);
   } finally {
     // What is left of it where this fails is 64 bytes that the next garbage collection takes.
     await blocks.delete(cid).catch(() => {});
