@@ -153,12 +153,15 @@ export async function registerNode(pool: Pool, node: NodeRegistration, deps: { r
   );
 }
 
-/** Notes that this box is alive. @returns false where it has no row */
-export async function noteNodeSeen(pool: Pool, name: string): Promise<boolean> {
+/** Notes that this box is alive, and never another one that has its name. @returns false where it has no row */
+export async function noteNodeSeen(
+  pool: Pool,
+  { name, signingKey }: Pick<NodeRegistration, "name" | "signingKey">,
+): Promise<boolean> {
   const { rowCount } = await runQuery(pool, {
     name: "federation_node_seen",
-    text: "update federation_nodes set seen_at = now() where name = $1",
-    values: [name],
+    text: "update federation_nodes set seen_at = now() where name = $1 and (signing_key is null or signing_key = $2)",
+    values: [name, signingKey],
   });
   return rowCount > 0;
 }

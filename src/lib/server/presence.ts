@@ -1,7 +1,7 @@
 import type { Clock } from "../kernel/clock.ts";
 import { messageOf } from "../kernel/errors.ts";
 import type { Log } from "../kernel/log.ts";
-import { noteNodeSeen } from "../membership/federation-nodes.ts";
+import { type NodeRegistration, noteNodeSeen } from "../membership/federation-nodes.ts";
 import type { Pool } from "../postgres/pool.ts";
 import { repeat } from "./repeat.ts";
 
@@ -11,14 +11,15 @@ const SEEN_INTERVAL_MS = 60_000;
 /** Writes into `federation_nodes` that this master is alive, now and every minute until it is disposed of. */
 export function keepNodeSeen(node: {
   readonly pool: Pool;
-  readonly name: string;
+  /** Name of this box, and the id of its signing key, which tells it from another one of that name. */
+  readonly own: () => Promise<Pick<NodeRegistration, "name" | "signingKey">>;
   readonly clock: Clock;
   readonly log: Log;
 }): AsyncDisposable {
-  const { pool, name, clock, log } = node;
+  const { pool, own, clock, log } = node;
   return repeat({ intervalMs: SEEN_INTERVAL_MS, clock }, async () => {
     try {
-      await noteNodeSeen(pool, name);
+      await noteNodeSeen(pool, await own());
     } catch (error) {
       log.warn("federation.seen_not_noted", { message: messageOf(error) });
     }

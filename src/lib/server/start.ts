@@ -13,6 +13,7 @@ import { keepLogBounded } from "../runtime/log-files.ts";
 import { removeDaemonFile, writeDaemonFile } from "../stack/daemon-file.ts";
 import { openLedger } from "../stack/ledger.ts";
 import { openBlocks, openPinCluster } from "../stack/pinset.ts";
+import { ownName } from "../stack/registration.ts";
 import { containersCheck, startContainerSupervisor, wellServices } from "./containers.ts";
 import { createGatewayListener } from "./gateway-listener.ts";
 import { diskCheck, healthChecks } from "./health-checks.ts";
@@ -78,7 +79,7 @@ async function openParts(
   );
   const schema = await assertSchemaCurrent(ledger.pool);
   await assertSealerFits(ledger.pool, sealer);
-  opened.use(keepNodeSeen({ pool: ledger.pool, name: config.node.name, clock, log }));
+  opened.use(keepNodeSeen({ pool: ledger.pool, own: async () => await ownName(loaded), clock, log }));
   const blocks = await openBlocks(loaded);
   const pins = opened.use(await openPinCluster(loaded, { clock, blocks }));
   const usage = createKeyUsage(ledger.pool, clock, (error) => {

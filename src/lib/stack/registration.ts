@@ -45,19 +45,23 @@ function addressesOf(
   };
 }
 
+/** What tells this box from another one of its name. */
+export async function ownName({ config, paths }: LoadedConfig): Promise<Pick<NodeRegistration, "name" | "signingKey">> {
+  const publicKey = await readOwnPublicKey(paths.keysDir);
+  return { name: config.node.name, signingKey: publicKey === null ? null : keyIdOf(publicKey) };
+}
+
 /**
  * What this master writes into `federation_nodes` about itself. Asks Kubo and IPFS Cluster who they are, where it has
  * them; writes nothing.
  * @throws FulaError FULA_NOT_JOINED, FULA_CLUSTER_ID_MISSING, FULA_KUBO_UNREACHABLE, FULA_CLUSTER_UNREADABLE
  */
 export async function ownRegistration(loaded: LoadedConfig, signal: AbortSignal): Promise<NodeRegistration> {
-  const { config, paths } = loaded;
-  const publicKey = await readOwnPublicKey(paths.keysDir);
+  const { config } = loaded;
   const own = {
-    name: config.node.name,
+    ...(await ownName(loaded)),
     role: config.node.role,
     clusterId: requireClusterId(loaded),
-    signingKey: publicKey === null ? null : keyIdOf(publicKey),
     secretsDigest: secretsDigest(sharedSecrets(loaded)),
     version: toolVersion(),
   };

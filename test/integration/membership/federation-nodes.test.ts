@@ -91,11 +91,16 @@ describe("the boxes of a federation", () => {
     expect(mastersOf(await listFederationNodes(database.pool))).toEqual([makePeer({ signingKey })]);
   });
 
-  test("are seen alive when they say so", async () => {
+  test("are seen alive when they say so, and not when another box of their name does", async () => {
     await register();
     await database.pool.query("update federation_nodes set seen_at = now() - interval '1 day'");
-    expect(await noteNodeSeen(database.pool, "master-1")).toBe(true);
-    expect(await noteNodeSeen(database.pool, "nobody")).toBe(false);
+    const { name, signingKey } = makeRegistration();
+    expect(await noteNodeSeen(database.pool, { name, signingKey: SECOND.signingKey })).toBe(false);
+    expect(await noteNodeSeen(database.pool, { name, signingKey: null })).toBe(false);
+    expect(await noteNodeSeen(database.pool, { name: "nobody", signingKey })).toBe(false);
+    const [before] = await listFederationNodes(database.pool);
+    expect(Date.parse(before?.seenAt ?? "")).toBeLessThan(Date.parse(before?.joinedAt ?? "") - 60_000);
+    expect(await noteNodeSeen(database.pool, { name, signingKey })).toBe(true);
     const [node] = await listFederationNodes(database.pool);
     expect(Date.parse(node?.seenAt ?? "")).toBeGreaterThan(Date.parse(node?.joinedAt ?? "") - 60_000);
   });

@@ -14,7 +14,7 @@ test("a master that serves is seen in the ledger, and one whose ledger is gone g
   await registerNode(pool, makeRegistration(), { clock: systemClock });
   await pool.query("update federation_nodes set seen_at = now() - interval '1 day'");
   const [before] = await listFederationNodes(pool);
-  await using _ = keepNodeSeen({ pool, name: "master-1", clock: systemClock, log: silentLog });
+  await using _ = keepNodeSeen({ pool, own: async () => makeRegistration(), clock: systemClock, log: silentLog });
   await until("it is seen", async () => {
     const [node] = await listFederationNodes(pool);
     return node !== undefined && before !== undefined && node.seenAt > before.seenAt;
@@ -22,6 +22,6 @@ test("a master that serves is seen in the ledger, and one whose ledger is gone g
   await database.drop();
   const warnings: string[] = [];
   const log: Log = { ...silentLog, warn: (event) => warnings.push(event) };
-  await using __ = keepNodeSeen({ pool, name: "master-1", clock: systemClock, log });
+  await using __ = keepNodeSeen({ pool, own: async () => makeRegistration(), clock: systemClock, log });
   await until("it says so", async () => warnings.includes("federation.seen_not_noted"));
 });
