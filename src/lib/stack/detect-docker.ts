@@ -1,6 +1,7 @@
 import type { Config } from "../config/schema.ts";
 import { LABELS } from "../runtime/compose-labels.ts";
 import { connectDocker } from "../runtime/docker.ts";
+import { askingEngine } from "../runtime/docker-errors.ts";
 import type { ContainerFact } from "./detect-writer.ts";
 
 /** What a Docker Engine has that decides how a master runs on it. */
@@ -15,17 +16,22 @@ export interface DockerFacts {
   readonly memoryBytes: number;
 }
 
-/** Asks the engine for its containers and images. Reads only. */
+/**
+ * Asks the engine for its containers and images. Reads only.
+ * @throws FulaError FULA_DOCKER_UNREACHABLE, FULA_DOCKER_FAILED
+ */
 export async function readDockerFacts(
   env: Readonly<Record<string, string | undefined>>,
   { docker: { images } }: Config,
 ): Promise<DockerFacts> {
   const docker = await connectDocker(env);
-  const [containers, info, found] = await Promise.all([
-    docker.listContainers({ all: true }),
-    docker.info(),
-    docker.listImages({ filters: { reference: [images.gateway] } }),
-  ]);
+  const [containers, info, found] = await askingEngine("asking what it runs", async () => {
+    return await Promise.all([
+      docker.listContainers({ all: true }),
+      docker.info(),
+      docker.listImages({ filters: { reference: [images.gateway] } }),
+    ]);
+  });
   return {
     containers: containers.map(({ Names, State, Labels }) => ({
       name: (Names[0] ?? "").replace(/^\//, ""),

@@ -6,6 +6,7 @@ import type { Random } from "../kernel/random.ts";
 import type { PeersDocument } from "../membership/peers-document.ts";
 import { LABELS, labelFilter } from "../runtime/compose-labels.ts";
 import { connectDocker } from "../runtime/docker.ts";
+import { askingEngine, orAbsent } from "../runtime/docker-errors.ts";
 import { openAddresses, reachableAddressesOfBox } from "../runtime/own-addresses.ts";
 import { urlOf } from "./pinset.ts";
 import { readAcceptedPeers } from "./storage-entry.ts";
@@ -25,20 +26,23 @@ function variable(environment: readonly string[], name: string): string {
 
 /**
  * How the cluster peer of this node was started.
- * @throws FulaError FULA_NOT_JOINED where there is no such container
+ * @throws FulaError FULA_NOT_JOINED where there is no such container, FULA_DOCKER_UNREACHABLE, FULA_DOCKER_FAILED
  */
 async function readStartedAs({ config }: LoadedConfig, env: StorageLookContext["env"]): Promise<StartedAs> {
   const docker = await connectDocker(env);
   const { project } = config.docker;
   const filters = labelFilter({ [LABELS.project]: project, [LABELS.service]: "cluster" });
-  const [found] = await docker.listContainers({ all: true, filters });
-  if (found === undefined) {
+  const info = await askingEngine(`looking at the cluster peer of ${project}`, async () => {
+    const [found] = await docker.listContainers({ all: true, filters });
+    return found === undefined ? null : await orAbsent(async () => await docker.getContainer(found.Id).inspect());
+  });
+  if (info === null) {
     throw new FulaError("FULA_NOT_JOINED", `The project ${project} has no container of its cluster peer.`, {
       hint: "fula-master join-as-storage-node makes it.",
       details: { project },
     });
   }
-  const { Config } = await docker.getContainer(found.Id).inspect();
+  const { Config } = info;
   const trusted = variable(Config.Env, "FULA_TRUSTED_PEERS");
   return {
     followerMode: variable(Config.Env, "CLUSTER_FOLLOWERMODE") === "true",
