@@ -95,6 +95,12 @@ export const joinAsStorageNodeCommand = defineCommand<StorageOptions>({
       description: "how long it may take to join and to replicate, an hour at most",
       default: "3m",
     },
+    { flags: "--no-start", description: "do not start serve, which restarts containers that are not well" },
+    { flags: "--no-schedules", description: "do not start serve after a reboot" },
+    {
+      flags: "--schedule-root <dir>",
+      description: "install the start after a reboot below this directory instead of /, as for an image",
+    },
     { flags: "--skip-preflight <check...>", description: "leave these preflight checks out" },
   ],
   changes: true,

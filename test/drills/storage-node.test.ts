@@ -18,7 +18,6 @@ import {
   makeToken,
   placeMember,
   removeMember,
-  storageArgs,
 } from "./federation/member.ts";
 
 const prefix = `sto${randomBytes(4).toString("hex")}`;
@@ -58,7 +57,7 @@ async function container(service: "kubo" | "cluster"): Promise<Docker.ContainerI
 
 describe("join-as-storage-node, before it has joined", () => {
   test("shows in a dry run what it would do, and writes nothing", async () => {
-    const run = await node.run(JOIN, "--token", token, ...storageArgs(node, host), "--dry-run", "--json");
+    const run = await node.run(JOIN, "--token", token, ...joinArgs(node, host), "--dry-run", "--json");
     expect(run).toMatchObject({ exitCode: 0 });
     expect(output(run)).toMatchObject({ outcome: "planned", plan: { runtime: "docker" } });
     expect(existsSync(node.baseDir)).toBe(false);
@@ -67,7 +66,7 @@ describe("join-as-storage-node, before it has joined", () => {
 
   test("refuses a token whose signature is another's than the key that is pinned, and says which", async () => {
     const key = makeSigner().keyId;
-    const run = await node.run(JOIN, "--token", token, "--peers-key", key, ...storageArgs(node, host));
+    const run = await node.run(JOIN, "--token", token, "--peers-key", key, ...joinArgs(node, host));
     expect(run.exitCode).toBe(1);
     expect(run.stderr).toContain("FULA_PEERS_SIGNATURE");
     expect(existsSync(node.baseDir)).toBe(false);
@@ -75,11 +74,11 @@ describe("join-as-storage-node, before it has joined", () => {
 
   test("refuses a master's token, and a list of peers without a key", async () => {
     const masters = await makeToken(master, "master");
-    const wrong = await node.run(JOIN, "--token", masters, ...storageArgs(node, host));
+    const wrong = await node.run(JOIN, "--token", masters, ...joinArgs(node, host));
     expect(wrong).toMatchObject({ exitCode: 3, stderr: expect.stringContaining("FULA_TOKEN_ROLE") });
     const file = join(tempDir(), "peers.json");
     expectDone(await master.run("peers", "export", "--output", file), "peers export");
-    const unpinned = await node.run(JOIN, "--peers", file, ...storageArgs(node, host));
+    const unpinned = await node.run(JOIN, "--peers", file, ...joinArgs(node, host));
     expect(unpinned).toMatchObject({ exitCode: 3, stderr: expect.stringContaining("FULA_PEERS_UNPINNED") });
   });
 
@@ -87,7 +86,7 @@ describe("join-as-storage-node, before it has joined", () => {
     const { images } = infra();
     const foreign = await docker.createContainer({ name: node.container("kubo"), Image: images.kubo, Cmd: ["true"] });
     try {
-      const run = await node.run(JOIN, "--token", token, ...storageArgs(node, host));
+      const run = await node.run(JOIN, "--token", token, ...joinArgs(node, host));
       expect(run.exitCode).toBe(3);
       expect(run.stderr).toContain(node.container("kubo"));
       expect(existsSync(node.baseDir)).toBe(false);
@@ -100,7 +99,7 @@ describe("join-as-storage-node, before it has joined", () => {
 
 describe("join-as-storage-node", () => {
   test("joins a master on another container network, and proves all that a storage node is", async () => {
-    const run = await node.run(JOIN, "--token", token, ...storageArgs(node, host), "--json");
+    const run = await node.run(JOIN, "--token", token, ...joinArgs(node, host), "--json");
     expectDone(run, "join of the node");
     const { outcome, summary } = output(run);
     expect(outcome).toBe("joined");
@@ -127,7 +126,7 @@ describe("join-as-storage-node", () => {
     const before = files.map((file) => statSync(file).mtimeMs);
     const ids = [(await container("kubo")).Id, (await container("cluster")).Id];
     for (const given of [["--token", token], []]) {
-      const run = await node.run(JOIN, ...given, ...storageArgs(node, host), "--json");
+      const run = await node.run(JOIN, ...given, ...joinArgs(node, host), "--json");
       expectDone(run, "second join");
       expect(output(run)).toMatchObject({ outcome: "already", changed: [] });
     }
@@ -174,11 +173,11 @@ describe("join-as-storage-node", () => {
   test("takes a newer list of masters without a key, and goes back to no older one", async () => {
     const dir = tempDir();
     expectDone(await master.run("peers", "export", "--output", join(dir, "new.json")), "peers export");
-    expectDone(await node.run(JOIN, "--peers", join(dir, "new.json"), ...storageArgs(node, host)), "newer list");
-    const older = await node.run(JOIN, "--token", token, ...storageArgs(node, host));
+    expectDone(await node.run(JOIN, "--peers", join(dir, "new.json"), ...joinArgs(node, host)), "newer list");
+    const older = await node.run(JOIN, "--token", token, ...joinArgs(node, host));
     expect(older).toMatchObject({ exitCode: 3, stderr: expect.stringContaining("FULA_PEERS_OLDER") });
     writeFileSync(join(dir, "pool.json"), JSON.stringify({ "ipfs-cluster-trustedpeers": [] }));
-    const pool = await node.run(JOIN, "--peers", join(dir, "pool.json"), ...storageArgs(node, host));
+    const pool = await node.run(JOIN, "--peers", join(dir, "pool.json"), ...joinArgs(node, host));
     expect(pool).toMatchObject({ exitCode: 3, stderr: expect.stringContaining("FULA_PEERS_UNSIGNED") });
   });
 
@@ -187,14 +186,14 @@ describe("join-as-storage-node", () => {
     const { cid }: { readonly cid: string } = JSON.parse(run.stdout);
     expectDone(await master.run("pin", "rm", cid, "--yes"), "unpin of the probe");
     try {
-      const looked = await node.run(JOIN, ...storageArgs(node, host), "--wait", "2s");
+      const looked = await node.run(JOIN, ...joinArgs(node, host), "--wait", "2s");
       expect(looked.exitCode).toBe(1);
       expect(looked.stderr).toContain("FULA_STORAGE_UNVERIFIED");
       expect(looked.stderr).toContain("peers export");
     } finally {
       expectDone(await master.run("peers", "export", "--output", join(tempDir(), "p.json")), "peers export");
     }
-    expectDone(await node.run(JOIN, ...storageArgs(node, host)), "join after the remedy");
+    expectDone(await node.run(JOIN, ...joinArgs(node, host)), "join after the remedy");
   });
 
   test("keeps its base directory from becoming a master's", async () => {
@@ -206,7 +205,7 @@ describe("join-as-storage-node", () => {
 /** Joins in a process of its own and kills it as soon as its journal names the step. */
 async function killAt(step: string): Promise<void> {
   const before = new Set(journalNames(killed.baseDir));
-  const run = launch([JOIN, "--token", token, ...storageArgs(killed, host), "--base-dir", killed.baseDir]);
+  const run = launch([JOIN, "--token", token, ...joinArgs(killed, host), "--base-dir", killed.baseDir]);
   const watch = new AbortController();
   void run.ended.then(() => {
     watch.abort();
@@ -231,14 +230,14 @@ describe("a storage node whose join is killed", () => {
     }
     const secret = readFileSync(join(killed.baseDir, ".env"), "utf8");
     // What the token brought is on the disk by now.
-    const run = await killed.run(JOIN, ...storageArgs(killed, host), "--json");
+    const run = await killed.run(JOIN, ...joinArgs(killed, host), "--json");
     expectDone(run, "join after the kills");
     expect(output(run)).toMatchObject({ outcome: "joined", resumes: { stoppedAt: "verify", begun: true } });
     expect(readFileSync(join(killed.baseDir, ".env"), "utf8")).toBe(secret);
     expect(secret).toBe(readFileSync(join(node.baseDir, ".env"), "utf8"));
     const label = [`com.docker.compose.project=${killed.project}`];
     expect(await docker.listContainers({ all: true, filters: { label } })).toHaveLength(2);
-    const again = await killed.run(JOIN, ...storageArgs(killed, host), "--json");
+    const again = await killed.run(JOIN, ...joinArgs(killed, host), "--json");
     expect(output(again)).toMatchObject({ outcome: "already" });
   });
 });

@@ -53,3 +53,9 @@ export async function removeDaemonFile(path: string): Promise<void> {
   if (presence.status === "running" && presence.record.pid !== identifySelf().pid) return;
   await rm(path, { force: true });
 }
+
+/** The process of `serve` where it runs, as a set: who may hold the ports of this box. */
+export async function servePids(path: string): Promise<ReadonlySet<number>> {
+  const presence = await readDaemonFile(path);
+  return new Set(presence.status === "running" ? [presence.record.pid] : []);
+}

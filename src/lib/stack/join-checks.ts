@@ -94,9 +94,14 @@ function legacyPoolFinding(wanted: LoadedConfig): readonly Finding[] {
 }
 
 async function wantedPorts({ config, paths }: LoadedConfig): Promise<readonly WantedPort[]> {
+  const isStorage = config.node.role === "storage";
   const ports: WantedPort[] = [
-    { setting: "server.port", remedy: "--server-port <port>", ...config.server },
-    ...(config.gateway.mode === "own"
+    {
+      setting: "server.port",
+      remedy: isStorage ? "--set server.port=<port>" : "--server-port <port>",
+      ...config.server,
+    },
+    ...(config.gateway.mode === "own" && !isStorage
       ? [{ setting: "gateway.port", remedy: "--gateway-port <port>", ...config.gateway }]
       : []),
   ];

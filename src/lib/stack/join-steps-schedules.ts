@@ -1,9 +1,10 @@
 import type { LoadedConfig } from "../config/load.ts";
+import type { Config } from "../config/schema.ts";
 import { JOBS } from "./schedule-files.ts";
 import { runProgram } from "./scheduler.ts";
 import { installSchedule, planSchedule, type ScheduleKind, type SchedulePlan } from "./schedules.ts";
 import type { JoinBox } from "./join-box.ts";
-import type { JoinRun, JoinStep } from "./join-step.ts";
+import type { JoinStep } from "./join-step.ts";
 import { already, type Assessment, left, todo } from "./plan.ts";
 
 /** How the schedule of one job stands, as a plan and a summary tell it. */
@@ -34,13 +35,23 @@ export async function lookAtSchedule(kind: ScheduleKind, loaded: LoadedConfig, r
   return { kind, plan, state: strange ? "edited" : "absent" };
 }
 
-/** The jobs that a master runs at set times; `boot` only where join starts serve itself. */
-function wantedSchedules(box: JoinBox): readonly ScheduleKind[] {
-  return box.options.start === false ? ["snapshot", "sweep"] : ["snapshot", "sweep", "boot"];
+/** What is asked of the box, be it of a master or of a storage node. */
+interface ScheduleBox extends Pick<JoinBox, "context" | "wanted" | "reloadSaved"> {
+  readonly options: Pick<JoinBox["options"], "start" | "scheduleRoot">;
+}
+
+/** The jobs that a box of that role runs by itself. A storage node neither takes snapshots nor sweeps. */
+export function schedulesOf(role: Config["node"]["role"]): readonly ScheduleKind[] {
+  return role === "storage" ? ["boot"] : ["snapshot", "sweep", "boot"];
+}
+
+/** The jobs of this box; `boot` only where join starts serve itself. */
+function wantedSchedules({ wanted, options }: ScheduleBox): readonly ScheduleKind[] {
+  return schedulesOf(wanted.config.node.role).filter((kind) => kind !== "boot" || options.start !== false);
 }
 
 /** Looks at every job of this run. */
-export async function lookAtSchedules(box: JoinBox): Promise<readonly ScheduleLook[]> {
+export async function lookAtSchedules(box: ScheduleBox): Promise<readonly ScheduleLook[]> {
   const loaded = await box.reloadSaved();
   const rootDir = box.options.scheduleRoot ?? "/";
   return await Promise.all(wantedSchedules(box).map(async (kind) => await lookAtSchedule(kind, loaded, rootDir)));
@@ -57,7 +68,7 @@ function notTaken(looks: readonly ScheduleLook[]): Assessment {
 }
 
 /** Step: timers for snapshots and sweeps, and serve after a reboot. */
-export function schedulesStep({ box }: JoinRun): JoinStep {
+export function schedulesStep({ box }: { readonly box: ScheduleBox }): JoinStep {
   const rootDir = box.options.scheduleRoot ?? "/";
   return {
     id: "schedules",
@@ -67,7 +78,9 @@ export function schedulesStep({ box }: JoinRun): JoinStep {
       const absent = looks.filter(({ state }) => state === "absent");
       if (absent.length === 0) return notTaken(looks);
       return todo(
-        "snapshots and sweeps happen by themselves, and serve comes back after a reboot",
+        box.wanted.config.node.role === "storage"
+          ? "serve comes back after a reboot"
+          : "snapshots and sweeps happen by themselves, and serve comes back after a reboot",
         absent.flatMap(({ kind, plan }) =>
           plan.files
             .filter(({ state }) => state !== "same")

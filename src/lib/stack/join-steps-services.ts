@@ -5,6 +5,7 @@ import { FulaError, systemErrorCode } from "../kernel/errors.ts";
 import { lastGoodSnapshot } from "../pinset/catalog.ts";
 import { loadTrustedKeys } from "../pinset/trust.ts";
 import { daemonState, startDaemon, stopDaemon } from "./daemon.ts";
+import type { JoinBox } from "./join-box.ts";
 import type { JoinRun, JoinStep } from "./join-step.ts";
 import { openPinCluster } from "./pinset.ts";
 import { already, todo } from "./plan.ts";
@@ -23,14 +24,26 @@ async function mtimeMs(path: string): Promise<number | null> {
 }
 
 /** True where settings or secrets were changed after `serve` read them: its pid file is written right after that. */
+/** Why a box needs `serve`. */
+const PURPOSE = {
+  master: "this is the process that keeps the promises of a master",
+  storage: "it restarts containers that are not well, and answers health checks and metrics",
+} as const;
+
 async function hasOldSettings({ configFile, envFile, servePidFile }: Paths): Promise<boolean> {
   const startedMs = (await mtimeMs(servePidFile)) ?? Number.POSITIVE_INFINITY;
   const changedMs = Math.max((await mtimeMs(configFile)) ?? 0, (await mtimeMs(envFile)) ?? 0);
   return changedMs > startedMs;
 }
 
+/** What the step about `serve` takes of its run, be it that of a master or of a storage node. */
+interface ServeRun {
+  readonly box: Pick<JoinBox, "context" | "paths" | "wanted" | "reload">;
+  readonly settingsChanged: boolean;
+}
+
 /** Step: `serve` in the background. */
-export function serveStep(run: JoinRun): JoinStep {
+export function serveStep(run: ServeRun): JoinStep {
   const { box } = run;
   const { clock, env, signal } = box.context;
   return {
@@ -40,7 +53,7 @@ export function serveStep(run: JoinRun): JoinStep {
       const state = await daemonState(box.wanted, signal);
       const { host, port } = box.wanted.config.server;
       if (state.status === "stopped") {
-        return todo("this is the process that keeps the promises of a master", ["start serve in the background"]);
+        return todo(PURPOSE[box.wanted.config.node.role], ["start serve in the background"]);
       }
       if (run.settingsChanged || (await hasOldSettings(box.paths))) {
         return todo("settings were changed since it started", [`restart serve (process ${state.pid})`]);
@@ -49,7 +62,7 @@ export function serveStep(run: JoinRun): JoinStep {
       return already(`process ${state.pid} answers on ${host}:${port} since ${state.since}`);
     },
     apply: async (report) => {
-      const loaded = await run.load();
+      const loaded = await box.reload();
       const state = await daemonState(loaded, signal);
       if (state.status === "running" && (run.settingsChanged || (await hasOldSettings(box.paths)))) {
         report(`stopping process ${state.pid}`);

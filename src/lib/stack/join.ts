@@ -4,7 +4,7 @@ import { type FulaError, isFulaError } from "../kernel/errors.ts";
 import { openJournal } from "../kernel/journal.ts";
 import { acquireLock } from "../kernel/lock.ts";
 import { toolVersion } from "../kernel/project.ts";
-import { readDaemonFile } from "./daemon-file.ts";
+import { servePids } from "./daemon-file.ts";
 import { applyStack } from "./docker-stack-apply.ts";
 import { type JoinBox, type JoinContext, loadSaved, readBox, readBoxConfig } from "./join-box.ts";
 import { joinChecks } from "./join-checks.ts";
@@ -67,11 +67,6 @@ function openRun(box: JoinBox, mayStart: boolean): OpenRun {
       await opened?.close();
     },
   };
-}
-
-async function servePids(pidFile: string): Promise<ReadonlySet<number>> {
-  const presence = await readDaemonFile(pidFile);
-  return new Set(presence.status === "running" ? [presence.record.pid] : []);
 }
 
 async function planOf(box: JoinBox, steps: readonly JoinStep[]): Promise<JoinPlan> {

@@ -194,7 +194,7 @@ export function leaveSteps(box: LeaveBox): readonly LeaveStep[] {
   const containers = project === null ? [] : [containersStep(box, project)];
   // A purge that has begun has taken away what the other steps need.
   if (unfinishedLeave(box)?.stoppedAt === "purge") return [...containers, ...purge];
-  if (node.role === "storage") return [...containers, ...purge];
+  if (node.role === "storage") return [schedulesStep(box), serveStep(box), ...containers, ...purge];
   const isFederated = cluster.mode !== "local" || postgres.mode !== "embedded";
   return [
     schedulesStep(box),

@@ -5,7 +5,7 @@ import { readSigningKey } from "../pinset/signing.ts";
 import { readSweepReport, type SweepReport } from "../pinset/sweep-report.ts";
 import { loadTrustedKeys } from "../pinset/trust.ts";
 import type { Installation } from "./installation.ts";
-import { lookAtSchedule } from "./join-steps-schedules.ts";
+import { lookAtSchedule, schedulesOf } from "./join-steps-schedules.ts";
 import type { LookLimits } from "./look.ts";
 import { attention, bad, lookAtPart, OK } from "./status-part.ts";
 import type { AlertLine, AlertsPart, KeyPart, SchedulesPart, SnapshotPart, SweepPart } from "./status-report.ts";
@@ -96,7 +96,7 @@ export async function readAlerts(loaded: LoadedConfig, limits: LookLimits): Prom
 export async function readSchedules(loaded: LoadedConfig, rootDir: string, limits: LookLimits): Promise<SchedulesPart> {
   return await lookAtPart<SchedulesPart>(limits, { jobs: [] }, async () => {
     const looks = await Promise.all(
-      (["snapshot", "sweep", "boot"] as const).map(async (kind) => await lookAtSchedule(kind, loaded, rootDir)),
+      schedulesOf(loaded.config.node.role).map(async (kind) => await lookAtSchedule(kind, loaded, rootDir)),
     );
     const jobs = looks.map(({ kind, state }) => ({ kind, state }));
     const missing = jobs.filter(({ state }) => state !== "installed").map(({ kind, state }) => `${kind} (${state})`);

@@ -16,7 +16,8 @@ export interface ReadinessCheck {
 export interface ServePart extends Part {
   readonly pid: number | null;
   readonly since: string | null;
-  readonly endpoints: { readonly gateway: string; readonly operations: string };
+  /** `gateway` is null on a storage node, which serves no objects. */
+  readonly endpoints: { readonly gateway: string | null; readonly operations: string };
   /** Empty where nobody answered. */
   readonly checks: readonly ReadinessCheck[];
 }

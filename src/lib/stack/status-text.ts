@@ -144,8 +144,9 @@ function linesOf<Name extends PartName>(name: Name, part: StatusParts[Name], sty
 function endpointLines(serve: ServePart | null): readonly string[] {
   if (serve === null) return [];
   const checks = serve.checks.map(({ name, state }) => `${name} ${state}`).join(", ");
+  const { gateway } = serve.endpoints;
   return [
-    `  S3          ${serve.endpoints.gateway}`,
+    ...(gateway === null ? [] : [`  S3          ${gateway}`]),
     `  operations  ${serve.endpoints.operations}${checks === "" ? "" : `  (${checks})`}`,
   ];
 }

@@ -71,22 +71,23 @@ const NO_PARTS: StatusParts = {
 type SomeParts = Promise<Partial<StatusParts>>;
 
 /** What only a master has: a storage node has no ledger, takes no snapshots and sweeps nothing. */
-async function readMasterParts(
-  loaded: LoadedConfig,
-  installation: Installation,
-  scheduleRoot: string,
-  limits: LookLimits,
-): SomeParts {
-  const [serve, ledger, snapshot, sweep, alerts, schedules, key] = await Promise.all([
-    readServe(loaded, limits),
+async function readMasterParts(loaded: LoadedConfig, installation: Installation, limits: LookLimits): SomeParts {
+  const [ledger, snapshot, sweep, alerts, key] = await Promise.all([
     readLedger(loaded, limits),
     readSnapshot(loaded, limits),
     readSweep(loaded, installation, limits),
     readAlerts(loaded, limits),
-    readSchedules(loaded, scheduleRoot, limits),
     readKey(loaded, limits),
   ]);
-  return { serve, ledger, snapshot, sweep, alerts, schedules, key };
+  return { ledger, snapshot, sweep, alerts, key };
+}
+
+async function readServeParts(loaded: LoadedConfig, scheduleRoot: string, limits: LookLimits): SomeParts {
+  const [serve, schedules] = await Promise.all([
+    readServe(loaded, limits),
+    readSchedules(loaded, scheduleRoot, limits),
+  ]);
+  return { serve, schedules };
 }
 
 async function readWriterParts(loaded: LoadedConfig, context: StatusContext, limits: LookLimits): SomeParts {
@@ -125,7 +126,8 @@ async function readParts(
     readDisk(loaded, limits),
     readWriterParts(loaded, context, limits),
     readDockerParts(loaded, env, limits),
-    ...(isMaster ? [readMasterParts(loaded, installation, scheduleRoot, limits)] : []),
+    readServeParts(loaded, scheduleRoot, limits),
+    ...(isMaster ? [readMasterParts(loaded, installation, limits)] : []),
   ]);
   return Object.assign({}, NO_PARTS, { pins, disk }, ...others);
 }

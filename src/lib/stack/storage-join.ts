@@ -2,12 +2,15 @@ import { openJournal } from "../kernel/journal.ts";
 import { acquireLock } from "../kernel/lock.ts";
 import { toolVersion } from "../kernel/project.ts";
 import type { Secret } from "../kernel/secret.ts";
+import { servePids } from "./daemon-file.ts";
 import type { JoinContext } from "./join-box.ts";
 import { joinChecks } from "./join-checks.ts";
 import { findUnfinishedRun, JOIN_JOURNAL, type UnfinishedRun } from "./join-journal.ts";
 import type { JoinStep } from "./join-step.ts";
 import { composeStep, containersStep, imagesStep } from "./join-steps-docker.ts";
 import { directoriesStep, makeBaseDir, secretsStep, settingsStep } from "./join-steps-files.ts";
+import { schedulesStep } from "./join-steps-schedules.ts";
+import { serveStep } from "./join-steps-services.ts";
 import { isDone, type JoinPlan, type StepId } from "./plan.ts";
 import { type CheckName, type CheckResult, parseSkips, preflightError, runPreflight } from "./preflight.ts";
 import { joinLockFile, planSteps, refuseSecondRun, runSteps, type ShowTasks } from "./step-run.ts";
@@ -35,10 +38,11 @@ export interface StorageOutcome {
   readonly journal: string;
 }
 
-/** What `join` looks at and a storage node does not have: a ledger, and ports of serve. */
-const MASTERS_CHECKS: ReadonlySet<CheckName> = new Set<CheckName>(["postgres", "ports"]);
+/** What `join` looks at and a storage node does not have: a ledger. */
+const MASTERS_CHECKS: ReadonlySet<CheckName> = new Set<CheckName>(["postgres"]);
 
 function storageSteps(run: StorageRun): readonly JoinStep[] {
+  const { options } = run.box;
   return [
     directoriesStep(run),
     mastersStep(run),
@@ -48,6 +52,8 @@ function storageSteps(run: StorageRun): readonly JoinStep[] {
     composeStep(run),
     containersStep(run),
     verifyStorageStep(run),
+    ...(options.start === false ? [] : [serveStep(run)]),
+    ...(options.schedules === false || options.start === false ? [] : [schedulesStep(run)]),
   ];
 }
 
@@ -78,7 +84,8 @@ export async function proposeStorage(
   const skips = parseSkips(options.skipPreflight ?? []);
   const box = await readStorageBox(context, options, tokenText);
   if (options.dryRun !== true) await refuseSecondRun(box.paths.locksDir, context.clock);
-  const checks = joinChecks({ context, reading: box.reading, ownPids: new Set(), box });
+  const ownPids = await servePids(box.paths.servePidFile);
+  const checks = joinChecks({ context, reading: box.reading, ownPids, box });
   const preflight = await runPreflight(
     checks.filter(({ name }) => !MASTERS_CHECKS.has(name)),
     skips,

@@ -15,6 +15,12 @@ export interface StorageOptions extends TokenSource {
   readonly set?: readonly string[];
   /** How long it is waited for the node to join and to replicate: a duration such as `3m`. */
   readonly wait: string;
+  /** False with `--no-start`. */
+  readonly start?: boolean;
+  /** False with `--no-schedules`. */
+  readonly schedules?: boolean;
+  /** Root of the file system that schedules are installed into; tests hand in their own. Default `/`. */
+  readonly scheduleRoot?: string;
   readonly skipPreflight?: readonly string[];
   readonly dryRun?: boolean;
   readonly yes?: boolean;

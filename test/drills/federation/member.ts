@@ -98,15 +98,16 @@ export async function removeMember({ baseDir, root }: HostMember): Promise<void>
   await rm(root, { recursive: true, force: true });
 }
 
-/** What the join of a storage node is told beside what it joins with. */
-export function storageArgs(member: HostMember, host: string): readonly string[] {
+/** What the join of a box is told beside its role. */
+export function joinArgs(member: HostMember, host: string): readonly string[] {
   const sets = Object.entries(settingsOf(member.ports)).flatMap(([key, value]) => ["--set", `${key}=${value}`]);
-  return ["--project", member.project, "--announce", host, "--node-name", member.name, ...sets, "--yes"];
+  const place = ["--project", member.project, "--schedule-root", member.scheduleRoot];
+  return [...place, "--announce", host, "--node-name", member.name, ...sets, "--yes"];
 }
 
-/** What the join of a master is told beside its runtime. */
-export function joinArgs(member: HostMember, host: string): readonly string[] {
-  return ["--schedule-root", member.scheduleRoot, ...storageArgs(member, host)];
+/** What the join of a storage node is told beside what it joins with. */
+export function storageArgs(member: HostMember, host: string): readonly string[] {
+  return joinArgs(member, host);
 }
 
 /** One secret of a master's `.env`. */

@@ -9,15 +9,7 @@ import { infra } from "../../infra/infra.ts";
 import { startNetwork, type TestNetwork } from "../../support/containers.ts";
 import { until } from "../../support/until.ts";
 import { removeAll } from "../federation/containers.ts";
-import {
-  expectDone,
-  type HostMember,
-  joinArgs,
-  makeToken,
-  placeMember,
-  removeMember,
-  storageArgs,
-} from "../federation/member.ts";
+import { expectDone, type HostMember, joinArgs, makeToken, placeMember, removeMember } from "../federation/member.ts";
 
 const prefix = `ope${randomBytes(4).toString("hex")}`;
 let docker: Docker;
@@ -31,7 +23,7 @@ async function joinMaster(): Promise<void> {
 }
 
 async function joinNode(...given: readonly string[]): Promise<void> {
-  const args = storageArgs(node, network.hostAddress);
+  const args = joinArgs(node, network.hostAddress);
   expectDone(await node.run("join-as-storage-node", ...given, ...args), "join of the node");
 }
 
@@ -75,7 +67,9 @@ async function runningIn(member: HostMember): Promise<readonly string[]> {
 
 async function volumesOf(member: HostMember): Promise<readonly string[]> {
   const { Volumes } = await docker.listVolumes();
-  return Volumes.map(({ Name }) => Name).filter((name) => name.startsWith(`${member.project}_`));
+  const own = Volumes.map(({ Name }) => Name).filter((name) => name.startsWith(`${member.project}_`));
+  // The engine lists them in any order.
+  return own.toSorted();
 }
 
 describe("a master in containers", () => {
@@ -84,14 +78,15 @@ describe("a master in containers", () => {
     const problems = Object.values(report).flatMap((part) =>
       typeof part === "object" && part !== null && "problem" in part && part.problem !== null ? [part.problem] : [],
     );
-    expect(problems).toEqual([]);
+    // One copy was all that could be asked for when the master was alone.
+    expect(problems).toEqual([expect.stringContaining("new pins ask for one copy")]);
     expect(report).toMatchObject({
       healthy: true,
       node: { role: "master", runtime: "docker" },
       ledger: { mode: "docker" },
       containers: { services: [{ service: "cluster" }, { service: "kubo" }, { service: "postgres" }] },
       kubo: { state: "ok" },
-      cluster: { state: "ok", peers: expect.arrayContaining([expect.objectContaining({ role: "follower" })]) },
+      cluster: { state: "attention", peers: expect.arrayContaining([expect.objectContaining({ role: "follower" })]) },
       trust: { missing: [], surplus: [] },
     });
   });
@@ -107,7 +102,8 @@ describe("a storage node in containers", () => {
     expect(report).toMatchObject({
       healthy: true,
       node: { role: "storage" },
-      serve: null,
+      serve: { state: "ok" },
+      schedules: { jobs: [{ kind: "boot", state: "installed" }] },
       ledger: null,
       snapshot: null,
       sweep: null,
@@ -125,7 +121,7 @@ describe("a storage node in containers", () => {
     const before = await volumesOf(node);
     const { exitCode, stdout, stderr } = await leave(node);
     expect(exitCode, stderr).toBe(0);
-    expect(JSON.parse(stdout)).toMatchObject({ outcome: "left", changed: ["containers"] });
+    expect(JSON.parse(stdout)).toMatchObject({ outcome: "left", changed: ["schedules", "serve", "containers"] });
     expect(await runningIn(node)).toEqual([]);
     expect(await volumesOf(node)).toEqual(before);
     expect(JSON.parse((await leave(node)).stdout)).toMatchObject({ outcome: "already", changed: [] });
