@@ -293,7 +293,11 @@ test(
     }
     await unpin(master1, cids);
     const replace = { ...namesOf(master1), "pinset-20261121T030000Z": name, "ed25519:0123": key.keyId };
-    expect(await runSection("restore.md", /^# Bring things back/, { member: master1, replace })).toBeGreaterThan(7);
+    const run = { member: master1, replace };
+    // What a lost master needs is typed where one is lost: rebuild.test.ts.
+    for (const section of [/Many pins are gone/, /^### The ledger/, /A storage node is lost/]) {
+      expect(await runSection("restore.md", section, run)).toBeGreaterThan(0);
+    }
     await unpin(master1, cids);
   },
   LONG_MS,
