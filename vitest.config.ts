@@ -47,7 +47,8 @@ export default defineConfig({
           ],
           testTimeout: 300_000,
           hookTimeout: 300_000,
-          maxWorkers: 1,
+          // They wait for daemons more than they compute.
+          maxWorkers: 2,
         },
       },
     ],
