@@ -1,9 +1,9 @@
 import type { UpgradeOptions } from "../lib/stack/upgrade-plan.ts";
 import { type CommandContext, defineCommand } from "../lib/terminal/command.ts";
 
-async function runUpgrade(context: CommandContext, options: UpgradeOptions): Promise<void> {
+async function runUpgrade(context: CommandContext, options: UpgradeOptions): Promise<number> {
   const { proposeUpgrade } = await import("../lib/stack/upgrade-plan.ts");
-  const { applyUpgrade, isUpToDate } = await import("../lib/stack/upgrade-run.ts");
+  const { applyUpgrade, isUpToDate, outcomeWithoutChange } = await import("../lib/stack/upgrade-run.ts");
   const text = await import("../lib/stack/upgrade-text.ts");
   const { runTasks } = await import("../lib/terminal/tasks.ts");
   const { logTo } = await import("../lib/terminal/log.ts");
@@ -13,9 +13,9 @@ async function runUpgrade(context: CommandContext, options: UpgradeOptions): Pro
   });
   const { items, remarks } = proposal;
   if (options.dryRun === true || isUpToDate(proposal)) {
-    const outcome = isUpToDate(proposal) ? "current" : "planned";
+    const outcome = outcomeWithoutChange(proposal);
     out.result({ outcome, items, remarks, upgraded: [], dump: null }, () => text.renderUpgradePlan(proposal));
-    return;
+    return outcome === "unknown" ? 4 : 0;
   }
   out.note(text.renderUpgradePlan(proposal));
   await out.confirm("Replace these containers?", options.yes === true);
@@ -23,6 +23,7 @@ async function runUpgrade(context: CommandContext, options: UpgradeOptions): Pro
     await runTasks(out, tasks);
   });
   out.result({ outcome: "upgraded", items, remarks, ...done }, () => text.renderUpgraded(done));
+  return 0;
 }
 
 /** `upgrade`: newer images for the containers of this box. */
@@ -33,7 +34,8 @@ export const upgradeCommand = defineCommand<UpgradeOptions>({
     "Pulls the images that the settings name, and replaces each container whose image is another by now: PostgreSQL " +
     "first, after a dump, Kubo last. A container is replaced only by one that becomes healthy; otherwise its predecessor " +
     "runs on, nothing further is touched, and the exit code is 1. Volumes stay. Another major version of PostgreSQL is " +
-    "refused (exit 3). A run that was cut off is finished by running it again.",
+    "refused (exit 3). Where a registry does not answer and nothing else is to be replaced, nobody knows whether there is " +
+    "something newer: exit 4, unless --no-pull asks none. A run that was cut off is finished by running it again.",
   examples: [
     {
       command: "fula-master upgrade --dry-run",
@@ -42,7 +44,7 @@ export const upgradeCommand = defineCommand<UpgradeOptions>({
     { command: "fula-master upgrade", explains: "pull, ask, replace" },
     {
       command: "fula-master upgrade --image kubo=ipfs/kubo:v0.43.0",
-      explains: "another version of Kubo; the setting is written once it is healthy",
+      explains: "another version of Kubo; the setting is put back where it does not become healthy",
     },
     {
       command: "fula-master upgrade --service cluster --no-pull",

@@ -54,7 +54,7 @@ export interface UpgradeProposal {
   readonly docker: Docker;
   readonly loaded: LoadedConfig;
   readonly stack: DockerStack;
-  /** Image settings that are to be written once their service runs on them. */
+  /** Images that the settings are to name from now on, by service. */
   readonly images: ReadonlyMap<string, string>;
   readonly items: readonly UpgradeItem[];
   /** Images that could not be pulled and are taken as they are on this box, with why. */
@@ -124,7 +124,8 @@ async function pullAll(
       await pullImage(docker, image, { report, signal, service: name });
     } catch (error) {
       if (!isFulaError(error, "FULA_IMAGE_MISSING") || (await readImageFacts(docker, image)) === null) throw error;
-      remarks.push(`${image} could not be pulled and is taken as it is on this box`);
+      // A digest names one image for ever, wherever it comes from.
+      if (!image.includes("@sha256:")) remarks.push(`${image} could not be pulled and is taken as it is on this box`);
     }
   }
   return remarks;

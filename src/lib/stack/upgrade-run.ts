@@ -1,7 +1,6 @@
 import { join } from "node:path";
 import { loadConfig } from "../config/load.ts";
 import { changeSetting } from "../config/change.ts";
-import type { SettingKey } from "../config/schema.ts";
 import { formatUtc } from "../kernel/clock.ts";
 import { ensureDir } from "../kernel/files.ts";
 import { acquireLock } from "../kernel/lock.ts";
@@ -12,7 +11,7 @@ import { containerBackupOptions } from "./docker-dump.ts";
 import { readStack, staleFiles, writeStackFiles } from "./docker-stack.ts";
 import { withLedger } from "./ledger.ts";
 import { joinLockFile, type ShowTasks } from "./step-run.ts";
-import type { UpgradeItem, UpgradeProposal } from "./upgrade-plan.ts";
+import type { UpgradeContext, UpgradeItem, UpgradeProposal } from "./upgrade-plan.ts";
 
 /** What an upgrade has done. */
 export interface UpgradeOutcome {
@@ -20,6 +19,15 @@ export interface UpgradeOutcome {
   readonly upgraded: readonly string[];
   /** The dump that was taken before PostgreSQL's container was replaced; null where it was not. */
   readonly dump: string | null;
+}
+
+/**
+ * What a run says that replaces nothing: `unknown` where a registry was asked for newer images and did not answer, so
+ * that nobody knows whether there are any.
+ */
+export function outcomeWithoutChange(proposal: UpgradeProposal): "planned" | "unknown" | "current" {
+  if (!isUpToDate(proposal)) return "planned";
+  return proposal.remarks.length > 0 ? "unknown" : "current";
 }
 
 /** True where every container runs on the image that the settings name. */
@@ -49,7 +57,22 @@ async function writeFiles({ context, loaded, stack }: UpgradeProposal, isCompose
   await writeStackFiles(stale.filter(({ path }) => (path === stack.project.file) === isCompose));
 }
 
-/** Replaces one container; an image that was named for it becomes the settings' own once it is healthy. */
+/**
+ * Makes an image that was named for a service its setting. It comes before the container, so that a run which is cut off
+ * is gone on with by the next one, and no `join` brings the old image back.
+ * @returns what puts the setting back as it was
+ */
+async function nameImage(context: UpgradeContext, service: string, image: string): Promise<() => Promise<void>> {
+  const key = `docker.images.${service}`;
+  const { changes } = await changeSetting(context, key, image, { dryRun: false });
+  return async () => {
+    for (const { from } of changes) {
+      await changeSetting(context, key, typeof from === "string" ? from : null, { dryRun: false });
+    }
+  };
+}
+
+/** Replaces one container; where that fails, the settings name its predecessor's image as before. */
 async function upgradeOne(
   proposal: UpgradeProposal,
   { service }: UpgradeItem,
@@ -61,11 +84,14 @@ async function upgradeOne(
   const options = { profiles: stack.profiles, freshImages: [service], signal };
   const plan = await planProject(docker, stack.project, options);
   const own = plan.services.filter((each) => each.service.name === service);
-  await applyProject(docker, { ...plan, services: own }, { clock, signal, report });
   const image = images.get(service);
-  if (image !== undefined) {
-    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the plan looked it up among the settings
-    await changeSetting(context, `docker.images.${service}` as SettingKey, image, { dryRun: false });
+  const forget = image === undefined ? null : await nameImage(context, service, image);
+  try {
+    await applyProject(docker, { ...plan, services: own }, { clock, signal, report });
+  } catch (error) {
+    // Why the container was not replaced is what the operator must hear of.
+    await forget?.().catch(() => {});
+    throw error;
   }
   await writeFiles(proposal, true);
 }

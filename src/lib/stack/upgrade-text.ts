@@ -5,6 +5,11 @@ import type { UpgradeOutcome } from "./upgrade-run.ts";
 const SERVICE_WIDTH = 10;
 const ID_CHARS = 12;
 
+const STANDS = {
+  asked: "Every container runs on the image that the settings name.",
+  silent: "Every container runs on the image that is on this box. Whether there is a newer one is not known.",
+} as const;
+
 /** `sha256:…`, as `docker images` shows it. */
 function shortId(id: string | null): string {
   return id === null ? "not here" : id.replace(/^sha256:/, "").slice(0, ID_CHARS);
@@ -25,7 +30,7 @@ export function renderUpgradePlan({ items, loaded, remarks }: UpgradeProposal): 
     ...items.flatMap(itemLines),
     ...remarks.map((remark) => `Remark: ${remark}.`),
     due.length === 0
-      ? "Every container runs on the image that the settings name."
+      ? STANDS[remarks.length === 0 ? "asked" : "silent"]
       : `${formatCount(due.length, "container")} to replace, one after the other; each only by one that becomes healthy.`,
     ...dump,
   ].join("\n");

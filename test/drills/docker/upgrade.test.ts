@@ -9,6 +9,8 @@ import { IMAGES } from "../../infra/image-names.ts";
 import { infra } from "../../infra/infra.ts";
 import type { CliRun } from "../../support/cli.ts";
 import { uniqueName } from "../../support/containers.ts";
+import { launch } from "../../support/launched.ts";
+import { until } from "../../support/until.ts";
 import { expectDone, type HostMember, joinArgs, placeMember, removeMember } from "../federation/member.ts";
 
 let box: HostMember;
@@ -109,6 +111,29 @@ describe("upgrade", () => {
     const after = await services();
     expect(after["kubo"]?.imageId).not.toBe(before["kubo"]?.imageId);
     expect(JSON.parse((await upgrade()).stdout)).toMatchObject({ outcome: "current" });
+  });
+
+  test("whose registry does not answer never says that everything is current, and exits 4", async () => {
+    const run = await box.run("upgrade", "--json", "--yes", "--service", "kubo");
+    expect(run.exitCode).toBe(4);
+    expect(JSON.parse(run.stdout)).toMatchObject({
+      outcome: "unknown",
+      remarks: [`${repository}:next could not be pulled and is taken as it is on this box`],
+    });
+  });
+
+  test("that is killed half-way is finished by the next run without its options, and join keeps the new image", async () => {
+    const image = await derive(IMAGES.kubo, "cut", "LABEL fula-test.cut=1");
+    const options = ["--base-dir", box.baseDir, "--yes", "--no-pull", "--image", `kubo=${image}`];
+    const running = launch(["upgrade", ...options]);
+    await until("the setting names the image", async () => (await imageSetting("kubo")) === image);
+    running.kill();
+    expect(await running.ended).toMatchObject({ signal: "SIGKILL" });
+    expectDone(await upgrade(), "upgrade");
+    expect((await services())["kubo"]).toMatchObject({ image, health: "healthy", isWanted: true });
+    expect(await imageSetting("kubo")).toBe(image);
+    const joined = await box.run("join", "--json", "--yes", "--no-start", "--no-schedules");
+    expect(JSON.parse(expectDone(joined, "join").stdout)).toMatchObject({ outcome: "already", changed: [] });
   });
 
   test("to an image that does not become healthy puts the old container back, keeps the setting, and exits 1", async () => {
