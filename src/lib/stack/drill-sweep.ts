@@ -34,17 +34,11 @@ export const sweepDrill = defineDrill({
     });
     if (!found) return;
     await check("alerted", async () => {
-      const alerts = await alertsOf(scene, pin);
-      expectThat(alerts.length === 1, `the log has ${alerts.length} lines about ${pin.cid}`);
-      const { event, at } = alerts[0] ?? { event: "", at: "" };
-      expectThat(event === "under-replicated", `the line says ${event}`);
-      // Alerts are dated in whole seconds.
-      expectThat(Date.parse(at) >= Math.floor(madeMs / 1_000) * 1_000, `it is dated ${at}, before the pin was made`);
-      return `${event} at ${at}`;
+      return expectOneAlert(await readAlertLog(scene), pin.cid, madeMs);
     });
     await check("once", async () => {
       const evidence = expectBelow(await sweepApart(scene), pin);
-      const alerts = await alertsOf(scene, pin);
+      const alerts = alertsAbout(await readAlertLog(scene), pin.cid);
       expectThat(alerts.length === 1, `the log has ${alerts.length} lines about ${pin.cid} now`);
       return evidence;
     });
@@ -57,7 +51,7 @@ export const sweepDrill = defineDrill({
     });
     if (!repaired) return;
     await check("cleared", async () => {
-      const alerts = await alertsOf(scene, pin);
+      const alerts = alertsAbout(await readAlertLog(scene), pin.cid);
       const events = alerts.map(({ event }) => event).join(", ");
       expectThat(events === "under-replicated, cleared", `the lines about ${pin.cid} say: ${events}`);
       return `cleared at ${alerts[1]?.at ?? ""}`;
@@ -105,11 +99,30 @@ function isAlertLine(value: unknown): value is AlertLine {
   return typeof value === "object" && value !== null && "at" in value && "event" in value && "cid" in value;
 }
 
-async function alertsOf({ apart }: DrillScene, { cid }: DrillPin): Promise<readonly AlertLine[]> {
-  const text = (await readTextIfExists(apart.config.sweep.alertLog)) ?? "";
-  const lines = text.split("\n").filter((line) => line !== "");
+async function readAlertLog({ apart }: DrillScene): Promise<string> {
+  return (await readTextIfExists(apart.config.sweep.alertLog)) ?? "";
+}
+
+function alertsAbout(log: string, cid: string): readonly AlertLine[] {
+  const lines = log.split("\n").filter((line) => line !== "");
   return lines
     .map((line): unknown => JSON.parse(line))
     .filter(isAlertLine)
     .filter((line) => line.cid === cid);
+}
+
+/**
+ * Holds that an alert log has one alert about a pin, and that it came after the pin was made: a line of an earlier run
+ * proves nothing.
+ * @returns the alert in words
+ * @throws where it does not hold
+ */
+export function expectOneAlert(log: string, cid: string, madeMs: number): string {
+  const alerts = alertsAbout(log, cid);
+  expectThat(alerts.length === 1, `the log has ${alerts.length} lines about ${cid}`);
+  const { event, at } = alerts[0] ?? { event: "", at: "" };
+  expectThat(event === "under-replicated", `the line says ${event}`);
+  // Alerts are dated in whole seconds.
+  expectThat(Date.parse(at) >= Math.floor(madeMs / 1_000) * 1_000, `it is dated ${at}, before the pin was made`);
+  return `${event} at ${at}`;
 }

@@ -1,4 +1,4 @@
-import { appendFile, readdir, rename, stat, truncate } from "node:fs/promises";
+import { appendFile, readdir, readFile, rename, rm, stat, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { systemClock } from "../../../src/lib/kernel/clock.ts";
@@ -158,6 +158,19 @@ test("D6 fails where a byte of the newest snapshot was changed", async () => {
   expect(claims("D6").filter((claim) => claim.startsWith("failed"))).toEqual([
     "failed The newest snapshot of this box verifies and is not too old",
   ]);
+});
+
+test("D7 passes by its own alert alone: what an earlier run wrote into the box's alert log is neither taken nor touched", async () => {
+  const log = join(box.baseDir, "logs/alerts.jsonl");
+  const had = await readFile(log, "utf8").catch(() => null);
+  const stale = { at: "2026-11-20T03:00:00Z", event: "under-replicated", cid: "bafkreistale" };
+  await appendFile(log, `${JSON.stringify(stale)}\n`);
+  const planted = await readFile(log, "utf8");
+  const { exitCode, claims } = await drill(["D7"]);
+  expect(claims("D7").filter((claim) => !claim.startsWith("passed"))).toEqual([]);
+  expect(exitCode).toBe(0);
+  expect(await readFile(log, "utf8")).toBe(planted);
+  await (had === null ? rm(log) : writeFile(log, had));
 });
 
 test("what a killed drill leaves is cleared away by the next one", async () => {
