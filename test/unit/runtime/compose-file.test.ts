@@ -6,7 +6,12 @@ import { type ComposeProject, parseCompose } from "../../../src/lib/runtime/comp
 import { keepServices, renderTemplate } from "../../../src/lib/runtime/compose-template.ts";
 
 const FILE = "/base/compose.yaml";
-const MASTER = readFileSync(join(import.meta.dirname, "../../../templates/docker/master.compose.yaml"), "utf8");
+
+function template(role: "master" | "storage"): string {
+  return readFileSync(join(import.meta.dirname, `../../../templates/docker/${role}.compose.yaml`), "utf8");
+}
+
+const MASTER = template("master");
 
 function read(services: string, more = ""): ComposeProject {
   return parseCompose(`services:\n${services}\n${more}`, { project: "p", file: FILE });
@@ -140,11 +145,23 @@ describe("a Compose file", () => {
         CLUSTER_API_URL: "http://127.0.0.1:9094",
         PINNING_SERVICE_ENDPOINT: "http://127.0.0.1:6000",
         POSTGRES_HOST: "127.0.0.1",
+        POSTGRES_PORT: "5432",
+        POSTGRES_DB: "pinning_service",
+        POSTGRES_USER: "pinning_user",
         POSTGRES_PASSWORD: "it's $5 #1",
         JWT_SECRET: "s".repeat(64),
       },
     });
     expect(rendered).not.toContain("it's $5 #1");
+  });
+
+  test.each(["master", "storage"] as const)("of a %s gives no container the engine's socket", (role) => {
+    const rendered = renderTemplate(template(role), {}, FILE);
+    const { services, volumes } = parseCompose(rendered, { project: "p", file: FILE });
+    const mounts = services.flatMap((service) => service.mounts.map(({ source }) => source));
+    expect(mounts.length).toBeGreaterThan(services.length);
+    expect([...mounts, ...volumes.map(({ name }) => name)].join("\n")).not.toMatch(/docker\.sock|\/run(\/|$)|^\/$/m);
+    expect(rendered).not.toMatch(/docker\.sock|DOCKER_HOST/);
   });
 });
 
