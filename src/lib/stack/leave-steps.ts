@@ -1,10 +1,7 @@
 import { basename } from "node:path";
-import type { LoadedConfig } from "../config/load.ts";
 import { FulaError } from "../kernel/errors.ts";
 import { formatCount } from "../kernel/units.ts";
-import { isOwnRow, listFederationNodes, type NodeRegistration, removeOwnNode } from "../membership/federation-nodes.ts";
-import { keyIdOf } from "../pinset/keys.ts";
-import { readOwnPublicKey } from "../pinset/signing.ts";
+import { isOwnRow, listFederationNodes, removeOwnNode } from "../membership/federation-nodes.ts";
 import { daemonState, stopDaemon } from "./daemon.ts";
 import type { RunStep } from "./join-step.ts";
 import { type LeaveBox, unfinishedLeave } from "./leave-box.ts";
@@ -14,6 +11,7 @@ import { findDoomed, removeDoomed } from "./leave-purge.ts";
 import { withLedger } from "./ledger.ts";
 import { peekLedger } from "./ledger-peek.ts";
 import { already, type Assessment, left, todo } from "./plan.ts";
+import { ownName } from "./registration.ts";
 import { removeSchedule, type ScheduleReport } from "./schedules.ts";
 import { runSnapshot } from "./snapshot-run.ts";
 import { runVerify } from "./verify-run.ts";
@@ -111,12 +109,6 @@ function snapshotStep(box: LeaveBox): LeaveStep {
     },
     apply: async (report) => await takeLastSnapshot(box, report),
   };
-}
-
-/** What tells this box from another one of its name. */
-async function ownName({ config, paths }: LoadedConfig): Promise<Pick<NodeRegistration, "name" | "signingKey">> {
-  const publicKey = await readOwnPublicKey(paths.keysDir);
-  return { name: config.node.name, signingKey: publicKey === null ? null : keyIdOf(publicKey) };
 }
 
 async function assessRow({ loaded, options, context }: LeaveBox): Promise<Assessment> {
