@@ -11,14 +11,7 @@ import { journalNames, journalText, launch } from "../support/launched.ts";
 import { tempDir } from "../support/temp-dir.ts";
 import { startNetwork, type TestNetwork } from "../support/containers.ts";
 import { removeAll } from "./federation/containers.ts";
-import {
-  expectDone,
-  type HostMember,
-  joinArgs,
-  makeToken,
-  placeMember,
-  removeMember,
-} from "./federation/member.ts";
+import { expectDone, type HostMember, joinArgs, makeToken, placeMember, removeMember } from "./federation/member.ts";
 
 const prefix = `sto${randomBytes(4).toString("hex")}`;
 const JOIN = "join-as-storage-node";
