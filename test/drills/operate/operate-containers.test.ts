@@ -126,7 +126,8 @@ describe("the containers of a storage node", () => {
       return found?.health === "unhealthy";
     });
     const report = await status();
-    expect(report).toMatchObject({ healthy: false, serve: null, ledger: null, snapshot: null, sweep: null });
+    expect(report).toMatchObject({ healthy: false, ledger: null, snapshot: null, sweep: null });
+    expect(report.serve).toMatchObject({ state: "bad", problem: expect.stringContaining("does not run") });
     expect(report.containers).toMatchObject({
       state: "bad",
       project: PROJECT,
