@@ -90,7 +90,7 @@ export interface IncidentRow {
 const ROW = /^\| [^|]+ \| `([^`]+)` \| `([^`]+)` \| [^|]+ \|$/;
 
 /** The rows of a page that say what to type and what good looks like. */
-export function incidentRows(markdown: string): readonly IncidentRow[] {
+function incidentRows(markdown: string): readonly IncidentRow[] {
   return markdown.split("\n").flatMap((line, index) => {
     const [, command, good] = ROW.exec(line) ?? [];
     return command === undefined || good === undefined ? [] : [{ line: index + 1, command, good }];
@@ -98,7 +98,7 @@ export function incidentRows(markdown: string): readonly IncidentRow[] {
 }
 
 /** How many rows of four columns the tables have, whatever stands in them. */
-export function countRows(markdown: string): number {
+function countRows(markdown: string): number {
   return markdown.split("\n").filter((line) => line.split(" | ").length === 4 && !/^\| (?:you see|---)/.test(line))
     .length;
 }
