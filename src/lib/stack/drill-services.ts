@@ -30,7 +30,6 @@ export const servicesDrill = defineDrill({
   },
   onlyWhere: {
     ledger: ({ config }) => config.node.role === "master",
-    serve: ({ config }) => config.node.role === "master",
     containers: ({ config }) => stackServices(config).length > 0,
   },
   run: async (scene, check) => {
