@@ -1,4 +1,5 @@
 import { isIP, isIPv4, isIPv6 } from "node:net";
+import { assert } from "../kernel/assert.ts";
 
 const DNS_NAME = /^(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9])?(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9])?)*\.?$/i;
 
@@ -50,6 +51,13 @@ function fromUrl(text: string): ServiceAddress | null {
  */
 export function parseServiceAddress(text: string): ServiceAddress | null {
   return text.startsWith("/") ? fromMultiaddr(text) : fromUrl(text);
+}
+
+/** The address in a setting, whose text was checked to be one when the settings were read. */
+export function addressOfSetting(setting: string): ServiceAddress {
+  const address = parseServiceAddress(setting);
+  assert(address !== null, `${setting} is an address`);
+  return address;
 }
 
 /** True where `parseServiceAddress` can read the text. */

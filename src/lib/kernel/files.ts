@@ -1,4 +1,4 @@
-import { chmod, mkdir, open, readFile, rename, rm, stat } from "node:fs/promises";
+import { access, chmod, constants, mkdir, open, readFile, rename, rm, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import { FulaError, systemErrorCode } from "./errors.ts";
 import type { ErrorCode } from "./error-codes.ts";
@@ -108,5 +108,15 @@ export async function exists(path: string): Promise<boolean> {
   } catch (error) {
     if (systemErrorCode(error) === "ENOENT") return false;
     throw error;
+  }
+}
+
+/** True where this user may write it; false also where it is not there. */
+export async function isWritable(path: string): Promise<boolean> {
+  try {
+    await access(path, constants.W_OK);
+    return true;
+  } catch {
+    return false;
   }
 }

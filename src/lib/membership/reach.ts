@@ -1,7 +1,8 @@
 import { isIPv4, isIPv6 } from "node:net";
 import { isLoopback } from "../config/addresses.ts";
 
-function hostPart(host: string): string {
+/** The first part of a multiaddress: `/ip4/…`, `/ip6/…` or `/dns/…`. */
+export function hostMultiaddress(host: string): string {
   if (isIPv4(host)) return `/ip4/${host}`;
   return isIPv6(host) ? `/ip6/${host}` : `/dns/${host}`;
 }
@@ -31,6 +32,8 @@ export function reachableAddresses(peer: {
 }): readonly string[] {
   const { peerId, announce, transports, heard } = peer;
   const addresses =
-    announce === null ? heard.filter(isUseful) : transports.map((transport) => `${hostPart(announce)}/${transport}`);
+    announce === null
+      ? heard.filter(isUseful)
+      : transports.map((transport) => `${hostMultiaddress(announce)}/${transport}`);
   return [...new Set(addresses.map((address) => withPeerId(address, peerId)))];
 }

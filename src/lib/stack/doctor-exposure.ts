@@ -1,4 +1,4 @@
-import { isLoopback, parseServiceAddress } from "../config/addresses.ts";
+import { isLoopback, addressOfSetting } from "../config/addresses.ts";
 import type { LoadedConfig } from "../config/load.ts";
 import { formatCount } from "../kernel/units.ts";
 import { inspectEmbeddedPostgres } from "../runtime/embedded-postgres.ts";
@@ -17,8 +17,8 @@ interface PrivateService {
 
 /** The port of an address of this very box; null for somebody else's. */
 function localPort(setting: string): number | null {
-  const address = parseServiceAddress(setting);
-  return address !== null && isLoopback(address.host) ? address.port : null;
+  const { host, port } = addressOfSetting(setting);
+  return isLoopback(host) ? port : null;
 }
 
 async function postgresPort(loaded: LoadedConfig): Promise<number | null> {

@@ -3,7 +3,7 @@ import { access, stat } from "node:fs/promises";
 import { delimiter, dirname, isAbsolute, join } from "node:path";
 import { parseCommandString } from "execa";
 import { systemErrorCode } from "../kernel/errors.ts";
-import { exists, readTextIfExists } from "../kernel/files.ts";
+import { exists, isWritable, readTextIfExists } from "../kernel/files.ts";
 import { formatCount, formatDuration } from "../kernel/units.ts";
 import { lastGoodSnapshot } from "../pinset/catalog.ts";
 import { keyIdOf } from "../pinset/keys.ts";
@@ -81,15 +81,6 @@ async function checkSweep({ box, installation }: RecordsContext, signal: AbortSi
   const lines = alerts.worst.map(({ what, id, reason }) => `${what}: ${id}${reason === "" ? "" : ` (${reason})`}`);
   if (lines.length === 0) return [first];
   return [first, failed(["What stands:", ...lines].join("\n"), remedy)];
-}
-
-async function isWritable(path: string): Promise<boolean> {
-  try {
-    await access(path, constants.W_OK);
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 async function checkAlertLog({ loaded }: DoctorBox): Promise<Finding> {

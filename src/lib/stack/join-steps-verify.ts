@@ -6,7 +6,7 @@ import { openBlocks, openPinCluster } from "./pinset.ts";
 import { already, todo } from "./plan.ts";
 import { checkTestPin } from "./verify-master.ts";
 import { checkWriter, identifyWriter, type WriterIdentity } from "./writer-identity.ts";
-import { parseServiceAddress } from "../config/addresses.ts";
+import { addressOfSetting } from "../config/addresses.ts";
 
 /** What was verified: other daemons, even at the same addresses, have not been. */
 function markOf({ clusterPeerId, kuboPeerId }: WriterIdentity): string {
@@ -15,7 +15,7 @@ function markOf({ clusterPeerId, kuboPeerId }: WriterIdentity): string {
 
 /** Addresses of this box, loopback apart, at which Kubo's RPC API can be reached: whoever reaches it controls Kubo. */
 async function openKuboAddresses(kuboApi: string): Promise<readonly string[]> {
-  const port = parseServiceAddress(kuboApi)?.port ?? 0;
+  const port = addressOfSetting(kuboApi).port;
   return (await openAddresses(reachableAddressesOfBox(), port)).map((host) => `${host}:${port}`);
 }
 

@@ -3,9 +3,8 @@ import type { BlockStore } from "../blocks/block-store.ts";
 import { openLocalBlockStore } from "../blocks/local.ts";
 import { openLocalCluster } from "../cluster/local.ts";
 import type { PinCluster } from "../cluster/pins.ts";
-import { parseServiceAddress, serviceUrl } from "../config/addresses.ts";
+import { addressOfSetting, serviceUrl } from "../config/addresses.ts";
 import type { LoadedConfig } from "../config/load.ts";
-import { assert } from "../kernel/assert.ts";
 import type { Clock } from "../kernel/clock.ts";
 import { FulaError } from "../kernel/errors.ts";
 
@@ -34,9 +33,7 @@ export function embeddedPeerId(clusterId: string): string {
 
 /** The base URL of a service from a setting, which has been checked to be an address. */
 export function urlOf(setting: string): string {
-  const address = parseServiceAddress(setting);
-  assert(address !== null, `${setting} is an address`);
-  return serviceUrl(address);
+  return serviceUrl(addressOfSetting(setting));
 }
 
 /** Opens the block store that the settings ask for. @throws FulaError as `openLocalBlockStore` does */

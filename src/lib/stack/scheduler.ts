@@ -1,7 +1,8 @@
-import { access, constants, readFile, readdir, stat } from "node:fs/promises";
+import { readFile, readdir, stat } from "node:fs/promises";
 import { userInfo } from "node:os";
 import { join } from "node:path";
 import { execa } from "execa";
+import { isWritable } from "../kernel/files.ts";
 
 /** What runs things at set times on this box. */
 export type Scheduler =
@@ -45,15 +46,6 @@ export interface DetectOptions {
 async function isDirectory(path: string): Promise<boolean> {
   try {
     return (await stat(path)).isDirectory();
-  } catch {
-    return false;
-  }
-}
-
-async function isWritable(path: string): Promise<boolean> {
-  try {
-    await access(path, constants.W_OK);
-    return true;
   } catch {
     return false;
   }

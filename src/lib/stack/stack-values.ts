@@ -1,8 +1,8 @@
-import { isIPv4, isIPv6 } from "node:net";
-import { parseServiceAddress } from "../config/addresses.ts";
+import { addressOfSetting } from "../config/addresses.ts";
 import type { LoadedConfig } from "../config/load.ts";
 import type { Config } from "../config/schema.ts";
-import { assert } from "../kernel/assert.ts";
+import { hostMultiaddress } from "../membership/reach.ts";
+import { urlOf } from "./pinset.ts";
 
 /** A service of the Compose templates. */
 export type StackService = "postgres" | "kubo" | "cluster" | "gateway";
@@ -43,14 +43,7 @@ function containerName({ node, docker: { project } }: Config, service: StackServ
 
 /** The TCP port of a setting that is an address. */
 function portOf(address: string): number {
-  const parsed = parseServiceAddress(address);
-  assert(parsed !== null, `${address} is an address`);
-  return parsed.port;
-}
-
-function announcedHost(host: string): string {
-  if (isIPv4(host)) return `/ip4/${host}`;
-  return isIPv6(host) ? `/ip6/${host}` : `/dns/${host}`;
+  return addressOfSetting(address).port;
 }
 
 function announcements({ node: { announce }, kubo, cluster }: Config): {
@@ -58,7 +51,7 @@ function announcements({ node: { announce }, kubo, cluster }: Config): {
   readonly cluster: string;
 } {
   if (announce === null) return { kubo: "", cluster: "" };
-  const host = announcedHost(announce);
+  const host = hostMultiaddress(announce);
   return {
     kubo: `${host}/tcp/${kubo.swarmPort},${host}/udp/${kubo.swarmPort}/quic-v1`,
     cluster: `${host}/tcp/${cluster.swarmPort}`,
@@ -103,13 +96,6 @@ function storeValues(config: Config): Readonly<Record<string, string>> {
   };
 }
 
-function httpUrl(address: string): string {
-  const parsed = parseServiceAddress(address);
-  assert(parsed !== null, `${address} is an address`);
-  const { host, port, secure } = parsed;
-  return `${secure ? "https" : "http"}://${isIPv6(host) ? `[${host}]` : host}:${port}`;
-}
-
 /** The gateway is on the host's network: whatever the box itself reaches, it reaches by the same address. */
 function gatewayValues(config: Config): Readonly<Record<string, string>> {
   const { postgres, blocks, cluster, gateway, docker, features } = config;
@@ -119,8 +105,8 @@ function gatewayValues(config: Config): Readonly<Record<string, string>> {
     GATEWAY_PORT: String(gateway.port),
     GATEWAY_MEMORY: String(docker.memory.gateway),
     GATEWAY_POSTGRES_HOST: postgres.host,
-    GATEWAY_KUBO_URL: httpUrl(blocks.kuboApi),
-    GATEWAY_CLUSTER_URL: httpUrl(cluster.api),
+    GATEWAY_KUBO_URL: urlOf(blocks.kuboApi),
+    GATEWAY_CLUSTER_URL: urlOf(cluster.api),
     BUCKET_ROOT_CAS: String(features.bucketRootCas),
     EIP712_AUTH: String(features.eip712Auth),
     REMOTE_CID_PUT: String(features.remoteCidPut),

@@ -1,5 +1,5 @@
 import type { LoadedConfig } from "../config/load.ts";
-import { parseServiceAddress } from "../config/addresses.ts";
+import { addressOfSetting } from "../config/addresses.ts";
 import type { Clock } from "../kernel/clock.ts";
 import { FulaError } from "../kernel/errors.ts";
 import type { Random } from "../kernel/random.ts";
@@ -59,10 +59,6 @@ async function openPlaces(ports: readonly number[]): Promise<readonly string[]> 
   return looked.flat();
 }
 
-function portOf(setting: string): number {
-  return parseServiceAddress(setting)?.port ?? 0;
-}
-
 /** Everything that a look at this node is held against. */
 export function storageCheck(
   loaded: LoadedConfig,
@@ -76,7 +72,7 @@ export function storageCheck(
     clusterApi: urlOf(cluster.api),
     document,
     startedAs: async () => await readStartedAs(loaded, env),
-    openApis: async () => await openPlaces([portOf(blocks.kuboApi), portOf(cluster.api)]),
+    openApis: async () => await openPlaces([addressOfSetting(blocks.kuboApi).port, addressOfSetting(cluster.api).port]),
     tryToWrite,
     clock,
     random,

@@ -2,7 +2,7 @@ import { create } from "kubo-rpc-client";
 import { z } from "zod";
 import { createCid, RAW_CODEC } from "../blocks/cid.ts";
 import { RestConnection } from "../cluster/rest-connection.ts";
-import { parseServiceAddress, type ServiceAddress, serviceUrl } from "../config/addresses.ts";
+import { addressOfSetting, type ServiceAddress, serviceUrl } from "../config/addresses.ts";
 import { FulaError, messageOf } from "../kernel/errors.ts";
 import type { Random } from "../kernel/random.ts";
 
@@ -29,13 +29,6 @@ const idSchema = z.object({
   version: z.string().optional(),
   ipfs: z.object({ id: z.string().optional(), error: z.string().optional() }).optional(),
 });
-
-/** The address of a service from a setting, which has been checked to be one. */
-function addressOf(setting: string): ServiceAddress {
-  const address = parseServiceAddress(setting);
-  if (address === null) throw new Error(`${setting} is no address of a service`);
-  return address;
-}
 
 async function askKubo(
   address: ServiceAddress,
@@ -64,7 +57,10 @@ async function askKubo(
 type ClusterIdentity = Pick<WriterIdentity, "clusterPeerId" | "clusterAddresses" | "clusterVersion" | "clustersKubo">;
 
 function connect(clusterApi: string): RestConnection {
-  return new RestConnection(serviceUrl(addressOf(clusterApi)), { answerMs: PATIENCE_MS, streamStartMs: PATIENCE_MS });
+  return new RestConnection(serviceUrl(addressOfSetting(clusterApi)), {
+    answerMs: PATIENCE_MS,
+    streamStartMs: PATIENCE_MS,
+  });
 }
 
 async function askCluster(clusterApi: string, signal: AbortSignal): Promise<ClusterIdentity> {
@@ -107,7 +103,7 @@ export async function identifyWriter(
   clusterApi: string,
   signal: AbortSignal,
 ): Promise<WriterIdentity> {
-  const [kubo, cluster] = await Promise.all([askKubo(addressOf(kuboApi)), askCluster(clusterApi, signal)]);
+  const [kubo, cluster] = await Promise.all([askKubo(addressOfSetting(kuboApi)), askCluster(clusterApi, signal)]);
   return { ...kubo, ...cluster };
 }
 

@@ -3,7 +3,7 @@ import type Docker from "dockerode";
 import { infra } from "../../infra/infra.ts";
 import { startNetwork } from "../../support/containers.ts";
 import { removeAll } from "./containers.ts";
-import { expectDone, type HostMember, joinArgs, makeToken, placeMember, removeMember, storageArgs } from "./member.ts";
+import { expectDone, type HostMember, joinArgs, makeToken, placeMember, removeMember } from "./member.ts";
 import { addSecondMaster, type ContainerMember } from "./second-master.ts";
 
 /** Two masters on one ledger and three storage nodes, each on a network of its own. */
@@ -39,7 +39,7 @@ export async function startFederation(): Promise<Federation> {
   await Promise.all(
     storage.map(async (node) =>
       expectDone(
-        await node.run("join-as-storage-node", "--token", token, ...storageArgs(node, host)),
+        await node.run("join-as-storage-node", "--token", token, ...joinArgs(node, host)),
         `join of ${node.name}`,
       ),
     ),

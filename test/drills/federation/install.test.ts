@@ -6,7 +6,7 @@ import { infra } from "../../infra/infra.ts";
 import { startNetwork } from "../../support/containers.ts";
 import { removeAll } from "./containers.ts";
 import { namesOf, type PageRun, runSection } from "./handbook.ts";
-import { type HostMember, joinArgs, placeMember, removeMember, secretOf, storageArgs } from "./member.ts";
+import { type HostMember, joinArgs, placeMember, removeMember, secretOf } from "./member.ts";
 
 const PAGE = "install.md";
 const LONG_MS = 900_000;
@@ -38,7 +38,7 @@ test(
     });
     const onFirst = on(first, joinArgs(first, host));
     const onSecond = on(second, joinArgs(second, host));
-    const onStorage = on(storage, storageArgs(storage, host));
+    const onStorage = on(storage, joinArgs(storage, host));
     // Each box has joined with its settings once; a later join on it is typed as the page has it.
     const again = on(first, ["--schedule-root", first.scheduleRoot]);
 

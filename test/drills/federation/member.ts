@@ -105,11 +105,6 @@ export function joinArgs(member: HostMember, host: string): readonly string[] {
   return [...place, "--announce", host, "--node-name", member.name, ...sets, "--yes"];
 }
 
-/** What the join of a storage node is told beside what it joins with. */
-export function storageArgs(member: HostMember, host: string): readonly string[] {
-  return joinArgs(member, host);
-}
-
 /** One secret of a master's `.env`. */
 export async function secretOf(member: HostMember, name: string): Promise<string> {
   const line = (await readFile(join(member.baseDir, ".env"), "utf8")).split("\n").find((one) => one.startsWith(name));

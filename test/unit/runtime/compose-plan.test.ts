@@ -6,21 +6,9 @@ import { inUpgradeOrder } from "../../../src/lib/runtime/compose-upgrade.ts";
 import { askingEngine, explainEngineError } from "../../../src/lib/runtime/docker-errors.ts";
 import type { ServiceHealth } from "../../../src/lib/runtime/project-health.ts";
 import { parseImages } from "../../../src/lib/stack/upgrade-plan.ts";
+import { makeServiceHealth } from "../../support/service-health.ts";
 
-const WELL: ServiceHealth = {
-  service: "kubo",
-  containerId: "c1",
-  containerName: "ipfs_host",
-  image: "kubo:1",
-  imageId: "sha256:1",
-  state: "running",
-  health: "healthy",
-  healthOutput: null,
-  restarts: 0,
-  exitCode: 0,
-  isWanted: true,
-  startedAt: "2026-11-21T00:00:00Z",
-};
+const WELL = makeServiceHealth({ startedAt: "2026-11-21T00:00:00Z" });
 
 function service(name = "kubo"): ComposeService {
   const text = `services:\n  ${name}:\n    image: kubo:1\n    container_name: ipfs_host\n    restart: always\n`;
