@@ -1,6 +1,5 @@
 import {
   bytes,
-  decimal,
   duration,
   filePath,
   flag,
@@ -13,6 +12,7 @@ import {
   type Setting,
   plainText,
 } from "./setting.ts";
+import { BILLING_SETTINGS } from "./billing-settings.ts";
 import {
   BLOCKS_SETTINGS,
   CLUSTER_SETTINGS,
@@ -141,50 +141,7 @@ const SETTINGS_TREE = {
       default: null,
     }),
   },
-  billing: {
-    idempotency: flag({
-      description: "Each hour is charged once, whoever charges it; off only beside an old fleet that has it off.",
-      default: true,
-      env: [{ name: "BILLING_IDEMPOTENCY", rule: "exactly-true" }],
-    }),
-    freeTierBytes: bytes(
-      { description: "Bytes that cost nothing.", default: 524_288_000, env: ["FREE_TIER_BYTES"] },
-      0,
-    ),
-    fulaPerGbMonth: decimal({
-      description: "Price in FULA of 2^30 bytes for 720 hours.",
-      default: "3",
-      env: ["FULA_PER_GB_MONTH"],
-    }),
-    deductionIntervalMs: integer(
-      {
-        description: "Milliseconds between two looks for unbilled hours.",
-        default: 3_600_000,
-        env: ["DEDUCTION_INTERVAL_MS"],
-      },
-      1_000,
-      2_147_483_647,
-    ),
-    scannerIntervalMs: integer(
-      { description: "Milliseconds between two scans for deposits.", default: 600_000, env: ["SCANNER_INTERVAL_MS"] },
-      1_000,
-      2_147_483_647,
-    ),
-    vaultAddress: optionalText(
-      {
-        description: "Address that deposits are sent to. Without it, or with the zero address, billing is off.",
-        default: null,
-        env: ["VAULT_ADDRESS"],
-      },
-      /^0x[0-9a-fA-F]{40}$/,
-      "0x and 40 hex digits",
-    ),
-    cronLeaderLease: flag({
-      description: "Only the master that holds the lease bills and scans; off only where there is a single master.",
-      default: true,
-      env: [{ name: "CRON_LEADER_LEASE", rule: "exactly-true" }],
-    }),
-  },
+  billing: BILLING_SETTINGS,
   features: {
     bucketRootCas: flag({
       description: "Bucket roots move by compare-and-swap in the ledger.",
