@@ -1,3 +1,4 @@
+import { billingCommand } from "./billing.ts";
 import { completionCommand } from "./completion.ts";
 import { configCommand } from "./config.ts";
 import { doctorCommand } from "./doctor.ts";
@@ -38,6 +39,7 @@ export const COMMANDS: readonly CommandSpec[] = [
   restoreCommand,
   sweepCommand,
   drillCommand,
+  billingCommand,
   pinCommand,
   keyCommand,
   tokenCommand,

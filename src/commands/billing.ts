@@ -1,0 +1,15 @@
+import { defineCommand } from "../lib/terminal/command.ts";
+
+/** `fula-master billing`: what users pay, and whether the books are right. */
+export const billingCommand = defineCommand({
+  name: "billing",
+  summary: "what users pay: look, prove, correct",
+  description:
+    "Shows how billing stands, proves that the books are right, and does by hand what an operator may have to: bill or " +
+    "waive hours, correct balances, look for deposits. docs/billing.md explains how fees come about.",
+  examples: [
+    { command: "fula-master billing status", explains: "who bills, how far it is, and what needs a person" },
+    { command: "fula-master billing verify", explains: "exit code 0 = the books are right, 1 = they are not" },
+  ],
+  subcommands: [],
+});
