@@ -45,6 +45,8 @@ create table billing_hours (
   -- What the fee is reckoned with; the same for all accounts, whichever masters take part.
   free_tier_bytes bigint not null,
   fula_per_gib_month numeric(38, 18) not null,
+  -- 'accrue': suspended accounts were charged too. 'pause': they were not, so who had to pay cannot be told afterwards.
+  while_suspended text not null default 'accrue',
   began_at timestamptz not null default clock_timestamp(),
   began_by text not null,
   -- The epoch of the cron lease; null where there is none.
@@ -60,6 +62,7 @@ create table billing_hours (
   reason text,
   constraint billing_hours_state check (state in ('open', 'done', 'skipped', 'waived')),
   constraint billing_hours_basis check (basis in ('completed', 'current')),
+  constraint billing_hours_while_suspended check (while_suspended in ('accrue', 'pause')),
   constraint billing_hours_hour check (hour = date_trunc('hour', hour, 'UTC')),
   constraint billing_hours_done check ((state = 'done') = (users is not null and sum_fula is not null and ended_at is not null))
 );
