@@ -4,14 +4,21 @@
 
 create table cron_lease (
   only_row boolean primary key default true,
-  epoch bigint not null default 0,
+  -- Unique, so that raising it takes the row's lock in the one mode that waits for writes under the epoch before
+  -- (`for key share`), while renewing the lease waits for nobody.
+  epoch bigint not null unique default 0,
   -- Null while nobody holds it.
   holder text,
   -- The holder's lease session, so that a successor can end it when it no longer renews.
   session_pid integer,
   taken_at timestamptz,
   renewed_at timestamptz,
+  -- From then on a standby may take it; the holder's own time to live decides, whatever others are set to.
+  expires_at timestamptz,
   constraint cron_lease_one_row check (only_row),
-  constraint cron_lease_held check ((holder is null) = (session_pid is null))
+  constraint cron_lease_held check (
+    (holder is null) = (session_pid is null)
+    and (holder is null or (taken_at is not null and renewed_at is not null and expires_at is not null))
+  )
 );
 insert into cron_lease default values;

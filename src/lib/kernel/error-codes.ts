@@ -46,6 +46,20 @@ export const ERROR_CODES = {
     when: "The launcher found no compiled program, or a package that it needs is not installed.",
   },
 
+  // Lease
+  FULA_LEASE_LOST: {
+    kind: "unavailable",
+    when: "Work under the cron lease was stopped because the lease ended, or its late write was refused: another master has it.",
+  },
+  FULA_LEASE_HELD: {
+    kind: "refused",
+    when: "Something that only the holder of the cron lease may do was asked of a master while another one holds it.",
+  },
+  FULA_LEASE_POOLER: {
+    kind: "usage",
+    when: "The ledger is reached through a pooler that gives each transaction another session, so no lock can be held.",
+  },
+
   // Files and locks
   FULA_LOCKED: { kind: "refused", when: "Another process holds the lock of what this command wants to change." },
   FULA_DISK_FULL: {

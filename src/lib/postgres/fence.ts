@@ -1,3 +1,5 @@
+import { FulaError } from "../kernel/errors.ts";
+
 /**
  * A right to write that ends with its epoch: who holds the cron lease, under which number. Every write of the cron family
  * checks it in the statement that writes, so that a former holder's late write finds no row.
@@ -14,9 +16,10 @@ export function fenceValues(fence: Fence | null): readonly [string | null, strin
 }
 
 /**
- * A common table expression `fence`, of one row (`ok`) while the lease stands as given, else of none. It keeps the lease's
- * row locked for the statement, so a successor's epoch begins before or after the write, never within it. Parameters
- * number `first` (holder) and the one after it (epoch) come from `fenceValues`.
+ * A common table expression `fence`, of one row (`ok`) while the lease stands as given, else of none. It keeps the epoch
+ * from being raised until the statement's transaction ends, so a successor's epoch begins before or after the write, never
+ * within it; renewing the lease does not wait for it. The statement must select from `fence`, and run under `read
+ * committed`. Parameters number `first` (holder) and the one after it (epoch) come from `fenceValues`.
  */
 export function fenceCte(first: number): string {
   const holder = `$${first}::text`;
@@ -24,6 +27,18 @@ export function fenceCte(first: number): string {
   return `fence as materialized (
     select true as ok from cron_lease
      where ${epoch} is null or (epoch = ${epoch} and holder = ${holder})
-       for share
+       for key share
   )`;
+}
+
+/** What to throw when `fence` has no row: the work belongs to an epoch that is over. */
+export function leaseLost(fence: Fence): FulaError {
+  return new FulaError(
+    "FULA_LEASE_LOST",
+    `${fence.holder} no longer holds the cron lease under epoch ${fence.epoch}; nothing was written.`,
+    {
+      hint: "whoever holds it now goes on with the work: fula-master billing status.",
+      details: { holder: fence.holder, epoch: fence.epoch.toString() },
+    },
+  );
 }

@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { Pool, types, type PoolClient, type PoolConfig } from "pg";
+import { type ClientBase, type ClientConfig, Pool, types, type PoolClient, type PoolConfig } from "pg";
 import { FulaError, messageOf } from "../kernel/errors.ts";
 import { type Log, silentLog } from "../kernel/log.ts";
 import { Secret } from "../kernel/secret.ts";
@@ -16,8 +16,8 @@ const APPLICATION_NAME_BYTES_MAX = 63;
 /** TLS towards the server: `require` encrypts without checking who answers, `verify-full` checks the certificate. */
 export type TlsMode = "disable" | "require" | "verify-full";
 
-/** Where a database is and who asks. */
-export interface PoolOptions {
+/** Where a database is and who asks: what a pool and a session of its own have in common. */
+export interface ConnectionOptions {
   /** Host name, address, or the directory of a unix socket. */
   readonly host: string;
   readonly port: number;
@@ -31,9 +31,17 @@ export interface PoolOptions {
   readonly part: string;
   /** The node's name. */
   readonly node: string;
+  readonly connectTimeoutMs?: number;
+  /** A statement without an answer for so long fails here, whatever the server does; undefined = no limit. */
+  readonly queryTimeoutMs?: number;
+  /** Settings of the server for each session, such as `lock_timeout`; those that it does not know are left out. */
+  readonly sessionSettings?: Readonly<Record<string, string>>;
+}
+
+/** A pool's connections. */
+export interface PoolOptions extends ConnectionOptions {
   /** Connections at most. Default 10. */
   readonly max?: number;
-  readonly connectTimeoutMs?: number;
   /** A statement that runs longer is cancelled by the server; 0 or undefined = no limit. */
   readonly statementTimeoutMs?: number;
   readonly log?: Log;
@@ -62,7 +70,7 @@ const EXACT_TYPES: NonNullable<PoolConfig["types"]> = {
 /** Where the authorities of a pool's TLS came from: pg_dump takes the file, not its content. */
 const CA_FILES = new WeakMap<object, string>();
 
-function tlsConfig({ tls, tlsCaFile }: PoolOptions): PoolConfig["ssl"] {
+function tlsConfig({ tls, tlsCaFile }: ConnectionOptions): PoolConfig["ssl"] {
   if (tls === undefined || tls === "disable") return false;
   const config = { rejectUnauthorized: tls === "verify-full" };
   if (tlsCaFile === undefined || tlsCaFile === null) return config;
@@ -95,27 +103,57 @@ export function tlsEnvironment(pool: Pool): Record<string, string> {
 }
 
 /**
+ * What pg needs to connect: address, password, TLS, name and types, the same for pools and single sessions.
+ * @throws FulaError FULA_CONFIG_READ where the file of `tlsCaFile` cannot be read
+ */
+export function connectionConfig(options: ConnectionOptions): ClientConfig {
+  const { password, queryTimeoutMs } = options;
+  return {
+    host: options.host,
+    port: options.port,
+    database: options.database,
+    user: options.user,
+    ...(password === undefined ? {} : { password: password instanceof Secret ? password.reveal() : password }),
+    ssl: tlsConfig(options) ?? false,
+    application_name: applicationName(options.part, options.node),
+    connectionTimeoutMillis: options.connectTimeoutMs ?? CONNECT_TIMEOUT_MS,
+    keepAlive: true,
+    keepAliveInitialDelayMillis: KEEPALIVE_DELAY_MS,
+    types: EXACT_TYPES,
+    ...(queryTimeoutMs === undefined ? {} : { query_timeout: queryTimeoutMs }),
+  };
+}
+
+/**
+ * Makes `settings` hold for the session. Not by startup parameters: poolers refuse those that they do not know, and the
+ * server those that are newer than it.
+ */
+export async function applySessionSettings(
+  client: Pick<ClientBase, "query">,
+  settings: Readonly<Record<string, string>>,
+): Promise<void> {
+  await client.query(
+    `select set_config(s.name, wanted.value, false)
+       from unnest($1::text[], $2::text[]) as wanted (name, value) join pg_settings s on s.name = wanted.name`,
+    [Object.keys(settings), Object.values(settings)],
+  );
+}
+
+/**
  * Creates a pool; nothing is connected until the first query. `bigint` and `numeric` arrive as strings. A connection
  * that drops, idle or checked out, is logged and replaced; it never ends the process.
  * @throws FulaError FULA_CONFIG_READ where the file of `tlsCaFile` cannot be read
  */
 export function createPool(options: PoolOptions): Pool {
   const log = options.log ?? silentLog;
-  const { password } = options;
+  const { sessionSettings } = options;
   const pool = new Pool({
-    host: options.host,
-    port: options.port,
-    database: options.database,
-    user: options.user,
-    ...(password === undefined ? {} : { password: password instanceof Secret ? password.reveal() : password }),
-    ssl: tlsConfig(options),
-    application_name: applicationName(options.part, options.node),
+    ...connectionConfig(options),
     max: options.max ?? 10,
-    connectionTimeoutMillis: options.connectTimeoutMs ?? CONNECT_TIMEOUT_MS,
-    keepAlive: true,
-    keepAliveInitialDelayMillis: KEEPALIVE_DELAY_MS,
-    types: EXACT_TYPES,
     ...(options.statementTimeoutMs === undefined ? {} : { statement_timeout: options.statementTimeoutMs }),
+    ...(sessionSettings === undefined
+      ? {}
+      : { onConnect: async (client: ClientBase) => await applySessionSettings(client, sessionSettings) }),
   });
   const onLost = (error: Error): void => {
     log.warn("postgres.connection.lost", { message: error.message });

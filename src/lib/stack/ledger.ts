@@ -6,7 +6,7 @@ import { type Log, silentLog } from "../kernel/log.ts";
 import { type Random, systemRandom } from "../kernel/random.ts";
 import type { Secret } from "../kernel/secret.ts";
 import { explainDatabaseError, targetOf } from "../postgres/database-errors.ts";
-import { createPool, type Pool, type PoolOptions } from "../postgres/pool.ts";
+import { type ConnectionOptions, createPool, type Pool } from "../postgres/pool.ts";
 import { type EmbeddedPostgresOptions, ensureEmbeddedPostgres } from "../runtime/embedded-postgres.ts";
 import { type PostgresState, superviseEmbeddedPostgres } from "../runtime/supervised-postgres.ts";
 
@@ -31,6 +31,8 @@ export interface Ledger extends AsyncDisposable {
   readonly pool: Pool;
   readonly host: string;
   readonly port: number;
+  /** How the pool connects, for sessions that are to have a connection of their own. */
+  readonly connection: ConnectionOptions;
   /** State of the embedded server; null where the server is not ours to run, or is not supervised. */
   readonly serverState: () => PostgresState | null;
   /** Closes the pool, and stops an embedded server that nobody else uses. */
@@ -67,7 +69,7 @@ function embeddedPostgresOptions(loaded: LoadedConfig, deps: LedgerDeps): Embedd
     runAs,
     port,
     // serve may not run yet, and its ports may lie in the range that free ones are taken from.
-    avoidPorts: [config.server.port, config.gateway.port],
+    avoidPorts: [config.server.port, config.gateway.port, config.api.port],
     database,
     user,
     password: requirePassword(loaded),
@@ -108,7 +110,7 @@ async function connect(pool: Pool, signal: AbortSignal | undefined): Promise<voi
 }
 
 /** How connections to the ledger are encrypted; a server of our own is reached over loopback. */
-export function tlsOptions({ postgres: { mode, tls, tlsCaFile } }: Config): Pick<PoolOptions, "tls" | "tlsCaFile"> {
+export function tlsOptions({ postgres: { mode, tls, tlsCaFile } }: Config): Pick<ConnectionOptions, "tls" | "tlsCaFile"> {
   return mode === "external" ? { tls, tlsCaFile } : {};
 }
 
@@ -121,7 +123,7 @@ export async function openLedger(loaded: LoadedConfig, deps: LedgerDeps): Promis
   const { database, user, poolMax } = loaded.config.postgres;
   const password = loaded.secrets.postgresPassword;
   const server = await openServer(loaded, deps);
-  const pool = createPool({
+  const connection: ConnectionOptions = {
     host: server.host,
     port: server.port,
     database,
@@ -130,6 +132,9 @@ export async function openLedger(loaded: LoadedConfig, deps: LedgerDeps): Promis
     ...tlsOptions(loaded.config),
     part: deps.part ?? "cli",
     node: loaded.config.node.name,
+  };
+  const pool = createPool({
+    ...connection,
     max: deps.poolMax ?? poolMax,
     ...(deps.log === undefined ? {} : { log: deps.log }),
   });
@@ -151,7 +156,8 @@ export async function openLedger(loaded: LoadedConfig, deps: LedgerDeps): Promis
     await close();
     throw error;
   }
-  return { pool, host: server.host, port: server.port, serverState: server.state, close, [Symbol.asyncDispose]: close };
+  const { host, port, state: serverState } = server;
+  return { pool, host, port, connection, serverState, close, [Symbol.asyncDispose]: close };
 }
 
 /** Opens the ledger for the time of one callback. @throws FulaError what `openLedger` throws, and whatever `use` throws */
