@@ -13,7 +13,7 @@ if (areContainersSkipped) {
 
 /**
  * `unit` touches no network, no daemon and no shared directory; `integration` starts real daemons on this machine;
- * `drills` bring up whole federations, in containers and out of them, and run what the README and the handbook say.
+ * `faults` lets masters bill while they are killed, stopped and cut off, as a seed draws it; `drills` bring up whole federations, in containers and out of them, and run what the README and the handbook say.
  */
 export default defineConfig({
   test: {
@@ -32,6 +32,16 @@ export default defineConfig({
           globalSetup: ["test/support/debian-tools.ts", "test/support/build.ts", "test/support/postgres-server.ts"],
           testTimeout: 60_000,
           hookTimeout: 120_000,
+          maxWorkers: 2,
+        },
+      },
+      {
+        test: {
+          name: "faults",
+          include: ["test/faults/**/*.test.ts"],
+          globalSetup: ["test/support/postgres-server.ts"],
+          testTimeout: 60_000,
+          hookTimeout: 60_000,
           maxWorkers: 2,
         },
       },

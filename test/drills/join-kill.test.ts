@@ -9,6 +9,7 @@ import { findUnfinishedRun } from "../../src/lib/stack/join-journal.ts";
 import type { StepId } from "../../src/lib/stack/plan.ts";
 import { EMBEDDED_STEPS } from "../support/join-steps.ts";
 import { journalNames, journalText, launch } from "../support/launched.ts";
+import { seededRandom } from "../support/seeded-random.ts";
 import { makeTestBox, type TestBox } from "../support/test-box.ts";
 import { until } from "../support/until.ts";
 
@@ -130,25 +131,14 @@ test("kill -9 at the beginning, in the middle and at the end of every step is re
   await expectNothingRunsAfterStop();
 });
 
-/** mulberry32: a small generator whose seed makes a failure repeatable. */
-function randomOf(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = Math.trunc(state + 0x6d2b79f5);
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
-
 test.each(Array.from({ length: RANDOM_KILLS / KILLS_A_BOX }, (_, index) => index + 1))(
   `kill -9 at ${KILLS_A_BOX} random moments is resumed by the next run (seed %i)`,
   async (seed) => {
-    const random = randomOf(seed);
+    const random = seededRandom(seed);
     const seen = new FirstSeen();
     for (let kill = 0; kill < KILLS_A_BOX; kill += 1) {
       const run = joinNow();
-      await Promise.race([wait(random() * JOIN_MS), run.ended]);
+      await Promise.race([wait(random.int(JOIN_MS)), run.ended]);
       run.kill();
       const { signal, exitCode, output } = await run.ended;
       if (signal === null) expect(exitCode, output).toBe(0);
