@@ -60,6 +60,22 @@ export const ERROR_CODES = {
     when: "The ledger is reached through a pooler that gives each transaction another session, so no lock can be held.",
   },
 
+  // Billing
+  FULA_AMOUNT_INVALID: { kind: "usage", when: "A text that shall be an amount of FULA is none." },
+  FULA_HOUR_INVALID: { kind: "usage", when: "A text that shall name an hour names none." },
+  FULA_BILLING_MODE_MIXED: {
+    kind: "refused",
+    when: "BILLING_IDEMPOTENCY of this master differs from how the federation bills, and other masters serve.",
+  },
+  FULA_BILLING_INDEX: {
+    kind: "refused",
+    when: "The unique index that keeps an hour from being charged twice is missing or INVALID; nothing was charged.",
+  },
+  FULA_BILLING_HOUR: {
+    kind: "refused",
+    when: "An hour was to be billed or waived that is not over, or that is billed already.",
+  },
+
   // Files and locks
   FULA_LOCKED: { kind: "refused", when: "Another process holds the lock of what this command wants to change." },
   FULA_DISK_FULL: {
