@@ -61,7 +61,15 @@ export const ERROR_CODES = {
   },
 
   // Billing
-  FULA_AMOUNT_INVALID: { kind: "usage", when: "A text that shall be an amount of FULA is none." },
+  FULA_AMOUNT_INVALID: {
+    kind: "usage",
+    when: "A text that shall be an amount of FULA is none, or an amount is zero, has the wrong sign, or is more than the ledger can hold.",
+  },
+  FULA_CREDIT_REFERENCE_TAKEN: {
+    kind: "refused",
+    when: "The reference or key of a credit stands in the ledger for another user or another amount.",
+  },
+  FULA_HISTORY_PAGE: { kind: "usage", when: "A page of an account's history was asked for that cannot be there." },
   FULA_HOUR_INVALID: { kind: "usage", when: "A text that shall name an hour names none." },
   FULA_BILLING_MODE_MIXED: {
     kind: "refused",
@@ -74,6 +82,10 @@ export const ERROR_CODES = {
   FULA_BILLING_HOUR: {
     kind: "refused",
     when: "An hour was to be billed or waived that is not over, or that is billed already.",
+  },
+  FULA_USAGE_HELD: {
+    kind: "unavailable",
+    when: "An hour's usage could not be closed in time: a transaction that changed pins in it is still open.",
   },
 
   // Files and locks
@@ -614,6 +626,23 @@ export const ERROR_CODES = {
     kind: "usage",
     when: "An address that serve shall listen on is not this machine's, or listening on it is not permitted.",
   },
+
+  // Wallets
+  FULA_WALLET_ADDRESS: {
+    kind: "usage",
+    when: "A wallet's address is not 0x and 40 hex digits, or its checksum is wrong.",
+  },
+  FULA_WALLET_SIGNATURE: {
+    kind: "refused",
+    when: "The signature under a request to link a wallet is damaged, of another wallet, or of another text.",
+  },
+  FULA_WALLET_CHALLENGE: {
+    kind: "refused",
+    when: "The text that a wallet signed was not given out for this user, wallet, chain and domain, was changed, or is too old.",
+  },
+  FULA_WALLET_CHALLENGE_USED: { kind: "refused", when: "The text that a wallet signed has linked a wallet already." },
+  FULA_WALLET_TAKEN: { kind: "refused", when: "The wallet is verified for another account." },
+  FULA_WALLET_NOT_FOUND: { kind: "failed", when: "The wallet is not linked to the account." },
 } as const satisfies Record<string, ErrorCodeEntry>;
 
 /** A code of `ERROR_CODES`. */
