@@ -69,6 +69,8 @@ export const ERROR_CODES = {
     kind: "refused",
     when: "The reference or key of a credit stands in the ledger for another user or another amount.",
   },
+  FULA_ENTRY_NOT_FOUND: { kind: "usage", when: "The ledger has no entry of this id, or no deposit of this reference." },
+  FULA_REVERSAL_REFUSED: { kind: "refused", when: "An entry that is no user's deposit was to be reversed." },
   FULA_HISTORY_PAGE: { kind: "usage", when: "A page of an account's history was asked for that cannot be there." },
   FULA_HOUR_INVALID: { kind: "usage", when: "A text that shall name an hour names none." },
   FULA_BILLING_MODE_MIXED: {
@@ -168,7 +170,7 @@ export const ERROR_CODES = {
   },
   FULA_LEDGER_UNREADABLE: {
     kind: "unavailable",
-    when: "A sweep could not read from the ledger what is to be pinned; nothing is concluded from the part that was.",
+    when: "What a sweep or a command about billing needs could not be read from the ledger; nothing is concluded from the part that was.",
   },
 
   // Snapshots: taking
