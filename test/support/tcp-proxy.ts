@@ -38,6 +38,14 @@ export class TcpProxy {
     return address.port;
   }
 
+  /** From now on lets nothing through and closes nothing: what a cable that was pulled looks like. */
+  swallow(): void {
+    for (const socket of this.#sockets) {
+      socket.unpipe();
+      socket.resume();
+    }
+  }
+
   /** Refuses new connections and cuts off those that there are. */
   async end(): Promise<void> {
     const server = this.#server;

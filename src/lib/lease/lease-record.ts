@@ -7,14 +7,15 @@ export const LEASE_LOCK_KEY = 815_551_001n;
 
 /**
  * How the lease stands. `held`: by a master that renews it. `expired`: its holder has not renewed it in time; a standby
- * takes it. `foreign`: other software has the lock, without an epoch. `free`: nobody has it.
+ * takes it. `taking`: a master has the lock and is about to raise the epoch. `foreign`: other software has the lock, without
+ * an epoch. `free`: nobody has it.
  */
-export type LeaseStanding = "held" | "expired" | "foreign" | "free";
+export type LeaseStanding = "held" | "expired" | "taking" | "foreign" | "free";
 
 /** The lease as the ledger has it, for people. */
 export interface LeaseRecord {
   readonly standing: LeaseStanding;
-  /** Node name of the holder; null where the lease is free or foreign. */
+  /** Node name of the holder; null where the lease is neither `held` nor `expired`. */
   readonly holder: string | null;
   /** Number of the newest taking; 0 = never taken. */
   readonly epoch: bigint;
@@ -25,13 +26,20 @@ export interface LeaseRecord {
   readonly session: SessionInfo | null;
 }
 
+const LEASE_SESSION = /^fula-master\/lease@/;
+
+/** Whether a session that has the lock belongs to software that keeps no epoch: then none of ours can lead. */
+export function isForeignSession(session: SessionInfo): boolean {
+  return !LEASE_SESSION.test(session.applicationName);
+}
+
 /** The row and the session that has the lock, put together. */
 function standingOf(
   row: { readonly session_pid: number | null; readonly is_expired: boolean },
   session: SessionInfo | null,
 ): LeaseStanding {
   if (session === null) return "free";
-  if (session.pid !== row.session_pid) return "foreign";
+  if (session.pid !== row.session_pid) return isForeignSession(session) ? "foreign" : "taking";
   return row.is_expired ? "expired" : "held";
 }
 
