@@ -80,6 +80,11 @@ export async function freshDatabase(): Promise<TestDatabase> {
   return await createDatabase(testPostgres().template);
 }
 
+/** A database with everything that another one has; nobody may be connected with that one. */
+export async function copyOf(name: string): Promise<TestDatabase> {
+  return await createDatabase(name);
+}
+
 /** A database with nothing in it. */
 export async function emptyDatabase(): Promise<TestDatabase> {
   return await createDatabase("template0");

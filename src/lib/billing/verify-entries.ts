@@ -29,7 +29,7 @@ export const INDEXES: LedgerLook = {
   rules: [
     {
       name: "indexes",
-      claim: "the unique indexes that refuse a second fee and a second deposit are there and valid",
+      claim: "the unique indexes that refuse a second fee, deposit or correction are there and valid",
       remedy: "fula-master migrate up builds them.",
     },
   ],
@@ -40,6 +40,7 @@ export const INDEXES: LedgerLook = {
                 else format('%s is not unique', wanted.name) end as finding
       from (values ('credit_history', 'idx_credit_history_hourly_dedup'),
                    ('credit_history', 'idx_credit_history_deposit_reference'),
+                   ('credit_history', 'idx_credit_history_own_reference'),
                    ('token_transactions', 'idx_token_transactions_log')) as wanted (relation, name)
       left join pg_class c on c.relname = wanted.name and c.relnamespace = 'public'::regnamespace
       left join pg_index i on i.indexrelid = c.oid and i.indrelid = to_regclass('public.' || wanted.relation)

@@ -1,6 +1,7 @@
 import type { Pool } from "../postgres/pool.ts";
 import { type TransactionClient, withTransaction } from "../postgres/transaction.ts";
 import { BALANCES, RUNNING_BALANCES, TOTALS } from "./verify-balances.ts";
+import { CREDITS } from "./verify-credits.ts";
 import { DUPLICATES, GUARDS, INDEXES, ORPHANS } from "./verify-entries.ts";
 import { FEES, WATERMARKS } from "./verify-fees.ts";
 import { HOUR_RECORDS, HOURS, KEYS } from "./verify-hours.ts";
@@ -20,6 +21,7 @@ const LOOKS: readonly LedgerLook[] = [
   DUPLICATES,
   INDEXES,
   ORPHANS,
+  CREDITS,
   USAGE,
   GUARDS,
 ];

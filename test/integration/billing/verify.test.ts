@@ -1,7 +1,7 @@
-import { describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type LedgerVerdict, verifyLedger } from "../../../src/lib/billing/verify.ts";
 import { fillBilledLedger, keyAgo, userOf } from "../../support/billed-ledger.ts";
-import { asSuperuser, freshDatabase, type TestDatabase } from "../../support/postgres.ts";
+import { asSuperuser, copyOf, freshDatabase, type TestDatabase } from "../../support/postgres.ts";
 
 const HOURS = 5;
 const A = userOf(0);
@@ -11,10 +11,20 @@ function brokenIn(verdict: LedgerVerdict): readonly string[] {
   return verdict.checks.filter(({ ok }) => !ok).map(({ name }) => name);
 }
 
+let filled: TestDatabase;
+
+beforeAll(async () => {
+  filled = await freshDatabase();
+  await fillBilledLedger(filled.pool, HOURS);
+  await filled.pool.end();
+});
+
+afterAll(async () => {
+  await filled.drop();
+});
+
 async function billed(): Promise<TestDatabase> {
-  const database = await freshDatabase();
-  await fillBilledLedger(database.pool, HOURS);
-  return database;
+  return await copyOf(filled.name);
 }
 
 describe("an untouched ledger", () => {
@@ -216,8 +226,33 @@ const DAMAGES: readonly Damage[] = [
     what: "an entry of somebody who has no account",
     sql: `insert into credit_history (user_id, tx_type, amount_fula, balance_after, reference_id)
           values ('nobody', 'adjustment', 5, 5, 'adjustment:orphan')`,
-    found: ["orphans"],
-    says: /\(adjustment, 5\.0+\) belongs to user nobody, who has no account/,
+    found: ["orphans", "adjustments"],
+    says: /adjustment:orphan\) of user nobody has no note/,
+  },
+  {
+    what: "a bonus that nothing was deposited for",
+    sql: `with paid as (update user_credits set balance_fula = balance_fula + 1, total_bonus_received_fula = 1 where user_id = '${A}' returning *)
+          insert into credit_history (user_id, tx_type, amount_fula, balance_after, reference_id)
+          select user_id, 'referral_bonus', 1, balance_fula, 'bonus:999999:1' from paid`,
+    found: ["bonuses"],
+    says: /has no record of the deposit that it is for/,
+  },
+  {
+    what: "a correction that nobody answers for",
+    sql: `with paid as (update user_credits set balance_fula = balance_fula + 1 where user_id = '${A}' returning *)
+          insert into credit_history (user_id, tx_type, amount_fula, balance_after, reference_id)
+          select user_id, 'adjustment', 1, balance_fula, 'adjustment:by-hand' from paid`,
+    found: ["adjustments"],
+    says: /\(1\.0+, adjustment:by-hand\) of user \w+ has no note of who made it and why/,
+  },
+  {
+    what: "a reversal that takes back more than was given",
+    sql: `with paid as (update user_credits set balance_fula = balance_fula - 101, total_bonus_received_fula = -101 where user_id = '${A}' returning *)
+          insert into credit_history (user_id, tx_type, amount_fula, balance_after, reference_id)
+          select p.user_id, 'referral_bonus', -101, p.balance_fula, 'reversal:' || e.id
+            from paid p join credit_history e using (user_id) where e.tx_type = 'deposit'`,
+    found: ["reversals"],
+    says: /takes -101\.0+ from user \w+; entry \d+ gave 100\.0+ to user/,
   },
   {
     what: "usage that no history explains",
