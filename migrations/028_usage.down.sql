@@ -8,6 +8,7 @@ drop function clear_usage();
 drop function keep_usage();
 drop function hold_usage_hour();
 drop index idx_pins_stored;
+drop function pin_counts(text, text, text, bigint);
 drop table usage_clock;
 drop table stored_contents;
 drop table usage_history;

@@ -1,19 +1,22 @@
 -- What every account stores, kept by triggers as pins change, and what it stored at the end of every past hour.
 -- Billing reads it; nothing works it out anew but `fula-master billing reconcile`, which compares it with the pins.
 --
--- Rules: a pin counts while its status is 'pinned'. One CID counts once an account, with its greatest size, however many
--- pins name it. A pin without user_id belongs to nobody and counts for nobody.
+-- Rules: a pin counts while its status is 'pinned' and its size is known. One CID counts once an account, with its
+-- greatest size, however many pins name it. A pin without user_id belongs to nobody and counts for nobody.
 --
 -- Hours: a change belongs to the hour in which it is made, by the database's clock. It holds the advisory lock
 -- (815551, hours since 1970) shared until its transaction ends; whoever closes an hour takes that lock exclusively
 -- first, so it waits for exactly the transactions that still write into that hour and holds up nobody else.
 -- A change that comes too late for a closed hour belongs to the first open one.
 
+-- Before anything else, in the order in which billing takes them: the index below is built under this lock.
+lock table user_credits, pins in share row exclusive mode;
+
 -- Room for the new version of a row on its own page: an update of a balance then touches no index.
 alter table user_credits set (fillfactor = 70);
 
 create table user_usage (
-  account_id bigint primary key references user_credits (id),
+  account_id bigint primary key,
   bytes bigint not null default 0,
   -- The hour of the last change: at the end of it, and of every later one, it was `bytes`.
   changed_hour timestamptz not null default '-infinity',
@@ -22,7 +25,7 @@ create table user_usage (
 
 -- Bytes at the end of an hour, for the hours in which they changed.
 create table usage_history (
-  account_id bigint not null references user_credits (id),
+  account_id bigint not null,
   hour timestamptz not null,
   bytes bigint not null,
   primary key (account_id, hour),
@@ -34,7 +37,7 @@ create table usage_history (
 -- once (insert … on conflict, a delete and an insert in one) fires its triggers when all of it is done: what a content
 -- added before can then no longer be seen in the pins.
 create table stored_contents (
-  account_id bigint not null references user_usage (account_id),
+  account_id bigint not null,
   cid text collate "C" not null,
   bytes bigint not null,
   primary key (account_id, cid),
@@ -49,36 +52,54 @@ create table usage_clock (
   constraint usage_clock_hour check (closed_through = date_trunc('hour', closed_through, 'UTC'))
 );
 
-create index idx_pins_stored on pins (user_id, cid) include (size) where status = 'pinned' and user_id is not null;
+-- Whether a pin counts. No CID has more than some hundred bytes; a longer text, which pins may hold, would not fit into
+-- an index together with the user, and the statement that writes it would fail.
+create function pin_counts(status text, user_id text, cid text, size bigint) returns boolean
+language sql immutable parallel safe
+as $$
+  select status = 'pinned' and user_id is not null and size > 0 and octet_length(cid) <= 1024
+$$;
 
-lock table pins in share row exclusive mode;
+create index idx_pins_stored on pins (user_id, cid) include (size) where pin_counts(status, user_id, cid, size);
 
 insert into usage_clock (closed_through) values (date_trunc('hour', now(), 'UTC') - interval '1 hour');
 
 insert into user_credits (user_id)
-select distinct user_id from pins
- where status = 'pinned' and user_id is not null and size > 0
- order by user_id
-    on conflict (user_id) do nothing;
-
-insert into user_usage (account_id) select id from user_credits where user_id is not null;
+select distinct p.user_id from pins p
+ where pin_counts(p.status, p.user_id, p.cid, p.size)
+   and not exists (select from user_credits a where a.user_id = p.user_id)
+ order by p.user_id;
 
 insert into stored_contents (account_id, cid, bytes)
 select a.id, p.cid, max(p.size)
   from pins p join user_credits a using (user_id)
- where p.status = 'pinned' and p.size > 0
+ where pin_counts(p.status, p.user_id, p.cid, p.size)
  group by a.id, p.cid;
 
-with sums as (select account_id, sum(bytes) as bytes from stored_contents group by account_id)
-update user_usage u set bytes = sums.bytes, changed_hour = date_trunc('hour', now(), 'UTC')
-  from sums where sums.account_id = u.account_id;
+insert into user_usage (account_id, bytes, changed_hour)
+select a.id,
+       coalesce(least(s.bytes, 9223372036854775807), 0),
+       case when s.bytes is null then '-infinity' else date_trunc('hour', now(), 'UTC') end
+  from user_credits a
+  left join (select account_id as id, sum(bytes) as bytes from stored_contents group by account_id) as s using (id)
+ where a.user_id is not null
+ order by a.id;
 
 insert into usage_history (account_id, hour, bytes)
-select account_id, changed_hour, bytes from user_usage where bytes > 0;
+select account_id, changed_hour, bytes from user_usage where bytes > 0 order by account_id;
+
+-- After the rows, so that they are checked at once and not one by one.
+alter table user_usage add foreign key (account_id) references user_credits (id);
+alter table usage_history add foreign key (account_id) references user_credits (id);
+alter table stored_contents add foreign key (account_id) references user_usage (account_id);
+
+-- The functions run as their owner, whatever role a pinning service logs in with and whatever its search_path is: a
+-- statement on `pins` that was permitted yesterday must not fail for want of a right to tables that it does not know.
 
 -- The hour that a change made now belongs to; it stays open until the caller's transaction ends.
 create function hold_usage_hour() returns timestamptz
-language plpgsql
+language plpgsql security definer
+set search_path = pg_catalog, public, pg_temp
 as $$
 declare
   held timestamptz;
@@ -96,52 +117,60 @@ end
 $$;
 
 create function keep_usage() returns trigger
-language plpgsql
+language plpgsql security definer
+set search_path = pg_catalog, public, pg_temp
 as $$
 declare
+  bytes_max constant bigint := 9223372036854775807;
   -- Parallel arrays: the contents that the statement touched.
   users text[];
   cids text[];
+  -- Theirs, in the order in which everybody locks several.
+  accounts bigint[];
   open_hour timestamptz;
 begin
   if tg_op = 'INSERT' then
     select array_agg(user_id), array_agg(cid) into users, cids
-      from (select distinct user_id, cid from new_rows
-             where status = 'pinned' and user_id is not null and size > 0) as touched;
+      from (select distinct user_id, cid from new_rows where pin_counts(status, user_id, cid, size)) as touched;
   elsif tg_op = 'DELETE' then
     select array_agg(user_id), array_agg(cid) into users, cids
-      from (select distinct user_id, cid from old_rows
-             where status = 'pinned' and user_id is not null and size > 0) as touched;
+      from (select distinct user_id, cid from old_rows where pin_counts(status, user_id, cid, size)) as touched;
   else
+    -- What an update leaves alone (a status text, a name) costs nothing more.
     select array_agg(user_id), array_agg(cid) into users, cids
       from (
       select user_id, cid
         from (
-        select id, user_id, cid, size from old_rows where status = 'pinned' and user_id is not null and size > 0
+        select id, user_id, cid, size from old_rows where pin_counts(status, user_id, cid, size)
         except
-        select id, user_id, cid, size from new_rows where status = 'pinned' and user_id is not null and size > 0
+        select id, user_id, cid, size from new_rows where pin_counts(status, user_id, cid, size)
       ) as gone
       union
       select user_id, cid
         from (
-        select id, user_id, cid, size from new_rows where status = 'pinned' and user_id is not null and size > 0
+        select id, user_id, cid, size from new_rows where pin_counts(status, user_id, cid, size)
         except
-        select id, user_id, cid, size from old_rows where status = 'pinned' and user_id is not null and size > 0
+        select id, user_id, cid, size from old_rows where pin_counts(status, user_id, cid, size)
       ) as come
     ) as touched;
   end if;
   if users is null then return null; end if;
 
+  -- Only those that are missing: a conflict would use up an account id, and billing goes by ranges of them.
   insert into user_credits (user_id)
-  select distinct u from unnest(users) as u order by u
+  select distinct t.user_id from unnest(users) as t (user_id)
+   where not exists (select from user_credits a where a.user_id = t.user_id)
+   order by t.user_id
       on conflict (user_id) do nothing;
+  select array_agg(id order by id) into accounts
+    from (select distinct a.id from unnest(users) as t (user_id) join user_credits a on a.user_id = t.user_id) as touched;
   insert into user_usage (account_id)
-  select id from user_credits where user_id = any (users) order by id
+  select t.id from unnest(accounts) as t (id)
+   where not exists (select from user_usage u where u.account_id = t.id)
+   order by t.id
       on conflict (account_id) do nothing;
   -- Locked first and read second: who changes pins of the same account at the same time reckons after this one.
-  perform from user_usage
-    where account_id in (select id from user_credits where user_id = any (users))
-    order by account_id for update;
+  perform from user_usage where account_id = any (accounts) order by account_id for update;
   open_hour := hold_usage_hour();
 
   with touched as (
@@ -150,7 +179,7 @@ begin
   ), stored as (
     select t.account_id, t.cid, coalesce(max(p.size), 0) as bytes
       from touched t
-      left join pins p on p.user_id = t.user_id and p.cid = t.cid and p.status = 'pinned' and p.size > 0
+      left join pins p on p.user_id = t.user_id and p.cid = t.cid and pin_counts(p.status, p.user_id, p.cid, p.size)
      group by t.account_id, t.cid
   ), differing as (
     select s.account_id, s.cid, s.bytes, s.bytes - coalesce(known.bytes, 0) as difference
@@ -164,13 +193,26 @@ begin
     delete from stored_contents known using differing d
      where d.bytes = 0 and known.account_id = d.account_id and known.cid = d.cid
   ), summed as (
-    update user_usage u set bytes = u.bytes + d.difference, changed_hour = open_hour
-      from (select account_id, sum(difference) as difference from differing group by account_id) as d
-     where u.account_id = d.account_id
-    returning u.account_id, u.bytes
+    -- Also where the difference is 0: a transaction that reads an older snapshot and touches the account too must fail
+    -- to serialize, since it reckons with pins that it does not see.
+    update user_usage u
+       -- Sizes are what a pinning service was told: at the top the sum is reckoned anew, from before this statement.
+       set bytes = least(
+             case when u.bytes < bytes_max then u.bytes
+                  else (select coalesce(sum(c.bytes), 0) from stored_contents c where c.account_id = u.account_id)
+             end + d.difference, bytes_max),
+           -- The server's clock may have been set back; an account's hours never go back.
+           changed_hour = case when d.difference = 0 then u.changed_hour else greatest(u.changed_hour, open_hour) end
+      from (
+      select t.id, coalesce(sum(difference), 0) as difference
+        from unnest(accounts) as t (id) left join differing on account_id = t.id
+       group by t.id
+    ) as d
+     where u.account_id = d.id
+    returning u.account_id, u.bytes, u.changed_hour, d.difference
   )
   insert into usage_history as h (account_id, hour, bytes)
-  select account_id, open_hour, bytes from summed
+  select account_id, changed_hour, bytes from summed where difference <> 0
       on conflict (account_id, hour) do update set bytes = excluded.bytes;
   return null;
 end
@@ -184,19 +226,26 @@ create trigger pins_usage_delete after delete on pins
   referencing old table as old_rows for each statement execute function keep_usage();
 
 create function clear_usage() returns trigger
-language plpgsql
+language plpgsql security definer
+set search_path = pg_catalog, public, pg_temp
 as $$
 declare
   open_hour timestamptz;
 begin
+  -- Truncating takes no heed of snapshots, and what follows would clear only the accounts of an older one.
+  if current_setting('transaction_isolation') <> 'read committed' then
+    raise exception 'The table pins is truncated in transactions of isolation level read committed only.'
+      using errcode = 'feature_not_supported', hint = 'truncate it in a transaction of its own, or delete its rows.';
+  end if;
   perform from user_usage order by account_id for update;
   open_hour := hold_usage_hour();
   delete from stored_contents;
   with cleared as (
-    update user_usage set bytes = 0, changed_hour = open_hour where bytes > 0 returning account_id
+    update user_usage set bytes = 0, changed_hour = greatest(changed_hour, open_hour)
+     where bytes > 0 returning account_id, changed_hour
   )
   insert into usage_history as h (account_id, hour, bytes)
-  select account_id, open_hour, 0 from cleared
+  select account_id, changed_hour, 0 from cleared
       on conflict (account_id, hour) do update set bytes = 0;
   return null;
 end
