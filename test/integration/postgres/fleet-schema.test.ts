@@ -44,6 +44,7 @@ describe("every migration of this build", () => {
     );
     expect(rows.map(({ name }) => name)).toEqual([
       // Chain ids are numbers of the chains' own (EIP-155) and stay as the fleet's scanner compares them.
+      "chain_blocks.chain_id",
       "chain_sync_state.chain_id",
       "token_transactions.chain_id",
       "user_wallets.chain_id",

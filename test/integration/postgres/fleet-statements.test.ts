@@ -56,12 +56,15 @@ describe("a statement of the fleet", () => {
     expect(await run(bonus, [row?.id, BOB, ADA])).toHaveLength(0);
   });
 
-  test("a transfer is recorded once per transaction and chain, also by a scanner that knows no log index", async () => {
+  test("a transfer is recorded once per transaction and chain, also by software that knows no log index", async () => {
     const record = `insert into token_transactions (tx_hash, chain_id, from_address, to_address, amount_raw, amount_fula,
-        block_number, block_timestamp, ingestion_source) values ($1, 8453, '0xa', '0xv', '1', 1, 1, 1, 'cron')
-      on conflict (tx_hash, chain_id) do nothing returning log_index`;
-    expect(await run(record, ["0xaa"])).toEqual([{ log_index: -1 }]);
-    expect(await run(record, ["0xaa"])).toEqual([]);
+        block_number, block_timestamp, ingestion_source) values ($1, 8453, '0xa', '0xv', '1', 1, 1, 1, 'manual')`;
+    expect(await run(`${record} returning log_index`, ["0xAA"])).toEqual([{ log_index: -1 }]);
+    await expect(run(record, ["0xaa"])).rejects.toMatchObject({ code: "23505" });
+    // Its scanner writes nothing any more: it would credit one transfer of a transaction, and lose the others.
+    await expect(run(`${record} on conflict (tx_hash, chain_id) do nothing`, ["0xaa"])).rejects.toMatchObject({
+      code: "42P10",
+    });
     const indexed = `insert into token_transactions (tx_hash, chain_id, log_index, from_address, to_address, amount_raw,
         amount_fula, block_number, block_timestamp) values ($1, 8453, 3, '0xa', '0xv', '1', 1, 1, 1)
       on conflict (tx_hash, chain_id, log_index) do nothing returning id`;
