@@ -45,6 +45,13 @@ function fromUrl(text: string): ServiceAddress | null {
   return { host: hostname.replace(/^\[(.*)\]$/, "$1"), port: port === "" ? (secure ? 443 : 80) : Number(port), secure };
 }
 
+/** True for an `http(s)` URL with any path, whose credentials, if it has some, are in the path or the query. */
+export function isWebAddress(text: string): boolean {
+  if (!URL.canParse(text)) return false;
+  const { protocol, hostname, username, password, hash } = new URL(text);
+  return (protocol === "http:" || protocol === "https:") && hostname !== "" && `${username}${password}${hash}` === "";
+}
+
 /**
  * Takes apart a multiaddr (`/ip4/127.0.0.1/tcp/5001`, also ip6, dns, dns4, dns6, and an optional `/http` or `/https` at
  * the end) or an `http(s)://host:port` URL without a path. Null where the text is neither.

@@ -1,3 +1,4 @@
+import { BASE_RPC_URL_SETTING } from "./chain-settings.ts";
 import { bytes, decimal, duration, flag, integer, oneOf, optionalText } from "./setting.ts";
 
 /** What users pay, and how it is charged. */
@@ -69,6 +70,11 @@ export const BILLING_SETTINGS = {
     /^0x[0-9a-fA-F]{40}$/,
     "0x and 40 hex digits",
   ),
+  baseRpcUrls: BASE_RPC_URL_SETTING,
+  minDepositFula: decimal({
+    description: "Transfers to the vault of less are recorded and not credited.",
+    default: "0.001",
+  }),
   referralBonuses: flag({
     description: "Whoever brought a user gets 10 % of that user's deposits; those who brought him in turn 1 % each.",
     default: true,

@@ -3,7 +3,7 @@ import { checkConfig } from "./check.ts";
 import { readBoxFacts } from "./box-facts.ts";
 import { readConfig } from "./load.ts";
 import { type PathsContext, resolvePaths } from "./paths.ts";
-import { type ConfigProblem, describeValue, errorOf, problem } from "./problems.ts";
+import { type ConfigProblem, describeValue, errorOf, NOT_SHOWN, problem } from "./problems.ts";
 import { type SettingEntry, settingOf } from "./schema.ts";
 import { type SettingsUpdateReport, updateSettingsFile } from "./settings-file.ts";
 import { describeSource, type ValueSource } from "./sources.ts";
@@ -28,8 +28,8 @@ function yamlValue(entry: SettingEntry, typed: string): unknown {
   const { setting, key } = entry;
   const value = typed === "null" ? null : setting.fromText(typed);
   if (setting.schema.safeParse(value).success) return value;
-  const reason = setting.explain(typed);
-  const message = `${key} cannot be ${describeValue(typed)}${reason === null ? "" : ` (${reason})`}; expected ${setting.expected}.`;
+  const reason = setting.explain(value);
+  const message = `${key} cannot be ${setting.isPrivate ? NOT_SHOWN : describeValue(typed)}${reason === null ? "" : ` (${reason})`}; expected ${setting.expected}.`;
   throw (
     errorOf([problem("FULA_CONFIG_INVALID", key, message, `the default is ${setting.default.text}.`)]) ??
     new Error(message)

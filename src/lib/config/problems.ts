@@ -29,6 +29,9 @@ export function doubt(subject: string, message: string, hint: string | null = nu
 
 const SHOWN_LENGTH_MAX = 60;
 
+/** What stands for a value that must not be shown. */
+export const NOT_SHOWN = "****";
+
 /** A refused value as an error message shows it: `"nine" (text)`. */
 export function describeValue(value: unknown): string {
   if (value === null || value === undefined) return "empty";

@@ -1,5 +1,5 @@
 import { hostname } from "node:os";
-import { type ConfigProblem, describeValue, doubt, problem } from "./problems.ts";
+import { type ConfigProblem, describeValue, doubt, NOT_SHOWN, problem } from "./problems.ts";
 import { SETTINGS, type SettingEntry } from "./schema.ts";
 import type { DefaultFacts } from "./setting.ts";
 import { type Candidate, candidatesOf, describeSource, type Inputs, type ValueSource } from "./sources.ts";
@@ -17,13 +17,13 @@ function judge(entry: SettingEntry, candidate: Candidate): Verdict {
   if (seedRule(entry, source) === "exactly-true") return { value: raw === "true" };
   const parsed = setting.schema.safeParse(isText ? setting.fromText(String(raw)) : raw);
   if (parsed.success) return { value: parsed.data };
-  const reason = typeof raw === "string" ? setting.explain(raw) : null;
+  const reason = setting.explain(raw);
   const because = reason === null ? "" : ` (${reason})`;
   return {
     problem: problem(
       "FULA_CONFIG_INVALID",
       key,
-      `${key} from ${describeSource(source)} is ${describeValue(raw)}${because}; expected ${setting.expected}.`,
+      `${key} from ${describeSource(source)} is ${setting.isPrivate ? NOT_SHOWN : describeValue(raw)}${because}; expected ${setting.expected}.`,
       `the default is ${setting.default.text}; docs/configuration.md explains the setting.`,
     ),
   };

@@ -13,6 +13,7 @@ import {
   plainText,
 } from "./setting.ts";
 import { BILLING_SETTINGS } from "./billing-settings.ts";
+import { CHAINS_SETTING } from "./chain-settings.ts";
 import {
   BLOCKS_SETTINGS,
   CLUSTER_SETTINGS,
@@ -142,6 +143,7 @@ const SETTINGS_TREE = {
     }),
   },
   billing: BILLING_SETTINGS,
+  chains: CHAINS_SETTING,
   features: {
     bucketRootCas: flag({
       description: "Bucket roots move by compare-and-swap in the ledger.",

@@ -46,8 +46,12 @@ export interface Setting<T> {
   readonly seeds: readonly SeedName[];
   /** Renders the effective value for people. */
   readonly render: (value: T) => string;
-  /** Says what exactly is wrong with a refused text, where the kind of setting can tell; null where it cannot. */
-  readonly explain: (text: string) => string | null;
+  /** Says what exactly is wrong with a refused value, where the kind of setting can tell; null where it cannot. */
+  readonly explain: (raw: unknown) => string | null;
+  /** True where a value may hold a key of somebody's service: it is shown by `render` alone, and never as it is written. */
+  readonly isPrivate: boolean;
+  /** The value as YAML must hold it. */
+  readonly toFile: (value: T) => unknown;
   /** Finishes an accepted value with facts of the box: makes a path absolute. */
   readonly complete: (value: T, facts: DefaultFacts) => T;
 }
@@ -88,6 +92,7 @@ function build<T>(
 ): Setting<T> {
   const render = kind.render ?? renderPlain;
   const fallback = options.default;
+  const { explain } = kind;
   return {
     description: options.description,
     expected: kind.expected,
@@ -96,7 +101,10 @@ function build<T>(
     fromText: kind.fromText ?? ((text) => text),
     readsSource: kind.readsSource ?? false,
     render,
-    explain: kind.explain ?? (() => null),
+    explain: (raw) => (typeof raw === "string" ? (explain?.(raw) ?? null) : null),
+    isPrivate: false,
+    // A duration is a number in the program and a text in the file.
+    toFile: (value) => (kind.schema.safeParse(value).success ? value : render(value)),
     complete: kind.complete ?? ((value) => value),
     default: isDefaultRule(fallback)
       ? fallback
@@ -271,4 +279,25 @@ export function listenHost(options: SettingOptions<string>): Setting<string> {
     expected: "an IP address, or localhost",
     schema: z.string().refine((host) => host === "localhost" || isIpAddress(host)),
   });
+}
+
+/** A setting of a form of its own, whose values may hold keys of somebody's service. */
+export function privateValue<T>(
+  options: Pick<
+    Setting<T>,
+    "description" | "expected" | "schema" | "fromText" | "toFile" | "toText" | "render" | "explain"
+  > & {
+    readonly default: { readonly value: T; readonly text: string; readonly example: string };
+    readonly env?: readonly string[];
+  },
+): Setting<T> {
+  const { default: fallback, env = [], ...kind } = options;
+  return {
+    ...kind,
+    readsSource: false,
+    isPrivate: true,
+    complete: (value) => value,
+    default: { resolve: () => fallback.value, text: fallback.text, example: fallback.example },
+    seeds: env.map((name) => ({ name })),
+  };
 }

@@ -6,7 +6,7 @@ import { type Clock, systemClock } from "../kernel/clock.ts";
 import { FulaError, systemErrorCode } from "../kernel/errors.ts";
 import { ensureDir, readTextIfExists, writeFileAtomic } from "../kernel/files.ts";
 import { resolveLink, waitForLock } from "./file-access.ts";
-import { describeValue, errorOf, problem } from "./problems.ts";
+import { describeValue, errorOf, NOT_SHOWN, problem } from "./problems.ts";
 import { type SettingEntry, type SettingKey, settingOf } from "./schema.ts";
 import { renderSettingsTemplate } from "./settings-template.ts";
 import { removeFromYaml, setInYaml } from "./yaml-edit.ts";
@@ -56,9 +56,9 @@ function assertAllowed(key: string, value: unknown): void {
   const { setting } = entryOf(key);
   const raw = setting.readsSource && typeof value === "number" ? String(value) : value;
   if (setting.schema.safeParse(raw).success) return;
-  const reason = typeof value === "string" ? setting.explain(value) : null;
+  const reason = setting.explain(value);
   const because = reason === null ? "" : ` (${reason})`;
-  const message = `${key} cannot be ${describeValue(value)}${because}; expected ${setting.expected}.`;
+  const message = `${key} cannot be ${setting.isPrivate ? NOT_SHOWN : describeValue(value)}${because}; expected ${setting.expected}.`;
   throw (
     errorOf([problem("FULA_CONFIG_INVALID", key, message, `the default is ${setting.default.text}.`)]) ??
     new Error(message)
@@ -113,6 +113,12 @@ function edit(text: string, path: string, entry: SettingEntry, value: unknown): 
   });
 }
 
+/** A value as a report tells it. */
+function shown({ setting }: SettingEntry, value: unknown): unknown {
+  if (value === ABSENT) return null;
+  return setting.isPrivate ? NOT_SHOWN : value;
+}
+
 /**
  * The text of a settings file after changes, with every comment and the order of the lines kept.
  * @throws FulaError FULA_CONFIG_SYNTAX, FULA_CONFIG_INVALID, FULA_CONFIG_UNKNOWN_KEY, FULA_CONFIG_EDIT
@@ -130,7 +136,7 @@ export function updateSettingsText(
     const from = valueAt(result, entry.path);
     if (value === ABSENT ? from === ABSENT : JSON.stringify(from) === JSON.stringify(value)) return;
     result = edit(result, path, entry, value);
-    made.push({ key: entry.key, from: from === ABSENT ? null : from, to: value === ABSENT ? null : value });
+    made.push({ key: entry.key, from: shown(entry, from), to: shown(entry, value) });
   };
   for (const [key, value] of Object.entries(changes)) {
     if (value === undefined) continue;
@@ -168,7 +174,7 @@ export async function updateSettingsFile(
     if (before !== null) return { created: false, ...updateSettingsText(before, path, changes, options) };
     const given = Object.entries(changes).filter(([, value]) => value !== undefined);
     for (const [key, value] of given) assertAllowed(key, value);
-    const made = given.map(([key, to]) => ({ key: entryOf(key).key, from: null, to }));
+    const made = given.map(([key, to]) => ({ key: entryOf(key).key, from: null, to: shown(entryOf(key), to) }));
     return { created: true, changes: made, text: renderSettingsTemplate(changes) };
   };
   if (options.dryRun === true) return compute();

@@ -1,13 +1,5 @@
 import { describeSource, type LoadedConfig } from "../config/load.ts";
-import {
-  type Config,
-  type SecretKey,
-  SECRETS,
-  type SettingEntry,
-  type SettingKey,
-  SETTINGS,
-  valueOf,
-} from "../config/schema.ts";
+import { type Config, type SecretKey, SECRETS, type SettingKey, SETTINGS, valueOf } from "../config/schema.ts";
 import { FulaError } from "../kernel/errors.ts";
 import type { Random } from "../kernel/random.ts";
 import { Secret } from "../kernel/secret.ts";
@@ -51,11 +43,6 @@ const SAVED_WITH_CONTAINERS: ReadonlySet<SettingKey> = new Set<SettingKey>([
   "docker.images.cluster",
 ]);
 
-/** A value as YAML must hold it: a duration is a number in the program and a text in the file. */
-function forFile(entry: SettingEntry, value: unknown): unknown {
-  return entry.setting.schema.safeParse(value).success ? value : entry.setting.render(value);
-}
-
 function reasonOf(loaded: LoadedConfig, key: SettingKey): string | null {
   const source = loaded.sources[key];
   if (source.kind === "flag") return source.flag;
@@ -80,7 +67,8 @@ export function settingChanges(loaded: LoadedConfig, saved: LoadedConfig): reado
     const to = setting.render(value);
     const source = saved.sources[key];
     const from = source.kind === "default" ? null : setting.render(valueOf(saved.config, entry));
-    if (from === to) return [];
+    // Private values can look the same and differ.
+    if (from !== null && setting.toText(valueOf(saved.config, entry)) === setting.toText(value)) return [];
     if (source.kind === "env-file") {
       throw new FulaError(
         "FULA_JOIN_CONFLICT",
@@ -90,7 +78,7 @@ export function settingChanges(loaded: LoadedConfig, saved: LoadedConfig): reado
         },
       );
     }
-    return [{ key, from, to, value: forFile(entry, value), because }];
+    return [{ key, from, to, value: setting.toFile(value), because }];
   });
 }
 

@@ -70,10 +70,12 @@ export function filePathsOf(kind: ScheduleKind): {
 
 /**
  * Settings that only this process has, from a flag or from its environment: a schedule runs without them, so they are
- * written into it. Secrets are not, because everybody may read these files.
+ * written into it. Secrets and what may hold one are not, because everybody may read these files.
  */
 function embeddedSettings({ config, sources }: LoadedConfig): Record<string, string> {
-  const found = SETTINGS.filter(({ key }) => sources[key].kind === "flag" || sources[key].kind === "environment");
+  const found = SETTINGS.filter(
+    ({ key, setting }) => !setting.isPrivate && (sources[key].kind === "flag" || sources[key].kind === "environment"),
+  );
   return Object.fromEntries(found.map((entry) => [envNameOf(entry.key), entry.setting.toText(valueOf(config, entry))]));
 }
 

@@ -105,6 +105,8 @@ describe("where a value comes from", () => {
       "docker.memory.cluster": "512MiB",
       "docker.memory.gateway": "512MiB",
       "gateway.mode": "container",
+      "billing.baseRpcUrls": "https://rpc-1.example,https://rpc-2.example/key",
+      chains: '{"base":{"rpcUrls":["https://rpc-1.example/key"],"confirmations":20}}',
     };
     for (const entry of SETTINGS) {
       const text = texts[entry.key] ?? "77";
