@@ -12,6 +12,7 @@ const PACKAGE_BY_PROGRAM: Readonly<Record<string, string>> = {
   jq: "jq",
   pg_dump: "postgresql-client-15",
   "/usr/lib/postgresql/15/bin/postgres": "postgresql-15",
+  "/usr/sbin/pgbouncer": "pgbouncer",
   zsh: "zsh",
   fish: "fish",
 };

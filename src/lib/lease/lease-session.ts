@@ -1,7 +1,6 @@
-import { DatabaseError } from "pg";
 import type { Clock } from "../kernel/clock.ts";
 import { FulaError } from "../kernel/errors.ts";
-import { formatTarget, isConnectionLoss } from "../postgres/database-errors.ts";
+import { formatTarget, sqlStateOf } from "../postgres/database-errors.ts";
 import { applySessionSettings, type ConnectionOptions } from "../postgres/pool.ts";
 import { openSession, type Session } from "../postgres/session.ts";
 
@@ -72,8 +71,8 @@ async function beginOn(probe: Session, connection: ConnectionOptions): Promise<n
   try {
     await probe.client.query("begin");
   } catch (cause) {
-    // A pooler that pools statements refuses transactions.
-    throw cause instanceof DatabaseError && !isConnectionLoss(cause) ? poolerError(connection) : cause;
+    // A pooler that pools statements refuses transactions, as a violation of the protocol.
+    throw sqlStateOf(cause) === "08P01" ? poolerError(connection) : cause;
   }
   return (await whoAmI(probe))?.pid;
 }
