@@ -77,6 +77,7 @@ export const joinCommand = defineCommand<JoinOptions>({
       description: "name of this box in snapshots, logs and leases (default: the host name)",
     },
     { flags: "--gateway-port <port>", description: "port of the S3 endpoint (default: 9000)" },
+    { flags: "--api-port <port>", description: "port of the API for accounts (default: 6000)" },
     { flags: "--server-port <port>", description: "port of /healthz, /readyz and /metrics (default: 9010)" },
     {
       flags: "--vault-address <address>",

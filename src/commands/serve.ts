@@ -4,8 +4,8 @@ export const serveCommand = defineCommand({
   name: "serve",
   summary: "run this master in the foreground",
   description:
-    "Runs this master in the foreground, for a service manager or a container: the S3 gateway, and beside it /healthz, " +
-    "/readyz and /metrics. Starts the embedded PostgreSQL where the settings ask for it. Writes its log to stdout, one " +
+    "Runs this master in the foreground, for a service manager or a container: the S3 gateway, the API for " +
+    "accounts, and beside them /healthz, /readyz and /metrics. Starts the embedded PostgreSQL where the settings ask for it. Writes its log to stdout, one " +
     "JSON object a line. SIGTERM or Ctrl-C finishes the requests in flight (at most server.shutdownTimeout) and ends " +
     "with 0; a second one ends at once. Changes nothing but what its clients ask for.",
   examples: [
@@ -23,8 +23,9 @@ export const serveCommand = defineCommand({
       destination: { write: (line) => out.stdout.write(line) },
     });
     await using server = await startServer(loaded, { clock, random, log, signal });
-    const { ops, gateway } = server.endpoints;
-    out.note(`${gateway === null ? "" : `S3 is at ${gateway}; `}/readyz and /metrics are at ${ops}.`);
+    const { ops, gateway, api } = server.endpoints;
+    const own = gateway === null || api === null ? "" : `S3 is at ${gateway}, the API for accounts at ${api}; `;
+    out.note(`${own}/readyz and /metrics are at ${ops}.`);
     await new Promise<void>((resolve) => {
       if (signal.aborted) resolve();
       signal.addEventListener("abort", () => {

@@ -31,6 +31,7 @@ async function makeMaster(baseDir: string): Promise<LoadedConfig> {
     node: { clusterId: "6f1e9a4e-0000-4000-8000-000000000003" },
     server: { port: await findFreePort() },
     gateway: { port: await findFreePort() },
+    api: { port: await findFreePort() },
   };
   await writeFile(join(baseDir, "fula-master.yaml"), JSON.stringify(settings), { mode: 0o600 });
   const names = ["POSTGRES_PASSWORD", "ENCRYPTION_KEY", "JWT_SECRET", "SESSION_SECRET", "SYSTEM_KEY"];

@@ -56,6 +56,7 @@ test("the README's tour works as it is printed", async () => {
       // The page has the usual ports; something else may be listening there on the machine that tests it.
       FULA_MASTER_SERVER_PORT: String(box.ports.server),
       FULA_MASTER_GATEWAY_PORT: String(box.ports.gateway),
+      FULA_MASTER_API_PORT: String(box.ports.api),
     },
     timeoutMs: 120_000,
   });

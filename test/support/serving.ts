@@ -24,7 +24,7 @@ const logLine = z.record(z.string(), z.unknown());
 export interface ServingBox extends AsyncDisposable {
   readonly baseDir: string;
   readonly database: TestDatabase;
-  readonly ports: { readonly server: number; readonly gateway: number };
+  readonly ports: { readonly server: number; readonly gateway: number; readonly api: number };
   /** Every secret of its `.env`. */
   readonly secrets: Readonly<Record<string, string>>;
   load(): Promise<LoadedConfig>;
@@ -46,6 +46,7 @@ export interface MoreSettings {
   readonly cluster?: object;
   readonly server?: object;
   readonly gateway?: object;
+  readonly api?: object;
   readonly snapshot?: object;
 }
 
@@ -54,7 +55,7 @@ export async function makeServingBox(more: MoreSettings = {}): Promise<ServingBo
   const database = await freshDatabase();
   const baseDir = await mkdtemp(join(tmpdir(), "fula-serve-"));
   await chmod(baseDir, 0o700);
-  const ports = { server: await findFreePort(), gateway: await findFreePort() };
+  const ports = { server: await findFreePort(), gateway: await findFreePort(), api: await findFreePort() };
   const { host, port, database: name, user, password } = database.options;
   const secrets = {
     POSTGRES_PASSWORD: String(password),
@@ -70,6 +71,7 @@ export async function makeServingBox(more: MoreSettings = {}): Promise<ServingBo
     cluster: { mode: "local", ...more.cluster },
     server: { port: ports.server, logLevel: "debug", ...more.server },
     gateway: { port: ports.gateway, ...more.gateway },
+    api: { port: ports.api, ...more.api },
     snapshot: { ...more.snapshot },
   };
   await writeFile(join(baseDir, "fula-master.yaml"), JSON.stringify(settings), { mode: 0o600 });

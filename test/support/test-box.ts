@@ -13,7 +13,7 @@ export interface TestBox extends AsyncDisposable {
   readonly baseDir: string;
   /** Stands for `/` where schedules are installed; it has a cron. */
   readonly scheduleRoot: string;
-  readonly ports: { readonly server: number; readonly gateway: number };
+  readonly ports: { readonly server: number; readonly gateway: number; readonly api: number };
   /** Arguments of a join that asks nothing and touches nothing outside of the box. */
   readonly joinArgs: readonly string[];
   /** Runs a command in this process with `--base-dir`. */
@@ -31,7 +31,7 @@ export async function makeTestBox(): Promise<TestBox> {
   await mkdir(join(scheduleRoot, "etc/cron.d"), { recursive: true });
   await mkdir(join(scheduleRoot, "usr/sbin"), { recursive: true });
   await writeFile(join(scheduleRoot, "usr/sbin/cron"), "");
-  const ports = { server: await findFreePort(), gateway: await findFreePort() };
+  const ports = { server: await findFreePort(), gateway: await findFreePort(), api: await findFreePort() };
   const load = async (): Promise<LoadedConfig> => await loadConfig({ globals: { baseDir }, env: {}, cwd: "/" });
   return {
     root,
@@ -47,6 +47,8 @@ export async function makeTestBox(): Promise<TestBox> {
       String(ports.server),
       "--gateway-port",
       String(ports.gateway),
+      "--api-port",
+      String(ports.api),
       "--schedule-root",
       scheduleRoot,
     ],

@@ -27,6 +27,7 @@ function checkPorts({ config, sources }: ConfigReading): ConfigProblem[] {
   const listeners: readonly (readonly [SettingKey, Listener])[] = [
     ["server.port", config.server],
     ["gateway.port", config.gateway],
+    ["api.port", config.api],
     ...(config.postgres.mode === "embedded"
       ? ([["postgres.port", { host: "127.0.0.1", port: config.postgres.port }]] as const)
       : []),
@@ -50,6 +51,7 @@ function checkExposure({ config }: ConfigReading): ConfigProblem[] {
   const open = (
     [
       ["gateway.host", config.gateway.host, "objects and access keys travel unencrypted"],
+      ["api.host", config.api.host, "bearer tokens travel unencrypted"],
       ["server.host", config.server.host, "metrics and health are open to whoever reaches this box"],
     ] as const
   ).filter(([, host]) => !isLoopback(host));
@@ -139,7 +141,7 @@ function checkSecrets(reading: ConfigReading, isJoined: boolean): ConfigProblem[
   return SECRETS.flatMap(({ key, envName, minLength }) => {
     const value = reading.secrets[key]?.reveal();
     if (value === undefined) {
-      const isNeeded = key !== "clusterSecret" || reading.config.cluster.mode === "docker";
+      const isNeeded = key === "clusterSecret" ? reading.config.cluster.mode === "docker" : key !== "pinServiceSecret";
       return isJoined && isNeeded
         ? [
             doubt(

@@ -12,6 +12,7 @@ import {
   type Setting,
   plainText,
 } from "./setting.ts";
+import { API_SETTINGS } from "./api-settings.ts";
 import { BILLING_SETTINGS } from "./billing-settings.ts";
 import { CHAINS_SETTING } from "./chain-settings.ts";
 import {
@@ -84,6 +85,7 @@ const SETTINGS_TREE = {
       "lower-case letters, digits and dashes",
     ),
   },
+  api: API_SETTINGS,
   snapshot: {
     schedule: schedule({
       description: "When the pinset is snapshotted, in the box's time zone.",
@@ -201,9 +203,14 @@ const SECRET_NAMES = {
   sessionSecret: ["SESSION_SECRET", "Signs web sessions; all masters of a federation share it.", 32],
   clusterSecret: ["CLUSTER_SECRET", "Key of the IPFS Cluster's private network; all its peers share it.", 64],
   encryptionKey: ["ENCRYPTION_KEY", "Encrypts wallet addresses at rest; losing it loses them.", 32],
+  pinServiceSecret: [
+    "FULA_PIN_SERVICE_SECRET",
+    "With it gateways of the existing fleet sign X-Fula-Service-Auth; without it that header is refused. Optional.",
+    32,
+  ],
 } as const;
 
-/** Every secret. `join` generates each once: 32 random bytes in hex. */
+/** Every secret. `join` generates each once that is not optional: 32 random bytes in hex. */
 export const SECRETS: readonly SecretEntry[] = Object.entries(SECRET_NAMES).map(
   ([key, [envName, description, minLength]]) => ({
     // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- Object.entries forgets the keys' type

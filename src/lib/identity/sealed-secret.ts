@@ -3,7 +3,7 @@ import { FulaError } from "../kernel/errors.ts";
 import type { Random } from "../kernel/random.ts";
 import { Secret } from "../kernel/secret.ts";
 
-/** Seals the secrets of access keys for the database, and opens them again. */
+/** Seals what the database keeps and nobody may read in a dump, and opens it again. */
 export interface SecretSealer {
   /** @param context names the row, so that a sealed secret copied into another row does not open */
   seal(secret: Secret, context: string, random: Random): Uint8Array;
@@ -15,8 +15,9 @@ export interface SecretSealer {
 const VERSION = 1;
 const NONCE_BYTES = 12;
 const TAG_BYTES = 16;
-// ENCRYPTION_KEY also encrypts wallet addresses; each use has a key of its own, derived from it (RFC 5869).
-const KEY_INFO = "fula-master access key secrets v1";
+
+/** What is sealed; each use has a key of its own, derived from ENCRYPTION_KEY (RFC 5869). */
+export type SealedUse = "access key secrets" | "wallet addresses";
 
 function wrongKey(context: string): FulaError {
   return new FulaError("FULA_ENCRYPTION_KEY_WRONG", `The secret of ${context} does not open with ENCRYPTION_KEY.`, {
@@ -25,18 +26,18 @@ function wrongKey(context: string): FulaError {
 }
 
 /**
- * Makes a sealer from ENCRYPTION_KEY.
+ * Makes a sealer from ENCRYPTION_KEY for one use.
  * @throws FulaError FULA_ENCRYPTION_KEY_INVALID when it is missing or is not 32 bytes in hex
  */
-export function createSecretSealer(encryptionKey: Secret | null): SecretSealer {
+export function createSecretSealer(encryptionKey: Secret | null, use: SealedUse = "access key secrets"): SecretSealer {
   const hex = encryptionKey?.reveal() ?? "";
   if (!/^[0-9a-f]{64}$/i.test(hex)) {
     const what = encryptionKey === null ? "is not set" : `is not 64 hex digits (it has ${hex.length} characters)`;
-    throw new FulaError("FULA_ENCRYPTION_KEY_INVALID", `ENCRYPTION_KEY ${what}; access keys are sealed under it.`, {
+    throw new FulaError("FULA_ENCRYPTION_KEY_INVALID", `ENCRYPTION_KEY ${what}; ${use} are sealed under it.`, {
       hint: "fula-master join writes one to .env; on a further master use the same as on the first.",
     });
   }
-  const key = new Uint8Array(hkdfSync("sha256", Buffer.from(hex, "hex"), Buffer.alloc(0), KEY_INFO, 32));
+  const key = new Uint8Array(hkdfSync("sha256", Buffer.from(hex, "hex"), Buffer.alloc(0), `fula-master ${use} v1`, 32));
   return {
     seal: (secret, context, random) => {
       const nonce = random.bytes(NONCE_BYTES);

@@ -1,9 +1,12 @@
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { HealthReport } from "./health.ts";
 
+/** Where a request came in. */
+type Listener = "ops" | "gateway" | "api";
+
 /** One finished HTTP request, as the metrics count it. */
 export interface RequestObservation {
-  readonly listener: "ops" | "gateway";
+  readonly listener: Listener;
   /** Upper case; anything unusual counts as `OTHER`, so that clients cannot make up labels. */
   readonly method: string;
   readonly status: number;
@@ -32,7 +35,7 @@ export interface Metrics {
   readonly contentType: string;
   /** Names with type and help text, for docs/serve.md. */
   describe(): readonly { readonly name: string; readonly type: string; readonly help: string }[];
-  requestStarted(listener: "ops" | "gateway"): void;
+  requestStarted(listener: Listener): void;
   requestFinished(observation: RequestObservation): void;
   /** Counts a restart of a container of our own. */
   containerRestarted(service: string): void;

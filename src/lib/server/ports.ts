@@ -8,8 +8,8 @@ import { findPortOwner, probePort } from "../runtime/port-owner.ts";
 export interface ListenAddress {
   readonly host: string;
   readonly port: number;
-  /** `server` or `gateway`, the group of the settings. */
-  readonly setting: "server" | "gateway";
+  /** The group of the settings. */
+  readonly setting: "server" | "gateway" | "api";
 }
 
 /** The base URL of a listener: `http://127.0.0.1:9000`. */

@@ -17,6 +17,8 @@ export interface Endpoints {
   readonly ops: string;
   /** S3; null on a storage node, which has no clients. */
   readonly gateway: string | null;
+  /** Accounts: credits, wallets, administration; null on a storage node. */
+  readonly api: string | null;
 }
 
 /** A started `serve`. */

@@ -9,12 +9,14 @@ import { acquireLock } from "../kernel/lock.ts";
 import type { Log } from "../kernel/log.ts";
 import { toolVersion } from "../kernel/project.ts";
 import type { ContainerSupervisor } from "../runtime/container-supervisor.ts";
+import type { Pool } from "../postgres/pool.ts";
 import { keepLogBounded } from "../runtime/log-files.ts";
 import { removeDaemonFile, writeDaemonFile } from "../stack/daemon-file.ts";
 import { openLedger } from "../stack/ledger.ts";
 import { openBlocks, openPinCluster } from "../stack/pinset.ts";
 import { ownName } from "../stack/registration.ts";
 import { containersCheck, startContainerSupervisor, wellServices } from "./containers.ts";
+import { openApi } from "./api.ts";
 import { createGatewayListener } from "./gateway-listener.ts";
 import { diskCheck, healthChecks } from "./health-checks.ts";
 import { createHealth, type Health } from "./health.ts";
@@ -34,12 +36,14 @@ const UNPIN_INTERVAL_MS = 60_000;
 interface Addresses {
   readonly ops: ListenAddress;
   readonly gateway: ListenAddress;
+  readonly api: ListenAddress;
 }
 
 function addressesOf({ config }: LoadedConfig): Addresses {
   return {
     ops: { ...pick(config.server), setting: "server" },
     gateway: { ...pick(config.gateway), setting: "gateway" },
+    api: { ...pick(config.api), setting: "api" },
   };
 }
 
@@ -57,6 +61,7 @@ function requireClusterId({ config }: LoadedConfig): string {
 
 /** What is open while the server runs; the stack of the caller closes it. */
 interface OpenParts {
+  readonly pool: Pool;
   readonly gateway: Gateway;
   readonly health: Health;
 }
@@ -106,7 +111,7 @@ async function openParts(
   });
   log.info("serve.opened", { ledger: `${ledger.host}:${ledger.port}`, schema, clusterId });
   const ownContainers = supervisor === null ? [] : [containersCheck(supervisor, loaded)];
-  return { gateway, health: createHealth([...checks, ...ownContainers], clock) };
+  return { pool, gateway, health: createHealth([...checks, ...ownContainers], clock) };
 }
 
 async function listenForOps(
@@ -155,6 +160,23 @@ async function listenForClients(
     if (cut > 0) log.warn("serve.requests_cut", { requests: cut, timeoutMs });
   });
   await listen(server, addressesOf(loaded).gateway);
+}
+
+async function listenForAccounts(
+  loaded: LoadedConfig,
+  deps: ServerDeps,
+  parts: { readonly pool: Pool; readonly metrics: Metrics },
+  opened: AsyncDisposableStack,
+): Promise<void> {
+  const { log } = deps;
+  const { app, drain } = await openApi(loaded, { ...deps, ...parts });
+  const timeoutMs = loaded.config.server.shutdownTimeout;
+  opened.defer(async () => {
+    const cut = await drain.end(timeoutMs);
+    if (cut > 0) log.warn("serve.requests_cut", { requests: cut, timeoutMs });
+    await app.close();
+  });
+  await listen(app.server, addressesOf(loaded).api);
 }
 
 function settleUnpinsNowAndThen(gateway: Gateway, clock: Clock, log: Log): AsyncDisposable {
@@ -219,14 +241,16 @@ async function startMaster(loaded: LoadedConfig, deps: ServerDeps, opened: Async
   const given = { clusterId: requireClusterId(loaded), sealer: createSecretSealer(loaded.secrets.encryptionKey) };
   // In a container the gateway of the existing fleet has the port.
   const servesClients = loaded.config.gateway.mode === "own";
-  const listens = servesClients ? [addresses.ops, addresses.gateway] : [addresses.ops];
+  const { ops, gateway: s3, api } = addresses;
+  const listens = servesClients ? [ops, s3, api] : [ops, api];
   const ground = await layGround(loaded, deps, listens, opened);
   const { metrics, supervisor } = ground;
-  const { gateway, health } = await openParts(loaded, deps, { ...given, supervisor }, opened);
+  const { pool, gateway, health } = await openParts(loaded, deps, { ...given, supervisor }, opened);
   const readiness = readinessOf(loaded, health, clock);
   // Closed in the opposite order: clients first, so that /readyz and /metrics answer until the last request is out.
   await listenForOps(loaded, deps, { health, readiness, ...ground }, opened);
   opened.use(settleUnpinsNowAndThen(gateway, clock, log));
+  await listenForAccounts(loaded, deps, { pool, metrics }, opened);
   if (servesClients) await listenForClients(loaded, deps, { gateway, metrics }, opened);
   opened.defer(() => {
     readiness.stop();
@@ -266,8 +290,12 @@ export async function startServer(loaded: LoadedConfig, deps: ServerDeps): Promi
     await opened.disposeAsync();
     throw error;
   }
-  const { ops, gateway } = addressesOf(loaded);
-  const endpoints = { ops: listenerUrl(ops), gateway: isMaster ? listenerUrl(gateway) : null };
+  const { ops, gateway, api } = addressesOf(loaded);
+  const endpoints = {
+    ops: listenerUrl(ops),
+    gateway: isMaster ? listenerUrl(gateway) : null,
+    api: isMaster ? listenerUrl(api) : null,
+  };
   deps.log.info("serve.started", { ...endpoints, version: toolVersion(), pid: process.pid });
   let closing: Promise<void> | null = null;
   const closeOnce = async (): Promise<void> => {

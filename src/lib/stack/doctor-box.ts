@@ -116,10 +116,13 @@ async function checkPort(
 }
 
 async function checkPorts({ loaded }: DoctorBox): Promise<readonly Finding[]> {
-  const { server, gateway } = loaded.config;
+  const { node, server, gateway, api } = loaded.config;
   const presence = await readDaemonFile(loaded.paths.servePidFile);
   const servePid = presence.status === "running" ? presence.record.pid : null;
-  const ours = gateway.mode === "own" ? ([["gateway.port", gateway]] as const) : [];
+  const ours = [
+    ...(gateway.mode === "own" ? ([["gateway.port", gateway]] as const) : []),
+    ...(node.role === "master" ? ([["api.port", api]] as const) : []),
+  ];
   return await Promise.all(
     ([["server.port", server], ...ours] as const).map(async ([key, at]) => await checkPort(key, at, servePid)),
   );

@@ -104,6 +104,7 @@ async function wantedPorts({ config, paths }: LoadedConfig): Promise<readonly Wa
     ...(config.gateway.mode === "own" && !isStorage
       ? [{ setting: "gateway.port", remedy: "--gateway-port <port>", ...config.gateway }]
       : []),
+    ...(isStorage ? [] : [{ setting: "api.port", remedy: "--api-port <port>", ...config.api }]),
   ];
   const { mode, port } = config.postgres;
   // The ports of containers are looked at together with everything else that stands in their way.

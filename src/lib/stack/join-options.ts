@@ -12,6 +12,7 @@ export interface JoinOptions extends TokenSource {
   readonly nodeName?: string;
   readonly serverPort?: string;
   readonly gatewayPort?: string;
+  readonly apiPort?: string;
   readonly postgresUrl?: string;
   /** API of a Kubo node that runs already; with `clusterApi` the writer is adopted. */
   readonly kuboApi?: string;
@@ -139,6 +140,7 @@ export function overridesOf(options: JoinOptions, ledger: LedgerAddress | null):
     ...given("node.name", "--node-name", options.nodeName),
     ...given("server.port", "--server-port", options.serverPort),
     ...given("gateway.port", "--gateway-port", options.gatewayPort),
+    ...given("api.port", "--api-port", options.apiPort),
     ...given("billing.vaultAddress", "--vault-address", options.vaultAddress),
     ...given("node.announce", "--announce", options.announce),
     ...given("docker.project", "--project", options.project),

@@ -22,6 +22,7 @@ const ALWAYS_SAVED: ReadonlySet<SettingKey> = new Set<SettingKey>([
   "node.clusterId",
   "server.port",
   "gateway.port",
+  "api.port",
   "sweep.replMin",
 ]);
 
@@ -97,6 +98,8 @@ function isOursToMake(key: SecretKey, { node, postgres, cluster }: Config): bool
   // A storage node is given the one secret that it has.
   if (node.role === "storage") return false;
   if (key === "postgresPassword") return postgres.mode !== "external";
+  // It is the existing fleet's, and a door that nobody asked for where there is none.
+  if (key === "pinServiceSecret") return false;
   return key !== "clusterSecret" || cluster.mode === "docker";
 }
 

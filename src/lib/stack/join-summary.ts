@@ -19,6 +19,8 @@ export interface JoinSummary {
   readonly endpoints: {
     /** S3. */
     readonly gateway: string;
+    /** Accounts: credits, wallets, administration. */
+    readonly api: string;
     /** /healthz, /readyz and /metrics. */
     readonly operations: string;
   };
@@ -98,7 +100,7 @@ async function newestDump(dir: string): Promise<string | null> {
 export async function summarizeJoin(box: JoinBox): Promise<JoinSummary> {
   const { paths, choice, context } = box;
   const loaded = await box.reload();
-  const { node, server, gateway, snapshot } = loaded.config;
+  const { node, server, gateway, api, snapshot } = loaded.config;
   const trustedKeys = await loadTrustedKeys(paths.keysDir, snapshot.trustedKeys);
   const last = await lastGoodSnapshot(paths.snapshotsDir, {
     trustedKeys,
@@ -112,7 +114,11 @@ export async function summarizeJoin(box: JoinBox): Promise<JoinSummary> {
     nodeName: node.name,
     clusterId: box.clusterId,
     runtime: choice.runtime,
-    endpoints: { gateway: endpoint, operations: urlOf(server.host, server.port) },
+    endpoints: {
+      gateway: endpoint,
+      api: urlOf(api.host, api.port),
+      operations: urlOf(server.host, server.port),
+    },
     region: gateway.region,
     paths: { baseDir, configFile, envFile, keysDir, snapshotsDir, serveLogFile },
     keyId: (await readSigningKey(keysDir))?.keyId ?? null,

@@ -60,6 +60,7 @@ export function renderSummary(summary: JoinSummary, outcome: "joined" | "already
       : `number ${lastSnapshot.sequence} of ${lastSnapshot.time}, ${formatCount(lastSnapshot.pinCount, "pin")}`;
   const facts: readonly (readonly [string, string])[] = [
     ["S3 endpoint", `${endpoints.gateway}  (region ${region}, path style)`],
+    ["API", `${endpoints.api}  (/openapi.json)`],
     ["operations", `${endpoints.operations}  (/healthz, /readyz, /metrics)`],
     ["cluster", clusterId],
     ["settings", paths.configFile],

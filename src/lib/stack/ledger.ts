@@ -110,7 +110,9 @@ async function connect(pool: Pool, signal: AbortSignal | undefined): Promise<voi
 }
 
 /** How connections to the ledger are encrypted; a server of our own is reached over loopback. */
-export function tlsOptions({ postgres: { mode, tls, tlsCaFile } }: Config): Pick<ConnectionOptions, "tls" | "tlsCaFile"> {
+export function tlsOptions({
+  postgres: { mode, tls, tlsCaFile },
+}: Config): Pick<ConnectionOptions, "tls" | "tlsCaFile"> {
   return mode === "external" ? { tls, tlsCaFile } : {};
 }
 

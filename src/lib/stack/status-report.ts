@@ -17,7 +17,12 @@ export interface ServePart extends Part {
   readonly pid: number | null;
   readonly since: string | null;
   /** `gateway` is null on a storage node, which serves no objects. */
-  readonly endpoints: { readonly gateway: string | null; readonly operations: string };
+  readonly endpoints: {
+    readonly gateway: string | null;
+    /** Null on a storage node too: it has no ledger. */
+    readonly api: string | null;
+    readonly operations: string;
+  };
   /** Empty where nobody answered. */
   readonly checks: readonly ReadinessCheck[];
 }

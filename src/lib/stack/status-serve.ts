@@ -31,8 +31,13 @@ const READYZ_MARGIN_MS = 500;
 
 /** Looks at the process that serves and at what its /readyz says. */
 export async function readServe(loaded: LoadedConfig, limits: LookLimits): Promise<ServePart> {
-  const { node, server, gateway } = loaded.config;
-  const endpoints = { gateway: node.role === "storage" ? null : urlOf(gateway), operations: urlOf(server) };
+  const { node, server, gateway, api } = loaded.config;
+  const isStorage = node.role === "storage";
+  const endpoints = {
+    gateway: isStorage ? null : urlOf(gateway),
+    api: isStorage ? null : urlOf(api),
+    operations: urlOf(server),
+  };
   const nobody = { pid: null, since: null, endpoints, checks: [] };
   return await lookAtPart<ServePart>(limits, nobody, async (signal) => {
     const [state, answer] = await Promise.all([

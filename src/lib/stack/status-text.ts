@@ -144,9 +144,10 @@ function linesOf<Name extends PartName>(name: Name, part: StatusParts[Name], sty
 function endpointLines(serve: ServePart | null): readonly string[] {
   if (serve === null) return [];
   const checks = serve.checks.map(({ name, state }) => `${name} ${state}`).join(", ");
-  const { gateway } = serve.endpoints;
+  const { gateway, api } = serve.endpoints;
   return [
     ...(gateway === null ? [] : [`  S3          ${gateway}`]),
+    ...(api === null ? [] : [`  API         ${api}`]),
     `  operations  ${serve.endpoints.operations}${checks === "" ? "" : `  (${checks})`}`,
   ];
 }

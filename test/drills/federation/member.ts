@@ -30,6 +30,7 @@ export interface HostMember extends Member {
 export interface Ports {
   readonly server: number;
   readonly gateway: number;
+  readonly api: number;
   readonly postgres: number;
   readonly kuboApi: number;
   readonly kuboSwarm: number;
@@ -44,9 +45,9 @@ export function expectDone(run: CliRun, what: string): CliRun {
 }
 
 async function choosePorts(): Promise<Ports> {
-  const [server = 0, gateway = 0, postgres = 0, kuboApi = 0, kuboSwarm = 0, clusterApi = 0, clusterSwarm = 0] =
-    await findFreePorts(7);
-  return { server, gateway, postgres, kuboApi, kuboSwarm, clusterApi, clusterSwarm };
+  const [server = 0, gateway = 0, api = 0, postgres = 0, kuboApi = 0, kuboSwarm = 0, clusterApi = 0, clusterSwarm = 0] =
+    await findFreePorts(8);
+  return { server, gateway, api, postgres, kuboApi, kuboSwarm, clusterApi, clusterSwarm };
 }
 
 /** Every setting in which a box of a test differs from one of an operator, as `--set` takes them. */
@@ -64,6 +65,7 @@ export function settingsOf(ports: Ports): Readonly<Record<string, string>> {
     "kubo.reach": "federation",
     "server.port": String(ports.server),
     "gateway.port": String(ports.gateway),
+    "api.port": String(ports.api),
     "docker.images.postgres": images.postgres,
     "docker.images.kubo": images.kubo,
     "docker.images.cluster": images.cluster,

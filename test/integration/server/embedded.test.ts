@@ -18,7 +18,7 @@ import { launch, type Launched } from "../../support/launched.ts";
 import { until } from "../../support/until.ts";
 
 let baseDir: string;
-let ports: { readonly server: number; readonly gateway: number };
+let ports: { readonly server: number; readonly gateway: number; readonly api: number };
 let pair: { readonly keyId: string; readonly secret: Secret };
 
 const madeKey = z.object({ keyId: z.string(), secret: z.string() });
@@ -36,12 +36,13 @@ async function run(...argv: readonly string[]): Promise<string> {
 beforeAll(async () => {
   baseDir = await mkdtemp(join(tmpdir(), "fula-serve-"));
   await chmod(baseDir, 0o700);
-  ports = { server: await findFreePort(), gateway: await findFreePort() };
+  ports = { server: await findFreePort(), gateway: await findFreePort(), api: await findFreePort() };
   const settings = {
     runtime: "embedded",
     node: { clusterId: "6f1e9a4e-0000-4000-8000-000000000002" },
     server: { port: ports.server },
     gateway: { port: ports.gateway },
+    api: { port: ports.api },
   };
   await writeFile(join(baseDir, "fula-master.yaml"), JSON.stringify(settings), { mode: 0o600 });
   const names = ["POSTGRES_PASSWORD", "ENCRYPTION_KEY", "JWT_SECRET", "SESSION_SECRET", "SYSTEM_KEY"];

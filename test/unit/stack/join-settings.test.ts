@@ -31,7 +31,15 @@ async function changesOf(env: Record<string, string>, overrides: Overrides = {})
 
 test("the first join saves what it decided, so that a new host name or default changes nothing later", async () => {
   const keys = (await changesOf({}, { runtime: { flag: "join", value: "embedded" } })).map(({ key }) => key);
-  expect(keys).toEqual(["runtime", "node.name", "node.clusterId", "server.port", "gateway.port", "sweep.replMin"]);
+  expect(keys).toEqual([
+    "runtime",
+    "node.name",
+    "node.clusterId",
+    "server.port",
+    "gateway.port",
+    "api.port",
+    "sweep.replMin",
+  ]);
 });
 
 test("a master in containers saves its images too, so that a newer version's defaults change none of them", async () => {

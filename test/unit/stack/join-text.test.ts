@@ -47,7 +47,7 @@ const summary: JoinSummary = {
   nodeName: "fula-1",
   clusterId: "0b9a5f0e-0000-4000-8000-000000000001",
   runtime: "embedded",
-  endpoints: { gateway: "http://127.0.0.1:9000", operations: "http://127.0.0.1:9010" },
+  endpoints: { gateway: "http://127.0.0.1:9000", api: "http://127.0.0.1:6000", operations: "http://127.0.0.1:9010" },
   region: "us-east-1",
   paths: {
     baseDir: "/b",

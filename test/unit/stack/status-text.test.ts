@@ -30,7 +30,7 @@ const report: StatusReport = {
     ...ok,
     pid: 4711,
     since: "2026-11-20T03:00:00Z",
-    endpoints: { gateway: "http://127.0.0.1:9000", operations: "http://127.0.0.1:9010" },
+    endpoints: { gateway: "http://127.0.0.1:9000", api: "http://127.0.0.1:6000", operations: "http://127.0.0.1:9010" },
     checks: [{ name: "database", state: "ok", error: null }],
   },
   ledger: { ...ok, mode: "embedded", serverVersion: "18.4", schemaVersion: 26, pending: [] },
@@ -60,6 +60,7 @@ test("a healthy master fits on one screen, one line a part", () => {
   key        ok    ed25519:00
 
   S3          http://127.0.0.1:9000
+  API         http://127.0.0.1:6000
   operations  http://127.0.0.1:9010  (database ok)
   base dir    /b`);
 });

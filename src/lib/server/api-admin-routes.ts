@@ -1,0 +1,121 @@
+import { parseUnits } from "../billing/money.ts";
+import { resolveUserId } from "../identity/user-id.ts";
+import { type ApiApp, describeRoute, operatorOf } from "./api-app.ts";
+import {
+  adjustBodySchema,
+  adjustedSchema,
+  moneyOf,
+  scanBodySchema,
+  scannedSchema,
+  suspendedQuerySchema,
+  suspendedSchema,
+  unsuspendBodySchema,
+  unsuspendedSchema,
+} from "./api-schemas.ts";
+import type { ApiServices } from "./api-services.ts";
+
+function addAdjustRoute(app: ApiApp, services: ApiServices): void {
+  app.route({
+    method: "POST",
+    url: "/api/admin/adjust",
+    config: { access: "admin" },
+    schema: {
+      ...describeRoute("admin", "admin", "Corrects a balance, once a key.", { 200: adjustedSchema }, [409]),
+      body: adjustBodySchema,
+    },
+    handler: async (request) => {
+      const { user, amount, reason, key } = request.body;
+      const userId = resolveUserId(user);
+      const outcome = await services.adjust({
+        userId,
+        amountUnits: parseUnits(String(amount)),
+        reason,
+        operator: operatorOf(request),
+        key: key ?? null,
+      });
+      const balance = moneyOf(outcome.balanceUnits);
+      return {
+        success: true as const,
+        userId,
+        entryId: Number(outcome.entryId),
+        key: outcome.key,
+        applied: outcome.applied,
+        balanceFula: balance.number,
+        balance: balance.text,
+      };
+    },
+  });
+}
+
+function addSuspensionRoutes(app: ApiApp, services: ApiServices): void {
+  app.route({
+    method: "POST",
+    url: "/api/admin/unsuspend",
+    config: { access: "admin" },
+    schema: {
+      ...describeRoute("admin", "admin", "Lifts a suspension; the next fee may suspend again.", {
+        200: unsuspendedSchema,
+      }),
+      body: unsuspendBodySchema,
+    },
+    handler: async (request) => {
+      const { user, reason } = request.body;
+      const userId = resolveUserId(user);
+      const changed = await services.unsuspend({ userId, reason, operator: operatorOf(request) });
+      return { success: true as const, userId, changed };
+    },
+  });
+  app.route({
+    method: "GET",
+    url: "/api/admin/suspended",
+    config: { access: "admin" },
+    schema: {
+      ...describeRoute("admin", "admin", "Suspended accounts, the longest first.", { 200: suspendedSchema }),
+      querystring: suspendedQuerySchema,
+    },
+    handler: async (request) => {
+      const { accounts, total } = await services.listSuspended(request.query.limit);
+      const users = accounts.map(({ userId, balanceUnits, storedBytes, suspendedAt }) => {
+        const balance = moneyOf(balanceUnits);
+        return {
+          userId,
+          balanceFula: balance.number,
+          balance: balance.text,
+          currentStorageBytes: Number(storedBytes),
+          suspendedAt: suspendedAt?.toISOString() ?? null,
+        };
+      });
+      return { users, total };
+    },
+  });
+}
+
+function addScanRoute(app: ApiApp, services: ApiServices): void {
+  app.route({
+    method: "POST",
+    url: "/api/admin/scan-blocks",
+    config: { access: "admin" },
+    schema: {
+      ...describeRoute("admin", "admin", "Looks for deposits now.", { 200: scannedSchema }, [404, 409]),
+      body: scanBodySchema,
+    },
+    handler: async (request) => {
+      const chains = await services.scan(request.body.chainId ?? null);
+      return {
+        chains: chains.map(({ chainId, scannedThrough, creditedCount, problem }) => ({
+          chainId,
+          scannedThrough: scannedThrough === null ? null : Number(scannedThrough),
+          credited: creditedCount,
+          problem,
+        })),
+      };
+    },
+  });
+}
+
+/** Routes for the system key and for administrators. */
+export function addAdminRoutes(app: ApiApp, services: ApiServices): void {
+  addAdjustRoute(app, services);
+  addSuspensionRoutes(app, services);
+  addScanRoute(app, services);
+}
