@@ -9,10 +9,10 @@ declare
   examples text;
 begin
   with duplicates as (
-    select format('%s (rows %s of credit_history)', reference_id, string_agg(id::text, ', ' order by id)) as line
+    select format('%s (rows %s of credit_history)', lower(reference_id), string_agg(id::text, ', ' order by id)) as line
       from credit_history
      where tx_type in ('adjustment', 'referral_bonus') and reference_id ~ '^(adjustment|bonus|reversal):'
-     group by reference_id
+     group by lower(reference_id)
     having count(*) > 1
   )
   select count(*), (select string_agg(line, '; ') from (select line from duplicates order by line limit 20) as first)
@@ -26,6 +26,7 @@ begin
 end
 $check$;
 
+-- In lower case, as those of deposits: a key that an operator types in again may be in another case.
 create unique index concurrently if not exists idx_credit_history_own_reference
-  on credit_history (reference_id)
+  on credit_history (lower(reference_id))
   where tx_type in ('adjustment', 'referral_bonus') and reference_id ~ '^(adjustment|bonus|reversal):';

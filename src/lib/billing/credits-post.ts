@@ -38,40 +38,86 @@ function move({ account, amountUnits }: Posting): bigint {
   );
 }
 
-/**
- * Writes the entry that decides whether all that belongs to it is done: its reference is taken, or it was before.
- * @returns null where the reference was taken; the balance in hand stays
- */
-async function enterGate(client: TransactionClient, gate: Posting): Promise<Posted | null> {
-  const before = gate.account.balanceUnits;
-  const balanceUnits = move(gate);
-  // The time is taken under the account's lock, so that entries of one account are in the order of their balances.
-  const { rows } = await client.query<{ id: string }>({
-    name: "entry_gate",
-    text: `
-      insert into credit_history (user_id, tx_type, amount_fula, balance_after, reference_id, created_at)
-      values ($1, $2, $3, $4, $5, clock_timestamp())
-          on conflict do nothing
-      returning id`,
-    values: [gate.account.userId, gate.type, formatUnits(gate.amountUnits), formatUnits(balanceUnits), gate.reference],
-  });
-  const row = rows[0];
-  if (row !== undefined) return { entryId: BigInt(row.id), posting: gate, balanceUnits };
-  gate.account.balanceUnits = before;
-  return null;
+/** An entry of the ledger that has a reference already. */
+interface LedgerEntry {
+  readonly entryId: bigint;
+  readonly userId: string | null;
+  readonly amountUnits: bigint;
+  readonly balanceUnits: bigint;
 }
 
-async function enterDependents(client: TransactionClient, postings: readonly Posting[]): Promise<readonly Posted[]> {
+/** What became of a posting that was asked for. */
+export interface PostOutcome {
+  readonly entryId: bigint;
+  /** The account's balance right after the entry. */
+  readonly balanceUnits: bigint;
+  /** False where the entry was there before, with the same user and amount; nothing was changed then. */
+  readonly applied: boolean;
+  /** What was posted because of it. */
+  readonly dependents: readonly Posted[];
+}
+
+async function findEntries(
+  client: TransactionClient,
+  postings: readonly Posting[],
+): Promise<ReadonlyMap<string, LedgerEntry>> {
+  // Each half repeats the predicate of the unique index that finds it (023, 032).
+  const { rows } = await client.query<{
+    id: string;
+    user_id: string | null;
+    reference: string;
+    amount: string;
+    balance_after: string;
+  }>({
+    name: "entries_find",
+    text: `
+      select id, user_id, lower(reference_id) as reference, amount_fula as amount, balance_after from credit_history
+       where tx_type = 'deposit' and lower(reference_id) = any ($1::text[])
+      union all
+      select id, user_id, lower(reference_id), amount_fula, balance_after from credit_history
+       where tx_type in ('adjustment', 'referral_bonus') and reference_id ~ '^(adjustment|bonus|reversal):'
+         and lower(reference_id) = any ($1::text[])`,
+    values: [postings.map(({ reference }) => reference)],
+  });
+  return new Map(
+    rows.map((row) => [
+      row.reference,
+      {
+        entryId: BigInt(row.id),
+        userId: row.user_id,
+        amountUnits: parseUnits(row.amount),
+        balanceUnits: parseUnits(row.balance_after),
+      },
+    ]),
+  );
+}
+
+function assertRepetition({ account, amountUnits, reference }: Posting, entry: LedgerEntry): void {
+  if (entry.userId === account.userId && entry.amountUnits === amountUnits) return;
+  throw new FulaError(
+    "FULA_CREDIT_REFERENCE_TAKEN",
+    `The reference ${reference} stands for ${formatUnits(entry.amountUnits)} FULA of user ${entry.userId ?? "nobody"} (entry ${entry.entryId}), not for ${formatUnits(amountUnits)} FULA of user ${account.userId}. Nothing was changed.`,
+    {
+      hint: "look at that entry (fula-master billing history); a correction of something else needs a key of its own.",
+      details: { reference, entryId: entry.entryId.toString() },
+    },
+  );
+}
+
+/** Writes entries, in their order. @throws FulaError FULA_CREDIT_REFERENCE_TAKEN, FULA_AMOUNT_INVALID */
+async function enter(client: TransactionClient, postings: readonly Posting[]): Promise<readonly Posted[]> {
   if (postings.length === 0) return [];
   const balances = postings.map(move);
+  // The time is taken under the accounts' locks, so that entries of one account are in the order of their balances.
   const { rows } = await client.query<{ id: string; reference_id: string }>({
-    name: "entries_insert",
+    name: "entries_enter",
     text: `
       insert into credit_history (user_id, tx_type, amount_fula, balance_after, reference_id, created_at)
       select user_id, tx_type, amount, balance_after, reference_id, clock_timestamp()
         from unnest($1::text[], $2::text[], $3::numeric[], $4::numeric[], $5::text[])
              with ordinality as e (user_id, tx_type, amount, balance_after, reference_id, place)
        order by place
+          on conflict do nothing
       returning id, reference_id`,
     values: [
       postings.map(({ account }) => account.userId),
@@ -82,10 +128,18 @@ async function enterDependents(client: TransactionClient, postings: readonly Pos
     ],
   });
   const ids = new Map(rows.map((row) => [row.reference_id, BigInt(row.id)]));
+  if (ids.size < postings.length) {
+    // Looked for under the accounts' locks a moment ago, so it is another account's, and the assertion throws.
+    const taken = await findEntries(client, postings);
+    for (const posting of postings) {
+      const entry = ids.has(posting.reference) ? undefined : taken.get(posting.reference);
+      if (entry !== undefined) assertRepetition(posting, entry);
+    }
+  }
   return postings.map((posting, index) => {
     const entryId = ids.get(posting.reference);
     const balanceUnits = balances[index];
-    assert(entryId !== undefined && balanceUnits !== undefined, "every entry that was inserted has an id");
+    assert(entryId !== undefined && balanceUnits !== undefined, `the entry ${posting.reference} was inserted`);
     return { entryId, posting, balanceUnits };
   });
 }
@@ -136,19 +190,46 @@ async function moveBalances(client: TransactionClient, postings: readonly Postin
 }
 
 /**
- * Writes `gate` and, if its reference was free, what depends on it, and moves the balances of all of them. Every account
- * must be held (`holdAccounts`).
- * @returns the gate's entry and those that depend on it; null where the reference was taken, and then nothing is changed
- * @throws FulaError FULA_AMOUNT_INVALID
+ * Writes entries whose references are free, then what follows from each, and moves the balances of all of them. One whose
+ * reference is taken by the same user and amount is done already, and nothing follows from it. Every account must be
+ * held (`holdAccounts`), which also decides between two that write one entry at the same time.
+ * @param dependentsOf gives the postings that follow from an entry; their accounts are held too
+ * @returns one outcome a posting, in their order
+ * @throws FulaError FULA_CREDIT_REFERENCE_TAKEN, FULA_AMOUNT_INVALID; roll back then
  */
 export async function postEntries(
   client: TransactionClient,
-  gate: Posting,
-  dependentsOf: (entryId: bigint) => readonly Posting[],
-): Promise<{ readonly gate: Posted; readonly dependents: readonly Posted[] } | null> {
-  const entered = await enterGate(client, gate);
-  if (entered === null) return null;
-  const dependents = await enterDependents(client, dependentsOf(entered.entryId));
-  await moveBalances(client, [gate, ...dependents.map(({ posting }) => posting)]);
-  return { gate: entered, dependents };
+  postings: readonly Posting[],
+  dependentsOf: (entry: Posted) => readonly Posting[],
+): Promise<readonly PostOutcome[]> {
+  const before = await findEntries(client, postings);
+  const fresh = Map.groupBy(
+    postings.filter(({ reference }) => !before.has(reference)),
+    ({ reference }) => reference,
+  );
+  const entered = await enter(
+    client,
+    Array.from(fresh.values()).flatMap((same) => same.slice(0, 1)),
+  );
+  const due = entered.map((entry) => dependentsOf(entry));
+  const dependents = await enter(client, due.flat());
+  const written = [...entered, ...dependents].map(({ posting }) => posting);
+  if (written.length > 0) await moveBalances(client, written);
+
+  const done = new Map<string, PostOutcome & { readonly posting: Posting }>();
+  let next = 0;
+  for (const [index, entry] of entered.entries()) {
+    const end = next + (due[index]?.length ?? 0);
+    done.set(entry.posting.reference, { ...entry, applied: true, dependents: dependents.slice(next, end) });
+    next = end;
+  }
+  return postings.map((posting) => {
+    const own = done.get(posting.reference);
+    if (own?.posting === posting) return own;
+    const entry =
+      before.get(posting.reference) ?? (own && { ...own, ...own.posting, userId: own.posting.account.userId });
+    assert(entry !== undefined, `the entry ${posting.reference} is there`);
+    assertRepetition(posting, entry);
+    return { entryId: entry.entryId, balanceUnits: entry.balanceUnits, applied: false, dependents: [] };
+  });
 }

@@ -3,15 +3,15 @@ import { FulaError, isFulaError } from "../kernel/errors.ts";
 import type { Pool } from "../postgres/pool.ts";
 import { type TransactionClient, withTransaction } from "../postgres/transaction.ts";
 import { type HeldAccount, holdAccounts } from "./credits-accounts.ts";
-import { type Posted, type Posting, postEntries } from "./credits-post.ts";
-import { formatUnits, parseUnits } from "./money.ts";
+import { type Posted, type Posting, postEntries, type PostOutcome } from "./credits-post.ts";
+import { formatUnits } from "./money.ts";
 import { bonusUnits, readReferrers, type Referrer } from "./referrals.ts";
 
 const ADJUSTMENT = "adjustment:";
 
-/** Reference of an adjustment under its idempotency key. */
+/** Reference of an adjustment under its idempotency key, which is the same in any case. */
 export function adjustmentReference(key: string): string {
-  return `${ADJUSTMENT}${key}`;
+  return `${ADJUSTMENT}${key.toLowerCase()}`;
 }
 
 /** What came in for a user. */
@@ -78,83 +78,33 @@ export async function settleOnce<T>(pool: Pool, use: (client: TransactionClient)
   }
 }
 
-interface EntryRow {
-  readonly id: string;
-  readonly user_id: string | null;
-  readonly amount: string;
-  readonly balance_after: string;
+/** A bonus that was posted, with the deposit that it came of. */
+interface PostedBonus {
+  readonly bonus: Posted;
+  readonly referrer: Referrer;
+  readonly source: Pick<PostOutcome, "entryId">;
+  readonly deposit: DepositCredit;
 }
 
-/** The entry that has the reference. Each text repeats the predicate of the unique index that finds it. */
-async function findEntry(client: TransactionClient, type: Posting["type"], reference: string): Promise<EntryRow> {
-  const { rows } = await client.query<EntryRow>(
-    type === "deposit"
-      ? {
-          name: "entry_of_deposit",
-          text: `
-            select id, user_id, amount_fula as amount, balance_after from credit_history
-             where tx_type = 'deposit' and lower(reference_id) = lower($1)`,
-          values: [reference],
-        }
-      : {
-          name: "entry_of_reference",
-          text: `
-            select id, user_id, amount_fula as amount, balance_after from credit_history
-             where tx_type in ('adjustment', 'referral_bonus') and reference_id ~ '^(adjustment|bonus|reversal):'
-               and reference_id = $1`,
-          values: [reference],
-        },
-  );
-  const row = rows[0];
-  assert(row !== undefined, `the reference ${reference} that was in the way can be found`);
-  return row;
-}
-
-/**
- * What an entry whose reference was taken means: the same one again, which is fine, or another one.
- * @throws FulaError FULA_CREDIT_REFERENCE_TAKEN
- */
-export async function acceptRepetition(client: TransactionClient, posting: Posting): Promise<CreditOutcome> {
-  const { account, amountUnits, reference } = posting;
-  const entry = await findEntry(client, posting.type, reference);
-  if (entry.user_id === account.userId && parseUnits(entry.amount) === amountUnits) {
-    const balanceUnits = parseUnits(entry.balance_after);
-    return { entryId: BigInt(entry.id), balanceUnits, bonuses: [], applied: false };
-  }
-  throw new FulaError(
-    "FULA_CREDIT_REFERENCE_TAKEN",
-    `The reference ${reference} stands for ${formatUnits(parseUnits(entry.amount))} FULA of user ${entry.user_id ?? "nobody"} (entry ${entry.id}), not for ${formatUnits(amountUnits)} FULA of user ${account.userId}. Nothing was changed.`,
-    {
-      hint: "look at that entry (fula-master billing history); a correction of something else needs a key of its own.",
-      details: { reference, entryId: entry.id },
-    },
-  );
-}
-
-async function noteBonuses(
-  client: TransactionClient,
-  source: Posted,
-  bonuses: readonly { readonly posted: Posted; readonly referrer: Referrer }[],
-): Promise<void> {
+async function noteBonuses(client: TransactionClient, paid: readonly PostedBonus[]): Promise<void> {
   await client.query({
     name: "bonuses_note",
     text: `
       insert into referral_bonuses (
         credit_history_id, recipient_user_id, recipient_referral_code, source_credit_history_id, source_user_id,
         source_referral_code, level, bonus_amount_fula, source_amount_fula)
-      select b.entry_id, b.user_id, b.code, $1, $2, b.source_code, b.level, b.amount, $3
-        from unnest($4::bigint[], $5::text[], $6::text[], $7::text[], $8::integer[], $9::numeric[])
-             as b (entry_id, user_id, code, source_code, level, amount)`,
+      select * from unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::integer[],
+                           $8::numeric[], $9::numeric[])`,
     values: [
-      source.entryId.toString(),
-      source.posting.account.userId,
-      formatUnits(source.posting.amountUnits),
-      bonuses.map(({ posted }) => posted.entryId.toString()),
-      bonuses.map(({ referrer }) => referrer.userId),
-      bonuses.map(({ referrer }) => referrer.code),
-      bonuses.map(({ referrer }) => referrer.sourceCode),
-      bonuses.map(({ referrer }) => referrer.level),
-      bonuses.map(({ posted }) => formatUnits(posted.posting.amountUnits)),
+      paid.map(({ bonus }) => bonus.entryId.toString()),
+      paid.map(({ referrer }) => referrer.userId),
+      paid.map(({ referrer }) => referrer.code),
+      paid.map(({ source }) => source.entryId.toString()),
+      paid.map(({ deposit }) => deposit.userId),
+      paid.map(({ referrer }) => referrer.sourceCode),
+      paid.map(({ referrer }) => referrer.level),
+      paid.map(({ bonus }) => formatUnits(bonus.posting.amountUnits)),
+      paid.map(({ deposit }) => formatUnits(deposit.amountUnits)),
     ],
   });
 }
@@ -170,66 +120,62 @@ function accountOf({ accounts }: Held, userId: string): HeldAccount {
   return account;
 }
 
-/** Entries for those who brought the user, in order of their levels; what rounds to nothing is left out. */
-function bonusPostings(
-  credit: DepositCredit,
-  held: Held,
-  entryId: bigint,
-): readonly { readonly posting: Posting; readonly referrer: Referrer }[] {
-  const due = (held.referrers.get(credit.userId) ?? []).map((referrer) => ({
-    referrer,
-    amountUnits: bonusUnits(credit.amountUnits, referrer.level),
-  }));
-  return due
-    .filter(({ amountUnits }) => amountUnits > 0n)
-    .map(({ referrer, amountUnits }) => ({
-      referrer,
-      posting: {
-        account: accountOf(held, referrer.userId),
-        type: "referral_bonus",
-        amountUnits,
-        reference: `bonus:${entryId}:${referrer.level}`,
-      },
-    }));
+/** Who is paid for a deposit, in order of their levels; what rounds to nothing is left out. */
+function bonusesOf(credit: DepositCredit | AdjustmentCredit, held: Held): readonly (readonly [Referrer, bigint])[] {
+  if (credit.type !== "deposit" || !credit.referralBonuses) return [];
+  return (held.referrers.get(credit.userId) ?? [])
+    .map((referrer) => [referrer, bonusUnits(credit.amountUnits, referrer.level)] as const)
+    .filter(([, amountUnits]) => amountUnits > 0n);
 }
 
-async function postCredit(
+async function postCredits(
   client: TransactionClient,
-  credit: DepositCredit | AdjustmentCredit,
+  credits: readonly (DepositCredit | AdjustmentCredit)[],
   held: Held,
-): Promise<CreditOutcome> {
-  const { type, amountUnits } = credit;
-  const gate: Posting = {
-    account: accountOf(held, credit.userId),
-    type,
-    amountUnits,
-    reference: type === "deposit" ? credit.reference.toLowerCase() : credit.reference,
-  };
-  const bonusesOf = (entryId: bigint): ReturnType<typeof bonusPostings> =>
-    type === "deposit" ? bonusPostings(credit, held, entryId) : [];
-  const posted = await postEntries(client, gate, (entryId) => bonusesOf(entryId).map(({ posting }) => posting));
-  if (posted === null) return await acceptRepetition(client, gate);
-  const { entryId, balanceUnits } = posted.gate;
-  const referrers = bonusesOf(entryId).map(({ referrer }) => referrer);
-  const paid = posted.dependents.flatMap((dependent, index) => {
-    const referrer = referrers[index];
-    return referrer === undefined ? [] : [{ posted: dependent, referrer }];
+): Promise<readonly CreditOutcome[]> {
+  const postings = credits.map((credit): Posting => {
+    const { type, amountUnits, userId, reference } = credit;
+    return { account: accountOf(held, userId), type, amountUnits, reference: reference.toLowerCase() };
   });
-  if (paid.length > 0) await noteBonuses(client, posted.gate, paid);
-  const bonuses = paid.map(({ posted: bonus, referrer }) => ({
-    entryId: bonus.entryId,
-    userId: referrer.userId,
-    level: referrer.level,
-    amountUnits: bonus.posting.amountUnits,
+  const creditOf = new Map(postings.map((posting, index) => [posting, credits[index]]));
+  const outcomes = await postEntries(client, postings, ({ posting, entryId }) => {
+    const credit = creditOf.get(posting);
+    if (credit === undefined) return [];
+    return bonusesOf(credit, held).map(([{ userId, level }, amountUnits]) => ({
+      account: accountOf(held, userId),
+      type: "referral_bonus",
+      amountUnits,
+      reference: `bonus:${entryId}:${level}`,
+    }));
+  });
+  const paid = outcomes.map((source, index): readonly PostedBonus[] => {
+    const credit = credits[index];
+    if (credit?.type !== "deposit") return [];
+    const referrers = bonusesOf(credit, held);
+    return source.dependents.flatMap((bonus, place) => {
+      const referrer = referrers[place]?.[0];
+      return referrer === undefined ? [] : [{ bonus, referrer, source, deposit: credit }];
+    });
+  });
+  if (paid.flat().length > 0) await noteBonuses(client, paid.flat());
+  return outcomes.map(({ entryId, balanceUnits, applied }, index) => ({
+    entryId,
+    balanceUnits,
+    applied,
+    bonuses: (paid[index] ?? []).map(({ bonus, referrer }) => ({
+      entryId: bonus.entryId,
+      userId: referrer.userId,
+      level: referrer.level,
+      amountUnits: bonus.posting.amountUnits,
+    })),
   }));
-  return { entryId, balanceUnits, bonuses, applied: true };
 }
 
 /**
  * Writes credits into the ledger in the caller's transaction: each entry, the bonuses that a deposit brings, balances,
  * totals, and whether the accounts are suspended. Accounts that do not exist are made. All accounts of all credits are
  * locked before anything is read, in ascending order of their ids; so a transaction that credits several users hands
- * them over in one call. Runs at "read committed".
+ * them over in one call, which also takes no more statements than one credit. Runs at "read committed".
  * @returns one outcome a credit, in their order
  * @throws FulaError FULA_CREDIT_REFERENCE_TAKEN where an entry of another user or amount has the reference,
  *   FULA_AMOUNT_INVALID for an amount of the wrong sign or beyond 20 digits; roll back then
@@ -247,9 +193,7 @@ export async function creditUsersTx(
   const above = Array.from(referrers.values()).flatMap((chain) => chain.map(({ userId }) => userId));
   const userIds = new Set([...credits.map(({ userId }) => userId), ...above]);
   const held = { accounts: await holdAccounts(client, [...userIds]), referrers };
-  const outcomes: CreditOutcome[] = [];
-  for (const credit of credits) outcomes.push(await postCredit(client, credit, held));
-  return outcomes;
+  return await postCredits(client, credits, held);
 }
 
 /** `creditUsersTx` for one credit. @throws FulaError as that does */

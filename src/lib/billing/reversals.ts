@@ -3,7 +3,7 @@ import { FulaError } from "../kernel/errors.ts";
 import type { Pool } from "../postgres/pool.ts";
 import { type TransactionClient, withTransaction } from "../postgres/transaction.ts";
 import { noteOperator } from "./adjustments.ts";
-import { acceptRepetition, settleOnce } from "./credits.ts";
+import { settleOnce } from "./credits.ts";
 import { type HeldAccount, holdAccounts } from "./credits-accounts.ts";
 import { type Posting, postEntries } from "./credits-post.ts";
 import { parseUnits } from "./money.ts";
@@ -65,7 +65,7 @@ async function findDeposit(client: TransactionClient, name: DepositName): Promis
     e.id, e.user_id, e.tx_type, e.amount_fula as amount, e.reference_id,
     (select r.id from credit_history r
       where r.tx_type = 'adjustment' and r.reference_id ~ '^(adjustment|bonus|reversal):'
-        and r.reference_id = 'reversal:' || e.id) as reversed_by`;
+        and lower(r.reference_id) = 'reversal:' || e.id) as reversed_by`;
   const { rows } = await client.query<DepositRow>(
     "entryId" in name
       ? {
@@ -163,12 +163,10 @@ export async function reverseDeposit(pool: Pool, order: ReversalOrder): Promise<
     const { userId, bonuses } = plan;
     const held = await holdAccounts(client, [...new Set([userId, ...bonuses.map((bonus) => bonus.userId)])]);
     const { gate, clawBacks } = postingsOf(plan, held);
-    const posted = await postEntries(client, gate, () => clawBacks);
-    if (posted === null) {
-      const before = await acceptRepetition(client, gate);
-      return { ...plan, reversalEntryId: before.entryId, balanceUnits: before.balanceUnits, applied: false };
-    }
-    const { entryId: reversalEntryId, balanceUnits } = posted.gate;
+    const [outcome] = await postEntries(client, [gate], () => clawBacks);
+    assert(outcome !== undefined, "one posting has one outcome");
+    const { entryId: reversalEntryId, balanceUnits, applied } = outcome;
+    if (!applied) return { ...plan, reversalEntryId, balanceUnits, applied };
     await noteOperator(client, {
       action: "billing.reverse",
       entryId: reversalEntryId,
@@ -178,6 +176,6 @@ export async function reverseDeposit(pool: Pool, order: ReversalOrder): Promise<
       amountUnits: gate.amountUnits,
       reference: gate.reference,
     });
-    return { ...plan, reversalEntryId, balanceUnits, applied: true };
+    return { ...plan, reversalEntryId, balanceUnits, applied };
   });
 }

@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import type { Adjustment } from "../../../src/lib/billing/adjustments.ts";
 import type { DepositCredit } from "../../../src/lib/billing/credits.ts";
 import { formatUnits, parseUnits } from "../../../src/lib/billing/money.ts";
 import type { Pool } from "../../../src/lib/postgres/pool.ts";
@@ -6,6 +7,13 @@ import type { Pool } from "../../../src/lib/postgres/pool.ts";
 /** A user's id by a name that reads well in a test. */
 export function userId(name: string): string {
   return createHash("sha256").update(`${name}@example.com`).digest("hex");
+}
+
+/** Empties the ledger, so that tests of one file can share a database: making one takes longer than most of them. */
+export async function emptyBooks(pool: Pool): Promise<void> {
+  await pool.query(
+    "truncate user_credits, credit_history, referrals, referral_codes, webui_users, admin_audit_log restart identity cascade",
+  );
 }
 
 /** A deposit that pays referral bonuses. @param amount decimal FULA */
@@ -16,6 +24,20 @@ export function deposit(name: string, amount: string, reference: string): Deposi
     amountUnits: parseUnits(amount),
     reference,
     referralBonuses: true,
+  };
+}
+
+let adjustments = 0;
+
+/** An adjustment with a key of its own, unless one is given. @param amount decimal FULA */
+export function adjustment(name: string, amount: string, key?: string): Adjustment {
+  adjustments += 1;
+  return {
+    userId: userId(name),
+    amountUnits: parseUnits(amount),
+    reason: "a test",
+    operator: "tester",
+    key: key ?? `test-${adjustments}`,
   };
 }
 
@@ -71,4 +93,26 @@ export async function entriesOf(pool: Pool, name: string): Promise<readonly unkn
     balanceAfter: formatUnits(parseUnits(after)),
     reference,
   }));
+}
+
+/** The accounts whose balance is not the sum of their entries, or not what the newest of them says, or whose totals are not. */
+export async function wrongAccounts(pool: Pool): Promise<readonly unknown[]> {
+  const { rows } = await pool.query(
+    `select a.user_id, a.balance_fula, s.amount, s.newest
+       from user_credits a
+       left join lateral (
+         select sum(amount_fula) as amount,
+                sum(amount_fula) filter (where tx_type = 'deposit') as deposited,
+                sum(amount_fula) filter (where tx_type = 'referral_bonus') as bonus,
+                (array_agg(balance_after order by id desc))[1] as newest,
+                (array_agg(balance_after order by created_at desc, id desc))[1] as latest
+           from credit_history e where e.user_id = a.user_id) s on true
+      where a.balance_fula <> a.opening_fula + coalesce(s.amount, 0)
+         or a.balance_fula <> coalesce(s.newest, a.opening_fula)
+         or s.newest <> s.latest
+         or a.total_deposited_fula <> coalesce(s.deposited, 0)
+         or a.total_bonus_received_fula <> coalesce(s.bonus, 0)
+         or (a.is_suspended = 1) <> (a.suspended_at is not null)`,
+  );
+  return rows;
 }
