@@ -1,4 +1,5 @@
 import { defineCommand } from "../lib/terminal/command.ts";
+import { billingStatusCommand } from "./billing-status.ts";
 import { billingVerifyCommand } from "./billing-verify.ts";
 
 /** `fula-master billing`: what users pay, and whether the books are right. */
@@ -12,5 +13,5 @@ export const billingCommand = defineCommand({
     { command: "fula-master billing status", explains: "who bills, how far it is, and what needs a person" },
     { command: "fula-master billing verify", explains: "exit code 0 = the books are right, 1 = they are not" },
   ],
-  subcommands: [billingVerifyCommand],
+  subcommands: [billingStatusCommand, billingVerifyCommand],
 });

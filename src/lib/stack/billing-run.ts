@@ -1,5 +1,6 @@
 import { formatHour, parseHour } from "../billing/hour.ts";
 import { type LedgerVerdict, verifyLedger } from "../billing/verify.ts";
+import { type BillingReport, readBillingReport } from "./billing-report.ts";
 import { type BillingContext, withBillingLedger } from "./billing-ledger.ts";
 
 /** What `billing verify` is given. */
@@ -19,4 +20,9 @@ export async function runBillingVerify(context: BillingContext, options: Billing
     context,
     async (pool) => await verifyLedger(pool, { hours: options.hours, since, signal: context.signal }),
   );
+}
+
+/** Looks how billing stands. @throws FulaError what `withBillingLedger` throws */
+export async function runBillingStatus(context: BillingContext): Promise<BillingReport> {
+  return await withBillingLedger(context, async (pool, { config }) => await readBillingReport(pool, config));
 }

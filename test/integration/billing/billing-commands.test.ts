@@ -1,0 +1,98 @@
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { type CliRun, runCliForTest } from "../../support/cli.ts";
+import { fillBilledLedger, keyAgo, userOf } from "../../support/billed-ledger.ts";
+import { makeServingBox, type ServingBox } from "../../support/serving.ts";
+
+let box: ServingBox;
+
+beforeEach(async () => {
+  box = await makeServingBox();
+});
+
+afterEach(async () => {
+  await box[Symbol.asyncDispose]();
+});
+
+async function run(...argv: readonly string[]): Promise<CliRun> {
+  return await runCliForTest(["billing", ...argv], { baseDir: box.baseDir });
+}
+
+describe("billing verify", () => {
+  test("exits 0 for right books, 1 for wrong ones, and says which check found what", async () => {
+    const { pool } = box.database;
+    await fillBilledLedger(pool, 3);
+    const right = await run("verify");
+    expect([right.exitCode, right.stderr]).toEqual([0, ""]);
+    expect(right.stdout).toMatch(/^The books are right\.\n {2}4 accounts, 12 entries, 3 hours, as they were at /);
+    await pool.query("update user_credits set balance_fula = 0 where user_id = $1", [userOf(0)]);
+    const wrong = await run("verify");
+    expect(wrong.exitCode).toBe(1);
+    expect(wrong.stdout).toContain("The books are NOT right: 2 of");
+    expect(wrong.stdout).toMatch(/BAD {2}balances: 1 finding against "every balance is its opening balance/);
+    const bounded = await run("verify", "--hours", "1", "--json");
+    expect(JSON.parse(bounded.stdout)).toMatchObject({
+      ok: false,
+      looked: { hours: 1 },
+      notLookedAt: [{ name: "history" }, { name: "balances" }, { name: "totals" }],
+    });
+  });
+
+  test("exits 4 where the ledger cannot be read, and never says that it is right", async () => {
+    await box.database.pool.query("alter table stored_contents rename to elsewhere");
+    const { exitCode, stdout, stderr } = await run("verify");
+    expect([exitCode, stdout]).toEqual([4, ""]);
+    expect(stderr).toContain("FULA_LEDGER_UNREADABLE");
+  });
+
+  test.each([
+    ["--hours", "0"],
+    ["--since", "yesterday"],
+  ])("refuses %s %s", async (option, value) => {
+    expect((await run("verify", option, value)).exitCode).toBe(2);
+  });
+});
+
+describe("billing status", () => {
+  test("of a ledger that nobody bills exits 1 and says what to do", async () => {
+    const { pool } = box.database;
+    await fillBilledLedger(pool, 3);
+    const { exitCode, stdout } = await run("status", "--json");
+    expect(exitCode).toBe(1);
+    expect(JSON.parse(stdout)).toMatchObject({
+      state: "bad",
+      on: false,
+      because: "billing.vaultAddress is not set",
+      mode: "keyed",
+      leader: { standing: "free", holder: null },
+      hoursBehind: 0,
+      lastHour: { hour: (await keyAgo(pool, 1)).replace("hour:", "").concat(":00:00Z"), users: 2, by: "test" },
+      problems: [{ id: "nobody-leads", severity: "bad" }],
+    });
+    expect((await run("status")).stdout).toMatch(/^Billing: NOT WELL\n[\s\S]*BAD {2}Billing is off here/);
+  });
+
+  test("of a ledger that was never billed, with billing off, is well", async () => {
+    const { exitCode, stdout } = await run("status");
+    expect([exitCode, stdout.split("\n")[0]]).toEqual([0, "Billing: well"]);
+  });
+
+  test("counts hours that wait and hours that were left out, and shows alerts with what to do", async () => {
+    const { pool } = box.database;
+    await fillBilledLedger(pool, 5);
+    await pool.query("delete from billing_hours where hour >= date_trunc('hour', now(), 'UTC') - interval '2 hours'");
+    await pool.query(
+      "update billing_hours set state = 'skipped', users = null, sum_fula = null where hour = (select min(hour) from billing_hours)",
+    );
+    await pool.query("insert into billing_alerts (kind, subject) values ('hours-skipped', 'hour:2026-01-01T00')");
+    const { exitCode, stdout } = await run("status", "--json");
+    expect(exitCode).toBe(1);
+    const report = JSON.parse(stdout);
+    expect(report).toMatchObject({ hoursBehind: 2, skippedCount: 1, alerts: [{ kind: "hours-skipped" }] });
+    expect(report.problems.map(({ id }: { readonly id: string }) => id)).toEqual([
+      "nobody-leads",
+      "hours-behind",
+      "hours-skipped",
+      "alert-hours-skipped",
+    ]);
+  });
+});
