@@ -1,0 +1,54 @@
+/*
+ * That these tests can fail: masters that are right only as long as nothing goes wrong are let be where nothing does, and
+ * are found out by the same kills and cuts that the real ones have to stand.
+ */
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { CronWorkers } from "../support/cron-worker.ts";
+import { seededRandom } from "../support/seeded-random.ts";
+import { describeOutcome, isRight, runScenario } from "./run-scenario.ts";
+import { drawScenario, type Fault, MASTERS, type Scenario } from "./scenario.ts";
+
+const DEADLINE_MS = 5_000;
+/** What fragile masters send for fifty hours. */
+const MESSAGES = 1_200;
+
+let workers: CronWorkers;
+
+beforeAll(() => {
+  workers = new CronWorkers(MASTERS);
+});
+
+afterAll(async () => {
+  await workers[Symbol.asyncDispose]();
+});
+
+/** Accounts and clocks of the seed, and faults of this kind alone, which come upon whoever is at work. */
+function withFaults(seed: number, harm: Fault["harm"], count: number): Scenario {
+  const random = seededRandom(seed);
+  const faults = Array.from({ length: count }, () => {
+    const at = { session: "work", message: 1 + random.int(MESSAGES) } as const;
+    return { at, master: null, harm };
+  });
+  return { ...drawScenario(seed), hasLease: true, errands: [], faults };
+}
+
+test("masters that nothing happens to are right, even if they trust in that", async () => {
+  const scenario = withFaults(1, { kind: "kill", restartMs: 0 }, 0);
+  const outcome = await runScenario(scenario, workers, "fragile", DEADLINE_MS);
+  expect(isRight(outcome), describeOutcome(scenario, outcome)).toBe(true);
+});
+
+test.each<[string, Fault["harm"]]>([
+  ["kill -9", { kind: "kill", restartMs: 50 }],
+  ["a cut before the answer", { kind: "connection", verdict: "cut after" }],
+  ["a pause that outlasts the lease", { kind: "pause", forMs: 1_000 }],
+])("masters that trust in nothing happening are found out by %s", async (_, harm) => {
+  const found = { verified: 0, recomputed: 0 };
+  for (const seed of [1, 2, 3]) {
+    const { verified, recomputed } = await runScenario(withFaults(seed, harm, 8), workers, "fragile", DEADLINE_MS);
+    if (verified.length > 0) found.verified += 1;
+    if (recomputed.length > 0) found.recomputed += 1;
+  }
+  expect(found.verified).toBeGreaterThan(0);
+  expect(found.recomputed).toBeGreaterThan(0);
+});

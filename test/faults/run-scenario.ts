@@ -1,0 +1,133 @@
+import { systemClock } from "../../src/lib/kernel/clock.ts";
+import { verifyLedger } from "../../src/lib/billing/verify.ts";
+import type { Pool } from "../../src/lib/postgres/pool.ts";
+import type { CronWorkers, MasterOrders } from "../support/cron-worker.ts";
+import { freshDatabase, type TestDatabase } from "../support/postgres.ts";
+import { runErrands } from "./errands.ts";
+import { checkBooks, readBooks } from "./books.ts";
+import { fillLedger } from "./fill-ledger.ts";
+import { Fleet } from "./fleet.ts";
+import { describeScenario, type Fault, type Scenario } from "./scenario.ts";
+
+/** Everything is billed by then, whatever happened; the masters of a scenario that takes longer have stopped for ever. */
+const DEADLINE_MS = 20_000;
+/** Lines of each kind that are shown where a scenario fails. */
+const SHOWN = 12;
+const POLL_MS = 20;
+
+/** What came of a scenario. */
+export interface ScenarioOutcome {
+  /** What masters and errands did that no fault explains. */
+  readonly faults: readonly string[];
+  /** What `billing verify` finds wrong in the books. */
+  readonly verified: readonly string[];
+  /** What is wrong in them by the fees that were worked out apart. */
+  readonly recomputed: readonly string[];
+  readonly logs: readonly string[];
+  readonly struck: readonly Fault[];
+  /** Messages that the masters sent. */
+  readonly sent: { readonly work: number; readonly lease: number };
+  readonly durationMs: number;
+}
+
+/** Every hour that is over is done, and nobody is suspended any more who stores no more than the free tier. */
+async function isBilled(pool: Pool, { freeTierBytes }: Scenario): Promise<boolean> {
+  const { rows } = await pool.query<{ billed: boolean }>(
+    `select not exists (
+       select from billing_mode,
+                   generate_series(first_hour, date_trunc('hour', clock_timestamp(), 'UTC') - interval '1 hour', interval '1 hour') as h
+        where not exists (select from billing_hours b where b.hour = h and b.state = 'done')
+     ) and not exists (
+       select from user_credits c join user_usage u on u.account_id = c.id where c.is_suspended = 1 and u.bytes <= $1
+     ) as billed`,
+    [freeTierBytes],
+  );
+  return rows[0]?.billed === true;
+}
+
+/** Sessions that a cut left behind may still be writing: the books are not closed before they are over. */
+async function areSessionsOver(pool: Pool): Promise<boolean> {
+  const { rows } = await pool.query<{ over: boolean }>(
+    `select not exists (
+       select from pg_stat_activity where datname = current_database() and application_name like 'fula-master/%@master-%'
+     ) as over`,
+  );
+  return rows[0]?.over === true;
+}
+
+async function waitFor(timeoutMs: number, ask: () => Promise<boolean>): Promise<boolean> {
+  const deadlineMs = systemClock.monotonicMs() + timeoutMs;
+  while (systemClock.monotonicMs() < deadlineMs) {
+    if (await ask()) return true;
+    await systemClock.sleep(POLL_MS);
+  }
+  return false;
+}
+
+/** What the books look like to `billing verify`, and to the check that knows nothing of it. */
+async function findings(
+  database: TestDatabase,
+  scenario: Scenario,
+  firstHourMs: number,
+): Promise<Pick<ScenarioOutcome, "verified" | "recomputed">> {
+  const { checks } = await verifyLedger(database.pool);
+  return {
+    verified: checks.flatMap(({ name, examples }) => examples.map((example) => `billing verify, ${name}: ${example}`)),
+    recomputed: checkBooks(await readBooks(database.pool, firstHourMs), scenario, firstHourMs),
+  };
+}
+
+/** Lets the masters bill what there is, on a ledger of their own, while the scenario's faults come upon them. */
+export async function runScenario(
+  scenario: Scenario,
+  workers: CronWorkers,
+  engine: MasterOrders["engine"] = "ours",
+  deadlineMs = DEADLINE_MS,
+): Promise<ScenarioOutcome> {
+  const startedMs = systemClock.monotonicMs();
+  await using database = await freshDatabase();
+  const firstHourMs = await fillLedger(database.pool, scenario);
+  await using fleet = new Fleet(scenario, engine, workers, database.options);
+  await fleet.start();
+  const complaints = await runErrands(scenario, database);
+  const hasBilled = await waitFor(deadlineMs, async () => isBilled(database.pool, scenario));
+  await fleet.stop();
+  const areOver = await waitFor(deadlineMs, async () => areSessionsOver(database.pool));
+  const faults = [
+    ...(hasBilled ? [] : [`not everything was billed within ${deadlineMs} ms`]),
+    ...(areOver ? [] : ["sessions of masters that have ended are still there"]),
+    ...complaints,
+    ...fleet.complaints,
+  ];
+  return {
+    faults,
+    ...(await findings(database, scenario, firstHourMs)),
+    logs: fleet.logs,
+    struck: fleet.struck,
+    sent: fleet.sent,
+    durationMs: systemClock.monotonicMs() - startedMs,
+  };
+}
+
+/** True where nothing is wrong. */
+export function isRight({ faults, verified, recomputed }: ScenarioOutcome): boolean {
+  return faults.length + verified.length + recomputed.length === 0;
+}
+
+function firstLines(lines: readonly string[]): readonly string[] {
+  const left = lines.length - SHOWN;
+  return left > 0 ? [...lines.slice(0, SHOWN), `… and ${left} more`] : lines;
+}
+
+/** What to read where a scenario fails: what was wrong, what was done to the masters, how to do it again. */
+export function describeOutcome(scenario: Scenario, outcome: ScenarioOutcome): string {
+  return [
+    `Seed ${scenario.seed} (again: FAULTS_SEED=${scenario.seed} npm run faults), ${outcome.struck.length} of these faults came:`,
+    describeScenario(scenario),
+    ...firstLines(outcome.faults),
+    ...firstLines(outcome.verified),
+    ...firstLines(outcome.recomputed),
+    "What the masters said last:",
+    ...outcome.logs,
+  ].join("\n");
+}
