@@ -4,6 +4,7 @@ import { formatCount, formatDuration } from "../kernel/units.ts";
 import { listFederationNodes } from "../membership/federation-nodes.ts";
 import { secretsDigest } from "../membership/join-bundle.ts";
 import type { Pool } from "../postgres/pool.ts";
+import { checkBilling } from "./doctor-billing.ts";
 import type { DoctorBox } from "./doctor-box.ts";
 import { type DoctorCheck, doubtful, failed, fine } from "./doctor.ts";
 import { peekLedger } from "./ledger-peek.ts";
@@ -158,6 +159,7 @@ export function ledgerChecks(box: DoctorBox): readonly DoctorCheck[] {
     check("schema", checkSchema),
     check("ledger-rights", async (pool) => await checkRights(pool, postgres.user)),
     check("ledger-clock", async (pool) => await checkClock(box, pool)),
+    check("billing", async (pool) => await checkBilling(loaded, pool)),
     check("federation", async (pool) => await checkFederation(box, pool)),
   ];
 }

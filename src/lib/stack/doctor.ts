@@ -25,6 +25,7 @@ export const DOCTOR_CHECKS = [
   "schema",
   "ledger-rights",
   "ledger-clock",
+  "billing",
   "federation",
   "kubo",
   "cluster",

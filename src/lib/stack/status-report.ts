@@ -37,6 +37,21 @@ export interface LedgerPart extends Part {
   readonly pending: readonly string[];
 }
 
+/** Who bills, and how far it is. Null where it could not be looked at. */
+export interface BillingPart extends Part {
+  /** Whether this master takes part. */
+  readonly on: boolean | null;
+  /** Name of the master that holds the cron lease; null for nobody too. */
+  readonly leader: string | null;
+  /** Number of the lease. */
+  readonly epoch: string | null;
+  /** The newest hour that is billed. RFC 3339, UTC. */
+  readonly lastHour: string | null;
+  /** Hours that are over and not billed. */
+  readonly hoursBehind: number | null;
+  readonly alerts: number | null;
+}
+
 /** The pinset. */
 export interface PinsPart extends Part {
   readonly count: number | null;
@@ -165,6 +180,7 @@ export interface StoragePart extends Part {
 export interface StatusParts {
   readonly serve: ServePart | null;
   readonly ledger: LedgerPart | null;
+  readonly billing: BillingPart | null;
   readonly containers: ContainersPart | null;
   readonly kubo: KuboPart | null;
   readonly cluster: ClusterPart | null;

@@ -69,6 +69,16 @@ const ROWS: { readonly [Name in PartName]: Row<Name> } = {
     facts: ({ serverVersion, mode, schemaVersion }) =>
       serverVersion === null ? "" : `PostgreSQL ${serverVersion} (${mode}), schema ${schemaVersion ?? "none"}`,
   },
+  billing: {
+    title: "billing",
+    facts: ({ on, leader, lastHour, hoursBehind, alerts }) => {
+      if (on === null) return "";
+      const who = leader === null ? (on ? "nobody leads" : "off") : `${leader} leads${on ? "" : ", off here"}`;
+      const last = lastHour === null ? "no hour billed yet" : `billed through ${lastHour}`;
+      const behind = hoursBehind === 0 ? "" : `, ${formatCount(hoursBehind ?? 0, "hour")} behind`;
+      return `${who}, ${last}${behind}${alerts === 0 ? "" : `, ${formatCount(alerts ?? 0, "alert")}`}`;
+    },
+  },
   kubo: {
     title: "kubo",
     facts: ({ version, api, peersConnected, repoBytes, storageMaxBytes }) =>

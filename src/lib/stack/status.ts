@@ -8,6 +8,7 @@ import { findUnfinishedRun } from "./join-journal.ts";
 import { findLastLeave, type LastLeave } from "./leave-journal.ts";
 import { hasContainers } from "./stack-values.ts";
 import type { LookLimits } from "./look.ts";
+import { readBilling } from "./status-billing.ts";
 import { readContainers, readDockerDisk } from "./status-containers.ts";
 import { readAlerts, readKey, readSchedules, readSnapshot, readSweep } from "./status-records.ts";
 import type { StatusParts, StatusReport } from "./status-report.ts";
@@ -53,6 +54,7 @@ function unfinishedLeave(leave: LastLeave | null): readonly Warning[] {
 const NO_PARTS: StatusParts = {
   serve: null,
   ledger: null,
+  billing: null,
   containers: null,
   kubo: null,
   cluster: null,
@@ -72,14 +74,15 @@ type SomeParts = Promise<Partial<StatusParts>>;
 
 /** What only a master has: a storage node has no ledger, takes no snapshots and sweeps nothing. */
 async function readMasterParts(loaded: LoadedConfig, installation: Installation, limits: LookLimits): SomeParts {
-  const [ledger, snapshot, sweep, alerts, key] = await Promise.all([
+  const [ledger, billing, snapshot, sweep, alerts, key] = await Promise.all([
     readLedger(loaded, limits),
+    readBilling(loaded, limits),
     readSnapshot(loaded, limits),
     readSweep(loaded, installation, limits),
     readAlerts(loaded, limits),
     readKey(loaded, limits),
   ]);
-  return { ledger, snapshot, sweep, alerts, key };
+  return { ledger, billing, snapshot, sweep, alerts, key };
 }
 
 async function readServeParts(loaded: LoadedConfig, scheduleRoot: string, limits: LookLimits): SomeParts {

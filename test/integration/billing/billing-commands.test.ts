@@ -1,4 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { systemClock } from "../../../src/lib/kernel/clock.ts";
+import { checkBilling } from "../../../src/lib/stack/doctor-billing.ts";
+import { readBilling } from "../../../src/lib/stack/status-billing.ts";
 import { type CliRun, runCliForTest } from "../../support/cli.ts";
 import { fillBilledLedger, keyAgo, userOf } from "../../support/billed-ledger.ts";
 import { makeServingBox, type ServingBox } from "../../support/serving.ts";
@@ -94,5 +97,30 @@ describe("billing status", () => {
       "hours-skipped",
       "alert-hours-skipped",
     ]);
+  });
+});
+
+describe("status and doctor", () => {
+  test("say in one line that nobody bills, and what to do", async () => {
+    await fillBilledLedger(box.database.pool, 3);
+    const limits = { clock: systemClock, signal: new AbortController().signal, limitMs: 10_000 };
+    const loaded = await box.load();
+    expect(await readBilling(loaded, limits)).toMatchObject({
+      state: "bad",
+      problem: expect.stringMatching(/^Billing is off here .* Try: fula-master config set billing\.enabled on/),
+      on: false,
+      leader: null,
+      hoursBehind: 0,
+      alerts: 0,
+    });
+    expect(await checkBilling(loaded, box.database.pool)).toEqual([
+      expect.objectContaining({ state: "failed", code: "FULA_CHECK_FAILED" }),
+    ]);
+  });
+
+  test("do not call billing well that could not be looked at", async () => {
+    await box.database.pool.query("alter table billing_hours rename to elsewhere");
+    const limits = { clock: systemClock, signal: new AbortController().signal, limitMs: 10_000 };
+    expect(await readBilling(await box.load(), limits)).toMatchObject({ state: "bad", on: null, hoursBehind: null });
   });
 });

@@ -38,6 +38,15 @@ const report: StatusReport = {
   disk: { ...ok, path: "/b/state", freeBytes: 1024 ** 3, totalBytes: 4 * 1024 ** 3 },
   snapshot: { ...ok, sequence: 7, time: "2026-11-20T03:00:00Z", ageMs: 3_600_000, maxAgeMs: 93_600_000, pinCount: 3 },
   sweep: { ...ok, time: "2026-11-20T03:30:00Z", ageMs: 1_800_000, outcome: "ok", pins: 3, below: 0 },
+  billing: {
+    ...ok,
+    on: true,
+    leader: "master-1",
+    epoch: "41",
+    lastHour: "2026-11-20T03:00:00Z",
+    hoursBehind: 0,
+    alerts: 0,
+  },
   alerts: { ...ok, standing: 0, worst: [] },
   schedules: { ...ok, jobs: [{ kind: "sweep", state: "installed" }] },
   key: { ...ok, keyId: "ed25519:00" },
@@ -51,6 +60,7 @@ test("a healthy master fits on one screen, one line a part", () => {
 
   serve      ok    process 4711 since 2026-11-20T03:00:00Z
   ledger     ok    PostgreSQL 18.4 (embedded), schema 26
+  billing    ok    master-1 leads, billed through 2026-11-20T03:00:00Z
   pins       ok    3
   disk       ok    1.0 GiB of 4.0 GiB free
   snapshot   ok    number 7, 1h ago, 3 pins
