@@ -1,5 +1,6 @@
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { HealthReport } from "./health.ts";
+import { type BillingMetrics, type BillingScrape, createBillingMetrics } from "./metrics-billing.ts";
 
 /** Where a request came in. */
 type Listener = "ops" | "gateway" | "api";
@@ -28,6 +29,8 @@ export interface ScrapeFacts {
   readonly wellServices: ReadonlyMap<string, boolean> | null;
   /** What the last sweep that read the whole pinset found; null where there is none. */
   readonly sweep: { readonly belowPins: number; readonly lostPins: number } | null;
+  /** Null where this box takes no part in billing, or the ledger could not be read. */
+  readonly billing: BillingScrape | null;
 }
 
 /** The metrics of one server. docs/serve.md lists them; a test compares the two. */
@@ -41,6 +44,8 @@ export interface Metrics {
   containerRestarted(service: string): void;
   /** Counts an S3 error code that was answered. */
   refused(code: string): void;
+  /** Lease, billing and deposits. */
+  readonly billing: BillingMetrics;
   /** Prometheus text. */
   render(facts: ScrapeFacts): Promise<string>;
 }
@@ -214,6 +219,7 @@ export function createMetrics(build: { readonly version: string; readonly nodeVe
     registers,
   }).set({ version: build.version, node_version: build.nodeVersion }, 1);
   const instruments: Instruments = { ...requestInstruments(registers), ...stateInstruments(registers) };
+  const billing = createBillingMetrics(registers);
   return {
     contentType: registry.contentType,
     describe: () => registry.getMetricsAsArray().map(({ name, type, help }) => ({ name, type: String(type), help })),
@@ -235,8 +241,11 @@ export function createMetrics(build: { readonly version: string; readonly nodeVe
     refused: (code) => {
       instruments.errors.inc({ code });
     },
+    billing,
     render: async (facts) => {
       applyFacts(instruments, facts);
+      billing.apply(facts.billing);
+      for (const [job, seconds] of billing.jobSuccess()) instruments.jobSuccess.set({ job }, seconds);
       return await registry.metrics();
     },
   };

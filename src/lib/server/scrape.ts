@@ -21,7 +21,7 @@ async function lastWholeSweep(reportFile: string): Promise<SweepReport | null> {
 export async function gatherScrapeFacts(
   health: Health,
   options: { readonly sweepReportFile: string; readonly clock: Clock },
-): Promise<Omit<ScrapeFacts, "wellServices">> {
+): Promise<Omit<ScrapeFacts, "wellServices" | "billing">> {
   const [report, sweep] = await Promise.all([health.report(), lastWholeSweep(options.sweepReportFile)]);
   const snapshotSeconds = detailOf(report, "snapshot", "takenAtSeconds");
   const jobSuccess = new Map<string, number>();

@@ -136,7 +136,7 @@ async function listenForOps(
     readiness: async () => await readiness.report(),
     renderMetrics: async () => {
       const facts = await gatherScrapeFacts(health, { sweepReportFile, clock });
-      return await metrics.render({ ...facts, wellServices: wellServices(supervisor) });
+      return await metrics.render({ ...facts, wellServices: wellServices(supervisor), billing: null });
     },
   });
   opened.defer(async () => {

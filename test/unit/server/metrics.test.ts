@@ -17,6 +17,15 @@ const FACTS: ScrapeFacts = {
     ["cluster", false],
   ]),
   sweep: { belowPins: 3, lostPins: 1 },
+  billing: {
+    lastHourSeconds: 1_700_000_400,
+    hoursBehind: 2,
+    alerts: 1,
+    chains: [
+      { name: "base", scannedBlock: 40_480_508, scanAgeSeconds: 12, hasTrouble: false },
+      { name: "skale", scannedBlock: null, scanAgeSeconds: null, hasTrouble: true },
+    ],
+  },
 };
 
 function make(): ReturnType<typeof createMetrics> {
@@ -51,6 +60,12 @@ describe("metrics", () => {
     expect(known).toMatch(/^fula_sweep_lost_pins 1$/m);
     expect(known).toMatch(/^fula_container_up\{service="kubo"\} 1$/m);
     expect(known).toMatch(/^fula_container_up\{service="cluster"\} 0$/m);
+    expect(known).toMatch(/^fula_billing_last_hour_timestamp_seconds 1700000400$/m);
+    expect(known).toMatch(/^fula_billing_lag_hours 2$/m);
+    expect(known).toMatch(/^fula_billing_alerts 1$/m);
+    expect(known).toMatch(/^fula_chain_scanned_block\{chain="base"\} 40480508$/m);
+    expect(known).not.toMatch(/^fula_chain_scanned_block\{chain="skale"\}/m);
+    expect(known).toMatch(/^fula_chain_trouble\{chain="skale"\} 1$/m);
     const text = await metrics.render({
       ...FACTS,
       pins: null,
@@ -59,13 +74,28 @@ describe("metrics", () => {
       jobSuccess: new Map(),
       wellServices: null,
       sweep: null,
+      billing: null,
     });
+    expect(text).not.toMatch(/^fula_(?:billing_(?!fees)|chain_|lease_(?!changes))\w+(?:\{.*\})? \d/m);
     expect(text).not.toMatch(/^fula_container_up\{/m);
     expect(text).not.toMatch(/^fula_sweep_\w+ \d/m);
     expect(text).not.toMatch(/^fula_pins \d/m);
     expect(text).not.toMatch(/^fula_snapshot_age_seconds \d/m);
     expect(text).not.toMatch(/^fula_disk_free_bytes \d/m);
     expect(text).not.toMatch(/^fula_job_last_success_timestamp_seconds\{/m);
+  });
+
+  test("tell whether this master holds the lease, and how often that changed", async () => {
+    const metrics = make();
+    const standby = { held: false, epoch: 4n, holder: "master-2", sinceMs: null };
+    const holder = { held: true, epoch: 5n, holder: "master-1", sinceMs: 1 };
+    for (const state of [standby, holder, standby, { ...standby, epoch: 6n }]) metrics.billing.leaseChanged(state);
+    metrics.billing.feesCharged(20_000);
+    const text = await metrics.render(FACTS);
+    expect(text).toMatch(/^fula_lease_held 0$/m);
+    expect(text).toMatch(/^fula_lease_epoch 6$/m);
+    expect(text).toMatch(/^fula_lease_changes_total 2$/m);
+    expect(text).toMatch(/^fula_billing_fees_total 20000$/m);
   });
 
   test("cannot be given labels by clients", async () => {
