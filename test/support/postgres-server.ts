@@ -225,15 +225,18 @@ function startGuard(dir: string): ChildProcess {
   });
 }
 
-/**
- * Starts one real PostgreSQL for the whole run and hands its address to the tests. Whatever happens to this process,
- * a guard process removes server and directory when it ends.
- */
-export default async function setup(project: TestProject): Promise<() => Promise<void>> {
+/** A server of the tests' own, and how it is taken away again. */
+interface RunningTestPostgres {
+  readonly postgres: TestPostgres;
+  readonly stop: () => Promise<void>;
+}
+
+/** Starts a real PostgreSQL. Whatever happens to this process, a guard process removes server and directory when it ends. */
+export async function startTestPostgres(): Promise<RunningTestPostgres> {
   const account = findAccount();
   const dir = mkdtempSync(join(tmpdir(), "fula-test-postgres-"));
   const guard = startGuard(dir);
-  const teardown = async (): Promise<void> => {
+  const stop = async (): Promise<void> => {
     const exited = once(guard, "exit");
     guard.stdin?.end();
     await exited;
@@ -249,10 +252,16 @@ export default async function setup(project: TestProject): Promise<() => Promise
     const tlsCaFile = DEBIAN_BIN_DIRS.includes(binDir) ? addTls(dir, account) : null;
     const port = await startServer({ binDir, dir, account, superuser, guard });
     await createTemplate({ host: HOST, port, superuser, owner });
-    project.provide("postgres", { host: HOST, port, superuser, owner, template: TEMPLATE, tlsCaFile, binDir });
-    return teardown;
+    return { postgres: { host: HOST, port, superuser, owner, template: TEMPLATE, tlsCaFile, binDir }, stop };
   } catch (error) {
-    await teardown();
+    await stop();
     throw error;
   }
+}
+
+/** Starts the server that a whole run shares, and hands its address to the tests. */
+export default async function setup(project: TestProject): Promise<() => Promise<void>> {
+  const { postgres, stop } = await startTestPostgres();
+  project.provide("postgres", postgres);
+  return stop;
 }
