@@ -1,5 +1,11 @@
 import { defineCommand } from "../lib/terminal/command.ts";
+import { billingAlertsCommand } from "./billing-alerts.ts";
+import { billingAdjustCommand } from "./billing-adjust.ts";
+import { billingHistoryCommand } from "./billing-history.ts";
+import { billingReverseCommand } from "./billing-reverse.ts";
 import { billingStatusCommand } from "./billing-status.ts";
+import { billingSuspendedCommand } from "./billing-suspended.ts";
+import { billingUnsuspendCommand } from "./billing-unsuspend.ts";
 import { billingVerifyCommand } from "./billing-verify.ts";
 
 /** `fula-master billing`: what users pay, and whether the books are right. */
@@ -13,5 +19,14 @@ export const billingCommand = defineCommand({
     { command: "fula-master billing status", explains: "who bills, how far it is, and what needs a person" },
     { command: "fula-master billing verify", explains: "exit code 0 = the books are right, 1 = they are not" },
   ],
-  subcommands: [billingStatusCommand, billingVerifyCommand],
+  subcommands: [
+    billingStatusCommand,
+    billingAlertsCommand,
+    billingVerifyCommand,
+    billingHistoryCommand,
+    billingAdjustCommand,
+    billingReverseCommand,
+    billingSuspendedCommand,
+    billingUnsuspendCommand,
+  ],
 });

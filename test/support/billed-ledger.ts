@@ -56,7 +56,15 @@ async function addAccount(pool: Pool, number: number, hours: number): Promise<st
     id,
     then.toString(),
   ]);
-  await credit(pool, number, "deposit", DEPOSIT, `8453:0x${number.toString().padStart(64, "0")}:0`);
+  const hash = `0x${number.toString().padStart(64, "0")}`;
+  await credit(pool, number, "deposit", DEPOSIT, `8453:${hash}:0`);
+  await pool.query(
+    `insert into token_transactions (tx_hash, chain_id, log_index, from_address, to_address, amount_raw, amount_fula,
+                                     block_number, block_timestamp, user_id, claimed_at, entry_id)
+     select $1, 8453, 0, '0xfrom', '0xvault', '100000000000000000000', amount_fula, 1, 1, user_id, now(), id
+       from credit_history where reference_id = $2`,
+    [hash, `8453:${hash}:0`],
+  );
   return id;
 }
 

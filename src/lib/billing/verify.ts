@@ -2,6 +2,7 @@ import type { Pool } from "../postgres/pool.ts";
 import { type TransactionClient, withTransaction } from "../postgres/transaction.ts";
 import { BALANCES, RUNNING_BALANCES, TOTALS } from "./verify-balances.ts";
 import { CREDITS } from "./verify-credits.ts";
+import { DEPOSITS } from "./verify-deposits.ts";
 import { DUPLICATES, GUARDS, INDEXES, ORPHANS } from "./verify-entries.ts";
 import { FEES, WATERMARKS } from "./verify-fees.ts";
 import { HOUR_RECORDS, HOURS, KEYS } from "./verify-hours.ts";
@@ -21,6 +22,7 @@ const LOOKS: readonly LedgerLook[] = [
   DUPLICATES,
   INDEXES,
   ORPHANS,
+  DEPOSITS,
   CREDITS,
   USAGE,
   GUARDS,

@@ -69,9 +69,14 @@ export const ERROR_CODES = {
     kind: "refused",
     when: "The reference or key of a credit stands in the ledger for another user or another amount.",
   },
+  FULA_ACCOUNT_UNKNOWN: {
+    kind: "usage",
+    when: "A command was to work on the account of a user whom the ledger does not know; none is made for a mistyped name.",
+  },
   FULA_ENTRY_NOT_FOUND: { kind: "usage", when: "The ledger has no entry of this id, or no deposit of this reference." },
   FULA_REVERSAL_REFUSED: { kind: "refused", when: "An entry that is no user's deposit was to be reversed." },
   FULA_HISTORY_PAGE: { kind: "usage", when: "A page of an account's history was asked for that cannot be there." },
+  FULA_ALERT_NOT_FOUND: { kind: "usage", when: "No alert of billing with this id stands." },
   FULA_HOUR_INVALID: { kind: "usage", when: "A text that shall name an hour names none." },
   FULA_BILLING_MODE_MIXED: {
     kind: "refused",
@@ -645,6 +650,37 @@ export const ERROR_CODES = {
   FULA_WALLET_CHALLENGE_USED: { kind: "refused", when: "The text that a wallet signed has linked a wallet already." },
   FULA_WALLET_TAKEN: { kind: "refused", when: "The wallet is verified for another account." },
   FULA_WALLET_NOT_FOUND: { kind: "failed", when: "The wallet is not linked to the account." },
+
+  // Deposits: chains, their endpoints, claims
+  FULA_CHAIN_UNKNOWN: { kind: "usage", when: "A chain was named that the settings do not know." },
+  FULA_CHAIN_OFF: {
+    kind: "refused",
+    when: "A chain was named that nobody looks for deposits on: it is disabled, or has no endpoint or no vault.",
+  },
+  FULA_CHAIN_HALTED: {
+    kind: "refused",
+    when: "A chain stands still until an operator has looked: a reorganisation went too deep, or a credited deposit is gone.",
+  },
+  FULA_RPC_UNREACHABLE: {
+    kind: "unavailable",
+    when: "An endpoint of a chain does not answer, answers with an error, or says what cannot be.",
+  },
+  FULA_RPC_DISAGREE: {
+    kind: "unavailable",
+    when: "The endpoints of a chain do not agree, or too few of them answer to be sure.",
+  },
+  FULA_DEPOSIT_HASH: { kind: "usage", when: "A text is no transaction hash: 0x and 64 hex digits." },
+  FULA_DEPOSIT_NOT_FOUND: {
+    kind: "failed",
+    when: "A transaction is on no chain that is looked at, or moves nothing of the token to the vault.",
+  },
+  FULA_DEPOSIT_UNLINKED: {
+    kind: "refused",
+    when: "A deposit was claimed whose sender's wallet nobody has linked; it is credited when somebody does.",
+  },
+  FULA_DEPOSIT_FOREIGN: { kind: "refused", when: "A deposit was claimed that came from another account's wallet." },
+  FULA_DEPOSIT_CLAIMED: { kind: "refused", when: "A deposit was claimed that is credited already." },
+  FULA_DEPOSIT_DUST: { kind: "refused", when: "A deposit was claimed that is less than what is credited." },
 } as const satisfies Record<string, ErrorCodeEntry>;
 
 /** A code of `ERROR_CODES`. */

@@ -1,4 +1,3 @@
-import { adviceOn } from "../billing/alert-advice.ts";
 import { type BillingFacts, readBillingFacts, type WaitingHour } from "../billing/billing-status.ts";
 import { billingSwitch } from "../billing/billing-switch.ts";
 import { formatHour } from "../billing/hour.ts";
@@ -8,6 +7,7 @@ import type { Config } from "../config/schema.ts";
 import { type LeaseRecord, readLease } from "../lease/lease-record.ts";
 import { describeSession } from "../postgres/advisory-lock.ts";
 import type { Pool } from "../postgres/pool.ts";
+import { type AlertLine, alertLine } from "./billing-alerts.ts";
 import { type BillingProblem, judgeBilling } from "./billing-judge.ts";
 
 /** What `billing status --json` prints; docs/billing.md documents it. Times RFC 3339, UTC; FULA as decimal text. */
@@ -48,16 +48,7 @@ export interface BillingReport {
   readonly skippedHours: readonly HourLine[];
   readonly skippedCount: number;
   readonly suspendedAccounts: number;
-  readonly alerts: readonly {
-    readonly id: string;
-    readonly kind: string;
-    readonly subject: string;
-    readonly details: Readonly<Record<string, unknown>>;
-    readonly raisedAt: string;
-    readonly lastSeenAt: string;
-    readonly times: number;
-    readonly advice: string;
-  }[];
+  readonly alerts: readonly AlertLine[];
   readonly chains: readonly {
     readonly name: string;
     readonly chainId: number;
@@ -115,19 +106,6 @@ function leaderLine(lease: LeaseRecord, { billing, node }: Config): BillingRepor
   };
 }
 
-function alertLines({ alerts }: BillingFacts): BillingReport["alerts"] {
-  return alerts.map(({ id, kind, subject, details, raisedAt, lastSeenAt, times }) => ({
-    id: id.toString(),
-    kind,
-    subject,
-    details,
-    raisedAt: raisedAt.toISOString(),
-    lastSeenAt: lastSeenAt.toISOString(),
-    times,
-    advice: adviceOn(kind),
-  }));
-}
-
 /**
  * Looks how billing stands, as seen from the box with these settings. Changes nothing.
  * @throws FulaError FULA_DATABASE_UNREACHABLE, FULA_DATABASE_LOGIN; a DatabaseError for what the server refuses
@@ -166,7 +144,7 @@ export async function readBillingReport(pool: Pool, config: Config): Promise<Bil
     skippedHours: facts.skippedHours.map(hourLine),
     skippedCount: facts.skippedCount,
     suspendedAccounts: facts.suspended,
-    alerts: alertLines(facts),
+    alerts: facts.alerts.map(alertLine),
     chains: chainLines(facts, config),
     deposits: {
       waiting: facts.deposits.waiting,

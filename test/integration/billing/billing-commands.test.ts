@@ -100,6 +100,29 @@ describe("billing status", () => {
   });
 });
 
+describe("billing alerts", () => {
+  test("lists what stands, and ends one in the operator's name", async () => {
+    const { pool } = box.database;
+    const raised = await pool.query<{ alert_id: string }>(
+      "insert into billing_alerts (kind, subject, details) values ('amount-differs', 'hour:2026-01-01T00', '{\"users\": 2}') returning alert_id",
+    );
+    const id = raised.rows[0]?.alert_id ?? "";
+    const listed = await run("alerts");
+    expect(listed.exitCode).toBe(1);
+    expect(listed.stdout).toMatch(
+      /amount-differs hour:2026-01-01T00, since [\s\S]*\{"users":2\}\n {3}Try: other software charged/,
+    );
+    expect((await run("alerts", "resolve", id, "--dry-run")).stdout).toContain(`Would resolve alert ${id}`);
+    expect((await run("alerts")).exitCode).toBe(1);
+    expect((await run("alerts", "resolve", id)).exitCode).toBe(0);
+    expect(await run("alerts")).toMatchObject({ exitCode: 0, stdout: "No alert stands.\n" });
+    const { rows } = await pool.query<{ resolved_by: string }>("select resolved_by from billing_alerts");
+    expect(rows).toEqual([{ resolved_by: "operator@box-1" }]);
+    expect((await run("alerts", "resolve", id)).exitCode).toBe(2);
+    expect((await run("alerts", "resolve", "x")).exitCode).toBe(2);
+  });
+});
+
 describe("status and doctor", () => {
   test("say in one line that nobody bills, and what to do", async () => {
     await fillBilledLedger(box.database.pool, 3);

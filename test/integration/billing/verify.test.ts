@@ -230,6 +230,24 @@ const DAMAGES: readonly Damage[] = [
     says: /adjustment:orphan\) of user nobody has no note/,
   },
   {
+    what: "a deposit that was credited and is not in the ledger",
+    sql: `update token_transactions set entry_id = null, state = 'credited', reference = '8453:0xother:0' where user_id = '${A}'`,
+    found: ["deposits"],
+    says: /transfer 8453:0xother:0 \(100\.0+ FULA\) counts as credited, but the ledger has no entry/,
+  },
+  {
+    what: "a deposit that nobody saw on a chain",
+    sql: `delete from token_transactions where user_id = '${A}'`,
+    found: ["deposits"],
+    says: /entry \d+ credits 100\.0+ FULA to user \w+ for 8453:0x0+:0, a transfer that nobody saw/,
+  },
+  {
+    what: "a deposit that was credited to somebody else",
+    sql: `update token_transactions set user_id = '${FREE}' where user_id = '${A}'`,
+    found: ["deposits"],
+    says: /entry \d+ credits 100\.0+ to user /,
+  },
+  {
     what: "a bonus that nothing was deposited for",
     sql: `with paid as (update user_credits set balance_fula = balance_fula + 1, total_bonus_received_fula = 1 where user_id = '${A}' returning *)
           insert into credit_history (user_id, tx_type, amount_fula, balance_after, reference_id)
