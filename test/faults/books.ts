@@ -3,7 +3,7 @@
  * was drawn, sums from the entries as they were read.
  */
 import type { Pool } from "../../src/lib/postgres/pool.ts";
-import { HOURS, type Account, type Errand, type Scenario } from "./scenario.ts";
+import type { Account, Errand, Scenario } from "./scenario.ts";
 
 const UNITS = 10n ** 18n;
 const HOUR_MS = 3_600_000;
@@ -66,7 +66,7 @@ export interface Books {
 }
 
 /** @param firstHourMs start of hour 0 of the scenario, UTC */
-export async function readBooks(pool: Pool, firstHourMs: number): Promise<Books> {
+export async function readBooks(pool: Pool, scenario: Scenario, firstHourMs: number): Promise<Books> {
   const client = await pool.connect();
   try {
     await client.query("begin isolation level repeatable read read only");
@@ -85,7 +85,7 @@ export async function readBooks(pool: Pool, firstHourMs: number): Promise<Books>
       `select c.user_id, (extract(epoch from h.hour) * 1000)::float8 as hour_ms, h.bytes::text
          from usage_history h join user_credits c on c.id = h.account_id
         where h.hour >= to_timestamp($1::float8 / 1000) order by h.hour`,
-      [firstHourMs + HOURS * HOUR_MS],
+      [firstHourMs + scenario.hours * HOUR_MS],
     );
     await client.query("commit");
     const laterUsage = Map.groupBy(later.rows, (row) => row.user_id);
@@ -114,13 +114,13 @@ function bytesAt(books: Books, account: Account, firstHourMs: number, hourMs: nu
 }
 
 /** Every hour since the first is done, once, without a gap, and none that is still running. */
-function checkHours(books: Books, firstHourMs: number): readonly string[] {
+function checkHours(books: Books, scenario: Scenario, firstHourMs: number): readonly string[] {
   const wanted = Array.from(books.hours, (_, index) => firstHourMs + index * HOUR_MS);
   const found = books.hours.map(({ hour_ms }) => hour_ms);
   const faults = books.hours
     .filter(({ state }) => state !== "done")
     .map(({ hour_ms, state }) => `${keyOf(hour_ms)} is ${state}`);
-  if (books.hours.length < HOURS) faults.push(`${books.hours.length} hours have a record instead of ${HOURS}`);
+  if (found.length < scenario.hours) faults.push(`${found.length} hours have a record instead of ${scenario.hours}`);
   if (found.some((hourMs, index) => hourMs !== wanted[index])) faults.push(`hours: ${found.map(keyOf).join(", ")}`);
   return faults;
 }
@@ -234,7 +234,7 @@ function checkSuspensions(books: Books, scenario: Scenario): readonly string[] {
 /** @returns one line for everything that is not as it has to be; empty where the books are right */
 export function checkBooks(books: Books, scenario: Scenario, firstHourMs: number): readonly string[] {
   return [
-    ...checkHours(books, firstHourMs),
+    ...checkHours(books, scenario, firstHourMs),
     ...checkFees(books, scenario, firstHourMs),
     ...checkErrands(books, scenario),
     ...checkBalances(books, scenario),

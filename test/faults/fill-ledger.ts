@@ -1,6 +1,6 @@
 import type { Pool } from "../../src/lib/postgres/pool.ts";
 import { withTransaction } from "../../src/lib/postgres/transaction.ts";
-import { HOURS, type Scenario } from "./scenario.ts";
+import type { Scenario } from "./scenario.ts";
 
 const HOUR_MS = 3_600_000;
 
@@ -11,14 +11,14 @@ function atHour(firstHourMs: number, hour: number): string {
 /**
  * Makes a fresh ledger one whose masters have been down since hour 0: accounts with a balance, what they stored in each
  * hour, one pin each that adds up to what they store now, and who brought whom.
- * @returns the start of hour 0, UTC: `HOURS` before the hour that runs by the database's clock
+ * @returns the start of hour 0, UTC: the scenario's hours before the one that runs by the database's clock
  */
-export async function fillLedger(pool: Pool, { seed, accounts }: Scenario): Promise<number> {
+export async function fillLedger(pool: Pool, { seed, hours, accounts }: Scenario): Promise<number> {
   return await withTransaction(pool, async (client) => {
     const { rows } = await client.query<{ now_ms: number }>(
       "select (extract(epoch from date_trunc('hour', now(), 'UTC')) * 1000)::float8 as now_ms",
     );
-    const firstHourMs = (rows[0]?.now_ms ?? Number.NaN) - HOURS * HOUR_MS;
+    const firstHourMs = (rows[0]?.now_ms ?? Number.NaN) - hours * HOUR_MS;
     const userIds = accounts.map(({ userId }) => userId);
     const changes = accounts.flatMap(({ userId, usage }) => usage.map((change) => ({ userId, ...change })));
     await client.query(

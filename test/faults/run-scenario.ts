@@ -73,7 +73,7 @@ async function findings(
   const { checks } = await verifyLedger(database.pool);
   return {
     verified: checks.flatMap(({ name, examples }) => examples.map((example) => `billing verify, ${name}: ${example}`)),
-    recomputed: checkBooks(await readBooks(database.pool, firstHourMs), scenario, firstHourMs),
+    recomputed: checkBooks(await readBooks(database.pool, scenario, firstHourMs), scenario, firstHourMs),
   };
 }
 

@@ -6,8 +6,7 @@ import type { Verdict } from "../support/fault-proxy.ts";
 /** Masters that bill one ledger. */
 export const MASTERS = 8;
 const ACCOUNTS = 200;
-/** Hours that nobody has billed yet. */
-export const HOURS = 50;
+const HOURS = 50;
 /** The default of `billing.freeTierBytes`. */
 const FREE_TIER_BYTES = 524_288_000;
 const UNITS = 10n ** 18n;
@@ -59,6 +58,8 @@ export interface Fault {
 
 export interface Scenario {
   readonly seed: number;
+  /** Hours that are over and that nobody has billed yet. */
+  readonly hours: number;
   readonly hasLease: boolean;
   readonly leaseTtlMs: number;
   readonly freeTierBytes: number;
@@ -155,6 +156,7 @@ export function drawScenario(seed: number): Scenario {
   const hasErrands = random.int(3) === 0;
   return {
     seed,
+    hours: HOURS,
     hasLease: random.int(5) > 0,
     leaseTtlMs,
     freeTierBytes: FREE_TIER_BYTES,
