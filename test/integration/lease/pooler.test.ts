@@ -7,24 +7,24 @@ import { freshDatabase } from "../../support/postgres.ts";
 import { TcpProxy } from "../../support/tcp-proxy.ts";
 import { until } from "../../support/until.ts";
 
+/** Modes in which a client's session is somebody else's a moment later. */
+const SESSIONLESS = ["transaction", "statement"] as const;
+
 describe("behind a pooler", () => {
-  test.each(["transaction", "statement"] as const)(
-    "that pools by the %s a lease is refused with what to do, and nothing is locked or set",
-    async (poolMode) => {
-      await using database = await freshDatabase();
-      await using pooler = await startPgbouncer(database, poolMode);
-      const connection = { ...database.options, host: pooler.host, port: pooler.port };
-      const error = await startTestLease(database, { node: "master-1", connection }).then(
-        async (lease) => {
-          await lease.lease.release();
-          return null;
-        },
-        (reason: unknown) => reason,
-      );
-      expect(isFulaError(error, "FULA_LEASE_POOLER") && error.hint).toContain("postgres.host and postgres.port");
-      expect(await readLease(database.pool)).toMatchObject({ standing: "free", epoch: 0n });
-    },
-  );
+  test.each(SESSIONLESS)("that pools by the %s a lease is refused, with what to do", async (poolMode) => {
+    await using database = await freshDatabase();
+    await using pooler = await startPgbouncer(database, poolMode);
+    const connection = { ...database.options, host: pooler.host, port: pooler.port };
+    const error = await startTestLease(database, { node: "master-1", connection }).then(
+      async (lease) => {
+        await lease.lease.release();
+        return null;
+      },
+      (reason: unknown) => reason,
+    );
+    expect(isFulaError(error, "FULA_LEASE_POOLER") && error.hint).toContain("postgres.host and postgres.port");
+    expect(await readLease(database.pool)).toMatchObject({ standing: "free", epoch: 0n });
+  });
 
   test("that pools by the session the lease is held, and passed on", async () => {
     await using database = await freshDatabase();
