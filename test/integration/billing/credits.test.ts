@@ -29,6 +29,25 @@ async function countRows(pool: Pool, table: string): Promise<number> {
   return Number(rows[0]?.count);
 }
 
+/** The same client or pool, whose method `name` is called as before; `after` is told each time, and may throw. */
+function watched<T extends object>(
+  inner: T,
+  name: string,
+  after: (result: unknown, args: readonly unknown[]) => unknown,
+): T {
+  return new Proxy(inner, {
+    get: (target, property) => {
+      const value: unknown = Reflect.get(target, property);
+      if (typeof value !== "function") return value;
+      if (property !== name) return value.bind(target);
+      return async (...args: readonly unknown[]): Promise<unknown> => {
+        const result: unknown = await Reflect.apply(value, target, args);
+        return (await after(result, args)) ?? result;
+      };
+    },
+  });
+}
+
 /** In one transaction that is not run again: a deadlock shows. */
 async function creditWithoutRetry(pool: Pool, ...credits: Parameters<typeof creditUsersTx>[1]): Promise<void> {
   const client = await pool.connect();
@@ -287,12 +306,9 @@ describe("credits of many users at the same time", () => {
     await creditUser(database.pool, deposit("eve", "7", "1:0xold:0"));
     let statements = 0;
     const outcomes = await withTransaction(database.pool, async (client) => {
-      const counting = {
-        query: async (...args: readonly unknown[]): Promise<unknown> => {
-          statements += 1;
-          return await (client.query as (...all: readonly unknown[]) => Promise<unknown>)(...args);
-        },
-      } as unknown as typeof client;
+      const counting = watched(client, "query", () => {
+        statements += 1;
+      });
       return await creditUsersTx(counting, [
         deposit("ada", "100", "1:0xnew:0"),
         deposit("eve", "7", "1:0xold:0"),
@@ -362,17 +378,10 @@ describe("a connection that is lost", () => {
       const client = await database.pool.connect();
       const { rows } = await client.query<{ pid: number }>("select pg_backend_pid() as pid");
       let sent = 0;
-      const query = client.query.bind(client) as (...args: readonly unknown[]) => Promise<unknown>;
-      const cutting = {
-        query: async (...args: readonly unknown[]): Promise<unknown> => {
-          const result = await query(...args);
-          sent += 1;
-          if (sent === statements) {
-            await database.pool.query("select pg_terminate_backend($1, 5000)", [rows[0]?.pid]);
-          }
-          return result;
-        },
-      } as unknown as Parameters<typeof creditUsersTx>[0];
+      const cutting = watched(client, "query", async () => {
+        sent += 1;
+        if (sent === statements) await database.pool.query("select pg_terminate_backend($1, 5000)", [rows[0]?.pid]);
+      });
       await client.query("begin");
       const failed = await creditUsersTx(cutting, [credit]).then(
         () => false,
@@ -398,24 +407,14 @@ describe("a connection that is lost", () => {
 
   test("during the commit is answered by looking: the credit counts once", async () => {
     let commits = 0;
-    const pool = {
-      options: database.pool.options,
-      connect: async () => {
-        const client = await database.pool.connect();
-        const query = client.query.bind(client) as (...args: readonly unknown[]) => Promise<unknown>;
-        return {
-          release: (destroy?: boolean) => client.release(destroy),
-          query: async (...args: readonly unknown[]): Promise<unknown> => {
-            const result = await query(...args);
-            if (args[0] !== "commit") return result;
-            commits += 1;
-            // The server has committed; its answer is lost on the way.
-            if (commits === 1) throw Object.assign(new Error("read ECONNRESET"), { code: "ECONNRESET" });
-            return result;
-          },
-        };
-      },
-    } as unknown as Pool;
+    // The server has committed; its answer is lost on the way.
+    const losing = (client: unknown): unknown =>
+      watched(Object(client), "query", (_result, [text]) => {
+        if (text !== "commit") return;
+        commits += 1;
+        if (commits === 1) throw Object.assign(new Error("read ECONNRESET"), { code: "ECONNRESET" });
+      });
+    const pool = watched(database.pool, "connect", losing);
     expect(await adjustUser(pool, adjustment("ada", "10", "once"))).toMatchObject({ applied: false });
     expect(commits).toBe(2);
     expect(await accountOf(database.pool, "ada")).toMatchObject({ balance: "10" });
