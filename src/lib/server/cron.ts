@@ -20,6 +20,8 @@ export interface CronOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
+  /** No statement of a task takes longer, in milliseconds. Default 60,000. */
+  readonly statementTimeoutMs?: number;
   /** The tasks, over a pool that is theirs alone. */
   readonly tasks: (pool: Pool) => readonly CronTask[];
   /** Binds further things to the lease's session whenever there is a new one; it is not used where this rejects. */
@@ -36,15 +38,12 @@ export interface Cron extends AsyncDisposable {
 const POOL_MAX = 4;
 /** No statement of a task takes longer: an hour's accounts are charged in shards, blocks are scanned in windows. */
 const STATEMENT_TIMEOUT_MS = 60_000;
-/** The answer is late, or nobody is there to give it. */
-const ANSWER_TIMEOUT_MS = STATEMENT_TIMEOUT_MS + 5_000;
 
 /**
  * Settings of the tasks' sessions: whoever is paused or gone in the middle keeps no lock for long. The server looks every
  * 250 ms whether there is still somebody to answer, and ends what it does for nobody.
  */
 const SESSION_SETTINGS: Readonly<Record<string, string>> = {
-  statement_timeout: String(STATEMENT_TIMEOUT_MS),
   idle_in_transaction_session_timeout: "10000",
   client_connection_check_interval: "250",
   tcp_user_timeout: "15000",
@@ -70,15 +69,16 @@ async function msToNextHour(pool: Pool): Promise<number> {
  * @throws FulaError what `startLease` throws
  */
 export async function startCron(options: CronOptions): Promise<Cron> {
-  const { connection, node, clock, random, log, onRun } = options;
+  const { connection, node, clock, random, log, onRun, statementTimeoutMs = STATEMENT_TIMEOUT_MS } = options;
   await using opened = new AsyncDisposableStack();
   const pool = createPool({
     ...connection,
     node,
     part: "cron",
     max: POOL_MAX,
-    queryTimeoutMs: ANSWER_TIMEOUT_MS,
-    sessionSettings: SESSION_SETTINGS,
+    // An answer that takes longer is late by a twelfth, or nobody is there to give it.
+    queryTimeoutMs: statementTimeoutMs + statementTimeoutMs / 12,
+    sessionSettings: { ...SESSION_SETTINGS, statement_timeout: String(statementTimeoutMs) },
     log,
   });
   opened.defer(async () => {
