@@ -4,6 +4,7 @@ import { renderConfigurationReference } from "../src/lib/config/reference.ts";
 import { PROJECT_ROOT } from "../src/lib/kernel/project.ts";
 import { renderCommandsDoc } from "./docs/commands.ts";
 import { renderErrorsDoc } from "./docs/errors.ts";
+import { renderOpenApiDoc } from "./docs/openapi.ts";
 
 interface RenderedDocument {
   readonly file: string;
@@ -15,6 +16,7 @@ export const RENDERED_DOCUMENTS: readonly RenderedDocument[] = [
   { file: "docs/ERRORS.md", render: renderErrorsDoc },
   { file: "docs/commands.md", render: renderCommandsDoc },
   { file: "docs/configuration.md", render: renderConfigurationReference },
+  { file: "docs/openapi.json", render: renderOpenApiDoc },
 ];
 
 if (import.meta.main) {

@@ -1,8 +1,7 @@
 import { z } from "zod";
 import { formatUnits } from "../billing/money.ts";
 
-/** The body of every error. */
-export const errorSchema = z
+const errorSchema = z
   .object({
     error: z.object({
       reason: z
@@ -12,7 +11,8 @@ export const errorSchema = z
       details: z.string().meta({ description: "For people." }),
     }),
   })
-  .meta({ description: "Why the request was refused, or could not be answered." });
+  // With an id it stands in the document once, and every route points to it.
+  .meta({ id: "Error", description: "Why the request was refused, or could not be answered." });
 
 /** The error statuses that any route has, with those of its own. */
 export function errorResponses(...own: readonly number[]): Record<number, typeof errorSchema> {

@@ -5,6 +5,7 @@ import { policyOf } from "../billing/policy.ts";
 import { listSuspended, unsuspendUser } from "../billing/suspended.ts";
 import { issueWalletChallenge } from "../billing/wallet-challenges.ts";
 import { linkWallet, listWallets, unlinkWallet } from "../billing/wallets.ts";
+import { chainsOf } from "../config/chain-settings.ts";
 import type { LoadedConfig } from "../config/load.ts";
 import { jwtVerifier } from "../identity/bearer-jwt.ts";
 import { serviceVerifier } from "../identity/bearer-service.ts";
@@ -36,6 +37,12 @@ const KEY_BYTES = 16;
 
 function noChain(): ApiError {
   return new ApiError(409, "CHAIN_NOT_SUPPORTED", "No deposits are taken: no chain is set up on this master.");
+}
+
+function openChains({ config }: LoadedConfig): readonly PricedChain[] {
+  return chainsOf(config).flatMap(({ offBecause, chainId, name, token, vault }) =>
+    offBecause === null && vault !== null ? [{ chainId, name, tokenAddress: token, vaultAddress: vault }] : [],
+  );
 }
 
 type WalletServices = Pick<ApiServices, "listWallets" | "issueChallenge" | "linkWallet" | "unlinkWallet">;
@@ -73,7 +80,7 @@ function walletServices(
 function createServices(loaded: LoadedConfig, deps: ApiDeps): ApiServices {
   const { pool, random } = deps;
   const policy = policyOf(loaded.config.billing);
-  const chains: readonly PricedChain[] = [];
+  const chains = openChains(loaded);
   return {
     ...walletServices(loaded, deps, chains),
     readAccount: async (userId) => await readAccount(pool, userId, policy),

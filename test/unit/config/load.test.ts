@@ -89,6 +89,8 @@ describe("where a value comes from", () => {
       "billing.enabled": "on",
       "billing.basis": "current",
       "billing.whileSuspended": "pause",
+      "billing.referralBonuses": "false",
+      "billing.leaseTtl": "20s",
       "billing.deductionIntervalMs": "7777",
       "billing.scannerIntervalMs": "7777",
       "node.role": "storage",
