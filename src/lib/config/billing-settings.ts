@@ -85,8 +85,11 @@ export const BILLING_SETTINGS = {
     default: true,
     env: [{ name: "CRON_LEADER_LEASE", rule: "exactly-true" }],
   }),
-  leaseTtl: duration({
-    description: "A lease holder that does not renew for so long loses the lease to a standby.",
-    default: "15s",
-  }),
+  leaseTtl: duration(
+    {
+      description: "A lease holder that does not renew for so long loses the lease to a standby.",
+      default: "15s",
+    },
+    "2s",
+  ),
 } as const;

@@ -180,11 +180,15 @@ export function decimal(options: SettingOptions<string>): Setting<string> {
   });
 }
 
-/** A duration such as `26h`; milliseconds in the program. */
-export function duration(options: { readonly description: string; readonly default: string }): Setting<number> {
+/** A duration such as `26h`; milliseconds in the program. @param least the shortest one that is taken; none = above zero */
+export function duration(
+  options: { readonly description: string; readonly default: string },
+  least: string | null = null,
+): Setting<number> {
+  const leastMs = least === null ? 1 : (parseDurationMs(least) ?? 1);
   const schema = z
     .string()
-    .refine((text) => (parseDurationMs(text) ?? 0) > 0)
+    .refine((text) => (parseDurationMs(text) ?? 0) >= leastMs)
     .transform((text) => parseDurationMs(text) ?? 0);
   return build<number>(
     {
@@ -195,7 +199,11 @@ export function duration(options: { readonly description: string; readonly defau
         example: options.default,
       },
     },
-    { expected: "a duration above zero with its unit, such as 30s, 26h or 7d", schema, render: renderDuration },
+    {
+      expected: `a duration ${least === null ? "above zero" : `of at least ${least}`} with its unit, such as 30s, 26h or 7d`,
+      schema,
+      render: renderDuration,
+    },
   );
 }
 

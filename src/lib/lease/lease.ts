@@ -54,6 +54,8 @@ export interface Lease extends AsyncDisposable {
 
 /** How long the work may take to end before the lease goes on without it: its fence refuses what comes later. */
 const WORK_END_MS = 10_000;
+/** How long giving the lease back may take: a server that is gone gives no answer. */
+const GIVE_BACK_MS = 2_000;
 /** Pauses before a lost session is opened again; the last one repeats. */
 const REOPEN_DELAYS_MS = [100, 250, 500, 1_000, 2_000];
 
@@ -154,7 +156,7 @@ class LeaseKeeper implements Lease {
   }
 
   async #lead(session: Session): Promise<void> {
-    const { node, log, clock } = this.#options;
+    const { node, log } = this.#options;
     const { fence, sentMs } = await takeEpoch(session, {
       ...this.#options,
       times: this.#times,
@@ -163,8 +165,11 @@ class LeaseKeeper implements Lease {
     this.#toldHolder = "";
     log.info("acquired cron lease", { holder: node, epoch: fence.epoch.toString() });
     await this.#hold(session, fence, sentMs);
-    await giveBack(session, fence);
-    log.info("lease.released", { epoch: fence.epoch.toString(), atMs: clock.nowMs() });
+    await this.#atMost(GIVE_BACK_MS, giveBack(session, fence), () => {
+      // The session ends next, and with it the lock.
+      log.warn("lease.not_given_back", { waitedMs: GIVE_BACK_MS });
+    });
+    log.info("lease.released", { epoch: fence.epoch.toString() });
   }
 
   /** Runs the work until the end. @throws what ended the lease before that; the work has ended then, or was given up */
@@ -238,16 +243,19 @@ class LeaseKeeper implements Lease {
   }
 
   async #settled(work: Promise<void>): Promise<void> {
-    const { clock, log } = this.#options;
+    await this.#atMost(WORK_END_MS, work, () => {
+      this.#options.log.warn("lease.work_not_ended", { waitedMs: WORK_END_MS });
+    });
+  }
+
+  async #atMost(ms: number, waitedFor: Promise<void>, onLate: () => void): Promise<void> {
     const done = new AbortController();
-    const late = clock.sleep(WORK_END_MS, done.signal).then(
-      () => {
-        log.warn("lease.work_not_ended", { waitedMs: WORK_END_MS });
-      },
-      () => {},
-    );
-    await Promise.race([work, late]);
-    done.abort();
+    const late = this.#options.clock.sleep(ms, done.signal).then(onLate, () => {});
+    try {
+      await Promise.race([waitedFor, late]);
+    } finally {
+      done.abort();
+    }
   }
 
   #change(state: LeaseState): void {

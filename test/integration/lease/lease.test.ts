@@ -6,7 +6,7 @@ import { LEASE_LOCK_KEY, readLease } from "../../../src/lib/lease/lease-record.t
 import { type Fence, fenceCte, fenceValues } from "../../../src/lib/postgres/fence.ts";
 import type { Pool } from "../../../src/lib/postgres/pool.ts";
 import { startLeaseProcess, startTestLease } from "../../support/leases.ts";
-import { freshDatabase, type TestDatabase } from "../../support/postgres.ts";
+import { freshDatabase, type TestDatabase, testPostgres } from "../../support/postgres.ts";
 import { TcpProxy } from "../../support/tcp-proxy.ts";
 import { until } from "../../support/until.ts";
 
@@ -139,6 +139,41 @@ describe("a lease", () => {
     expect(isFulaError(leader.holdings[0]?.signal.reason, "FULA_LEASE_LOST")).toBe(true);
     expect(leader.holdings[1]?.fence?.epoch).toBe(2n);
     expect(leader.events()).toEqual(["acquired cron lease", "lease.lost", "acquired cron lease"]);
+  });
+
+  test("is taken again when the server is back, after it was gone for a while", async () => {
+    await using database = await freshDatabase();
+    const proxy = new TcpProxy(database.options.host, database.options.port);
+    const port = await proxy.listen(0);
+    await using leader = await startTestLease(database, {
+      node: "master-1",
+      connection: { ...database.options, port },
+    });
+    await until("it is held", async () => await Promise.resolve(leader.lease.state().held));
+    await proxy.end();
+    await until(
+      "it cannot be opened again",
+      async () => await Promise.resolve(leader.logged.find(({ event }) => event === "lease.session_lost")),
+    );
+    expect([leader.lease.state().held, leader.holdings[0]?.signal.aborted]).toEqual([false, true]);
+    await proxy.listen(port);
+    await until("it is held again", async () => await Promise.resolve(leader.lease.state().held));
+    expect(leader.lease.state().epoch).toBe(2n);
+    await leader.lease.release();
+    await proxy.end();
+  });
+
+  test("goes over TLS where the ledger does, and takes no server that nobody vouches for", async () => {
+    await using database = await freshDatabase();
+    const { tlsCaFile } = testPostgres();
+    const secure = { ...database.options, host: "localhost", tls: "verify-full" as const };
+    await using leader = await startTestLease(database, { node: "master-1", connection: { ...secure, tlsCaFile } });
+    await until("it is held", async () => await Promise.resolve(leader.lease.state().held));
+    const { rows } = await database.pool.query(
+      "select ssl from pg_stat_ssl join cron_lease on pid = session_pid where holder = 'master-1'",
+    );
+    expect(rows).toEqual([{ ssl: true }]);
+    await expect(startTestLease(database, { node: "master-2", connection: secure })).rejects.toThrow(/certificate/);
   });
 
   test("is given up by a holder whose work fails, and taken again later", async () => {
