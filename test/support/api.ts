@@ -1,5 +1,6 @@
 import { createHash, createHmac, randomBytes } from "node:crypto";
 import { SignJWT } from "jose";
+import type { OutgoingHttpHeaders } from "node:http";
 import type { LightMyRequestResponse } from "fastify";
 import { loadConfig } from "../../src/lib/config/load.ts";
 import { resolveUserId } from "../../src/lib/identity/user-id.ts";
@@ -15,6 +16,7 @@ import { freshDatabase, type TestDatabase } from "./postgres.ts";
 export interface ApiCall {
   readonly method?: "GET" | "POST" | "DELETE";
   readonly url: string;
+  /** Sent as JSON. */
   readonly body?: unknown;
   readonly headers?: Readonly<Record<string, string>>;
   /** The address that it comes from. */
@@ -24,7 +26,7 @@ export interface ApiCall {
 /** What was answered; its body was held against the served document already. */
 export interface ApiAnswer {
   readonly status: number;
-  readonly headers: LightMyRequestResponse["headers"];
+  readonly headers: OutgoingHttpHeaders;
   // oxlint-disable-next-line typescript/no-explicit-any -- tests compare it with what they expect
   readonly json: any;
 }
@@ -89,12 +91,12 @@ export async function makeTestApi(more: Readonly<Record<string, string>> = {}): 
     document,
     answers,
     call: async ({ method = "GET", url, body, headers = {}, from = "203.0.113.1" }) => {
-      const response = await app.inject({
+      const response: LightMyRequestResponse = await app.inject({
         method,
         url,
-        headers: { ...headers },
+        headers: { ...(body === undefined ? {} : { "content-type": "application/json" }), ...headers },
         remoteAddress: from,
-        ...(body === undefined ? {} : { payload: body }),
+        ...(body === undefined ? {} : { payload: JSON.stringify(body) }),
       });
       answers.check(method, url, response.statusCode, response.body);
       return { status: response.statusCode, headers: response.headers, json: response.json() };

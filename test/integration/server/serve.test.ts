@@ -408,7 +408,7 @@ describe("a start is refused", () => {
     expect(error.message).toContain(`process ${process.pid}`);
   });
 
-  test.each(["server", "gateway"] as const)(
+  test.each(["server", "gateway", "api"] as const)(
     "where another process has the port of %s, naming its pid and command, before anything is started",
     async (listener) => {
       await using box = await makeServingBox();

@@ -129,7 +129,7 @@ describe("a token of the fleet", () => {
     expect(await verifyJwt(good, true)).toBe("refused: the key was revoked");
     const last = good.at(-1) ?? "";
     const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    const twins = [...alphabet].filter(
+    const twins = Array.from(alphabet).filter(
       (char) => char !== last && Math.floor(alphabet.indexOf(char) / 4) === Math.floor(alphabet.indexOf(last) / 4),
     );
     for (const twin of twins.map((char) => `${good.slice(0, -1)}${char}`)) {
@@ -145,7 +145,7 @@ describe("a token of the fleet", () => {
   test("with any character changed is never taken", async () => {
     const good = await token({ sub: USER, scope: "*" });
     await fc.assert(
-      fc.asyncProperty(fc.nat(good.length - 1), fc.constantFrom(..."Aa0_-.z"), async (at, char) => {
+      fc.asyncProperty(fc.nat(good.length - 1), fc.constantFrom("A", "a", "0", "_", "-", ".", "z"), async (at, char) => {
         fc.pre(good[at] !== char);
         expect(await verifyJwt(good.slice(0, at) + char + good.slice(at + 1))).toMatch(/^(refused|absent)/);
       }),
