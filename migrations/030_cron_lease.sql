@@ -21,4 +21,5 @@ create table cron_lease (
     and (holder is null or (taken_at is not null and renewed_at is not null and expires_at is not null))
   )
 );
-insert into cron_lease default values;
+-- Never below what was billed under, also where this was migrated down and up again.
+insert into cron_lease (epoch) select coalesce(max(greatest(began_epoch, ended_epoch)), 0) from billing_hours;

@@ -4,6 +4,7 @@ import { systemClock } from "../../../src/lib/kernel/clock.ts";
 import { isFulaError } from "../../../src/lib/kernel/errors.ts";
 import { LEASE_LOCK_KEY, readLease } from "../../../src/lib/lease/lease-record.ts";
 import { type Fence, fenceCte, fenceValues } from "../../../src/lib/postgres/fence.ts";
+import { migrateDown, migrateUp } from "../../../src/lib/postgres/migrator.ts";
 import type { Pool } from "../../../src/lib/postgres/pool.ts";
 import { startLeaseProcess, startTestLease } from "../../support/leases.ts";
 import { freshDatabase, type TestDatabase, testPostgres } from "../../support/postgres.ts";
@@ -190,6 +191,19 @@ describe("a lease", () => {
     await until("it is held again", async () => await Promise.resolve(runs === 2));
     expect(leader.events()).toContain("lease.lost");
     expect(leader.lease.state().epoch).toBe(2n);
+  });
+
+  test("goes on from the epochs that hours were billed under where its table was made anew", async () => {
+    await using database = await freshDatabase();
+    await database.pool.query(
+      `insert into billing_hours (hour, state, free_tier_bytes, fula_per_gib_month, began_by, began_epoch)
+       values ('2026-06-12T14:00:00Z', 'open', 0, 3, 'master-1', 41)`,
+    );
+    await migrateDown(database.pool, { to: 29 });
+    await migrateUp(database.pool);
+    await using leader = await startTestLease(database, { node: "master-1" });
+    await until("it is held", async () => await Promise.resolve(leader.lease.state().held));
+    expect(leader.lease.state().epoch).toBe(42n);
   });
 
   test("is not taken on a session that something else refuses", async () => {
