@@ -245,7 +245,7 @@ describe("a suspended account", () => {
     ["a deposit that lifts it above zero", "-1", "1.000000000000000001", false],
     ["a deposit that lifts it to zero", "-1", "1", true],
     ["a deposit that leaves it below zero", "-1", "0.001", true],
-  ])("after %s", async (_what, balance, amount, isSuspended) => {
+  ])("is freed above zero alone: after %s", async (_what, balance, amount, isSuspended) => {
     await suspended(database.pool, balance);
     await creditUser(database.pool, deposit("ada", amount, "1:0xab:0"));
     expect(await accountOf(database.pool, "ada")).toMatchObject({
@@ -258,7 +258,7 @@ describe("a suspended account", () => {
     ["lifts it above zero", "-1", "2", false],
     ["takes more of it", "-1", "-2", true],
     ["takes some of what it has", "5", "-2", true],
-  ])("after an adjustment that %s", async (_what, balance, amount, isSuspended) => {
+  ])("is freed above zero alone: after an adjustment that %s", async (_what, balance, amount, isSuspended) => {
     await suspended(database.pool, balance);
     await adjustUser(database.pool, adjustment("ada", amount));
     expect(await accountOf(database.pool, "ada")).toMatchObject({
