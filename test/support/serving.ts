@@ -48,11 +48,12 @@ export interface MoreSettings {
   readonly gateway?: object;
   readonly api?: object;
   readonly snapshot?: object;
+  readonly billing?: object;
 }
 
-/** Makes a box. */
-export async function makeServingBox(more: MoreSettings = {}): Promise<ServingBox> {
-  const database = await freshDatabase();
+/** Makes a box. @param beside an earlier one, whose ledger and cluster it shares as a further master */
+export async function makeServingBox(more: MoreSettings = {}, beside: ServingBox | null = null): Promise<ServingBox> {
+  const database = beside?.database ?? (await freshDatabase());
   const baseDir = await mkdtemp(join(tmpdir(), "fula-serve-"));
   await chmod(baseDir, 0o700);
   const ports = { server: await findFreePort(), gateway: await findFreePort(), api: await findFreePort() };
@@ -65,7 +66,7 @@ export async function makeServingBox(more: MoreSettings = {}): Promise<ServingBo
     SYSTEM_KEY: randomBytes(32).toString("hex"),
   };
   const settings = {
-    node: { name: "box-1", clusterId: "6f1e9a4e-0000-4000-8000-000000000001" },
+    node: { name: beside === null ? "box-1" : "box-2", clusterId: "6f1e9a4e-0000-4000-8000-000000000001" },
     postgres: { mode: "external", host, port, database: name, user },
     blocks: { mode: "local", ...more.blocks },
     cluster: { mode: "local", ...more.cluster },
@@ -73,6 +74,7 @@ export async function makeServingBox(more: MoreSettings = {}): Promise<ServingBo
     gateway: { port: ports.gateway, ...more.gateway },
     api: { port: ports.api, ...more.api },
     snapshot: { ...more.snapshot },
+    billing: { ...more.billing },
   };
   await writeFile(join(baseDir, "fula-master.yaml"), JSON.stringify(settings), { mode: 0o600 });
   const env = Object.entries(secrets).map(([key, value]) => `${key}=${value}\n`);
@@ -88,7 +90,7 @@ export async function makeServingBox(more: MoreSettings = {}): Promise<ServingBo
     load,
     [Symbol.asyncDispose]: async () => {
       await rm(baseDir, { recursive: true, force: true });
-      await database.drop();
+      if (beside === null) await database.drop();
     },
   };
 }
