@@ -8,6 +8,14 @@ export function isIpAddress(text: string): boolean {
   return isIP(text) !== 0;
 }
 
+/** True for an address, or a network such as `10.0.0.0/8`. */
+export function isAddressOrNetwork(text: string): boolean {
+  const [address = "", prefix, ...rest] = text.split("/");
+  const bits = { 0: -1, 4: 32, 6: 128 }[isIP(address)] ?? -1;
+  if (bits < 0 || rest.length > 0) return false;
+  return prefix === undefined || (/^\d{1,3}$/.test(prefix) && Number(prefix) <= bits);
+}
+
 function isPort(text: string | undefined): boolean {
   return text !== undefined && /^[1-9]\d{0,4}$/.test(text) && Number(text) <= 65_535;
 }

@@ -1,13 +1,16 @@
+import { isAddressOrNetwork } from "./addresses.ts";
 import { type DefaultFacts, integer, list, listenHost, plainText } from "./setting.ts";
 
 // An authority as EIP-4361 takes it: what a wallet shows its owner as the one that asks.
-const DOMAIN = /^(?:(?:[a-z0-9-]+\.)+[a-z]{2,}|localhost|\d{1,3}(?:\.\d{1,3}){3})(?::\d{1,5})?$/;
+const LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?";
+const OCTET = "(?:25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])";
+const DOMAIN = new RegExp(`^(?:(?:${LABEL}\\.)+[a-z]{2,}|localhost|(?:${OCTET}\\.){3}${OCTET})(?::[0-9]{1,5})?$`);
 const USER = /^(?:[0-9a-fA-F]{64}|[^\s@,]+@[^\s@,]+)$/;
-const PROXY = /^[0-9a-fA-F.:]{2,45}(?:\/\d{1,3})?$/;
 
 function domainOf(facts: DefaultFacts): string {
   const announced = facts.value("node.announce");
-  return typeof announced === "string" && DOMAIN.test(announced) ? announced : "localhost";
+  const domain = typeof announced === "string" ? announced.toLowerCase() : "";
+  return DOMAIN.test(domain) ? domain : "localhost";
 }
 
 function noneOf(): readonly string[] {
@@ -49,7 +52,7 @@ export const API_SETTINGS = {
       description: "Proxies whose X-Forwarded-For is believed; from anybody else it is ignored.",
       default: { resolve: noneOf, text: "(none)", example: "[]" },
     },
-    PROXY,
+    isAddressOrNetwork,
     "IP addresses or networks such as 10.0.0.0/8",
   ),
   requestsPerMinute: integer(

@@ -247,20 +247,21 @@ export function bytes(options: SettingOptions<number>, min: number): Setting<num
   });
 }
 
-/** A list of texts; commas separate them in the environment. */
+/** A list of texts, each of a pattern or accepted by a check; commas separate them in the environment. */
 export function list(
   options: SettingOptions<readonly string[]>,
-  pattern: RegExp,
+  form: RegExp | ((item: string) => boolean),
   expected: string,
 ): Setting<readonly string[]> {
+  const item = form instanceof RegExp ? z.string().regex(form) : z.string().refine(form);
   return build(options, {
     expected: `a list of ${expected}`,
-    schema: z.array(z.string().regex(pattern)).readonly(),
+    schema: z.array(item).readonly(),
     fromText: (text) =>
       text
         .split(",")
-        .map((item) => item.trim())
-        .filter((item) => item !== ""),
+        .map((part) => part.trim())
+        .filter((part) => part !== ""),
   });
 }
 

@@ -1,8 +1,14 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { privateKeyToAccount } from "viem/accounts";
-import { parseWalletAddress, renderWalletMessage, walletHash } from "../../../src/lib/billing/wallet-message.ts";
+import {
+  parseWalletAddress,
+  readWalletMessage,
+  renderWalletMessage,
+  walletHash,
+} from "../../../src/lib/billing/wallet-message.ts";
 import { assertSignedBy } from "../../../src/lib/billing/wallet-signature.ts";
+import { settingOf } from "../../../src/lib/config/schema.ts";
 import { property } from "../../support/property.ts";
 
 // The first key of anvil's and hardhat's test mnemonic, whose address stands in their documentation.
@@ -98,4 +104,48 @@ Chain ID: 8453
 Nonce: 00112233445566778899aabbccddeeff
 Issued At: 2026-11-20T03:00:00.000Z
 Expiration Time: 2026-11-20T03:10:00.000Z`);
+});
+
+describe("the domain of api.domain", () => {
+  const isTaken = (domain: string): boolean =>
+    settingOf("api.domain")?.setting.schema.safeParse(domain).success === true;
+  const roundTrip = (domain: string): string | undefined =>
+    readWalletMessage(
+      renderWalletMessage({
+        domain,
+        userId: "0f".repeat(32),
+        address: ADDRESS,
+        chainId: 1,
+        nonce: "0011223344556677",
+        issuedAtMs: 0,
+        expiresAtMs: 1,
+      }),
+    )?.domain;
+
+  test("that the settings take is one that can be signed for, and is read again from the text", () => {
+    const port = fc.option(fc.integer({ min: 1, max: 65_535 }), { nil: null });
+    const host = fc.oneof(fc.domain(), fc.ipV4(), fc.constant("localhost"));
+    fc.assert(
+      fc.property(host, port, (name, at) => {
+        const domain = at === null ? name : `${name}:${at}`;
+        fc.pre(isTaken(domain));
+        expect(roundTrip(domain)).toBe(domain);
+      }),
+      property(),
+    );
+  });
+
+  test.each([
+    "-a.org",
+    "a-.org",
+    "my_host.org",
+    "999.1.1.1",
+    "master-1",
+    "Cloud.example.org",
+    "https://a.org",
+    "a.org/x",
+    "",
+  ])("%j is refused by the settings, not first by a user who wants to sign", (domain) => {
+    expect(isTaken(domain)).toBe(false);
+  });
 });

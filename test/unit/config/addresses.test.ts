@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { isLoopback, parseServiceAddress, serviceUrl } from "../../../src/lib/config/addresses.ts";
+import { isAddressOrNetwork, isLoopback, parseServiceAddress, serviceUrl } from "../../../src/lib/config/addresses.ts";
 
 test.each([
   ["/ip4/127.0.0.1/tcp/5001", "http://127.0.0.1:5001"],
@@ -47,4 +47,13 @@ test.each([
   ["127.0.0.1.example", false],
 ])("%s is loopback: %s", (host, expected) => {
   expect(isLoopback(host)).toBe(expected);
+});
+
+test("a network is an address with as many bits as it has at most", () => {
+  for (const text of ["10.0.0.0/8", "203.0.113.7", "203.0.113.7/32", "::1", "2001:db8::/32", "::/0"]) {
+    expect([text, isAddressOrNetwork(text)]).toEqual([text, true]);
+  }
+  for (const text of ["", "/8", "10.0.0.0/", "10.0.0.0/33", "::/129", "10.0.0.0/8/8", "300.0.0.1", "proxy", "10/8"]) {
+    expect([text, isAddressOrNetwork(text)]).toEqual([text, false]);
+  }
 });
