@@ -53,7 +53,6 @@ interface EntryRow {
   readonly usage_bytes: string | null;
   readonly operator: string | null;
   readonly reason: string | null;
-  readonly at_us: string;
 }
 
 function entryOf(row: EntryRow): HistoryEntry {
@@ -69,10 +68,9 @@ function entryOf(row: EntryRow): HistoryEntry {
   };
 }
 
-/** Microseconds since 1970 and the id of the last entry on a page. A Date would lose the microseconds. */
-function parseCursor(cursor: string): readonly [atUs: string, id: string] {
-  const match = /^(-?\d{1,18})\.(\d{1,18})$/.exec(cursor);
-  if (match?.[1] !== undefined && match[2] !== undefined) return [match[1], match[2]];
+/** A cursor is the id of the last entry on a page. */
+function parseCursor(cursor: string): string {
+  if (/^\d{1,18}$/.test(cursor)) return cursor;
   throw new FulaError("FULA_HISTORY_PAGE", `${JSON.stringify(cursor.slice(0, 100))} is no place in a history.`, {
     hint: "use the nextCursor of an earlier page as it is, or none.",
   });
@@ -89,41 +87,41 @@ function assertPage({ page, limit }: HistoryQuestion): void {
   });
 }
 
-/** A page of a user's entries, in order of time and id. @throws FulaError FULA_HISTORY_PAGE */
+/**
+ * A page of a user's entries. They are in order of their ids, which are drawn under the account's lock: each balance then
+ * follows from the entry below it. Times do not tell that: one that waited for the lock has the time at which it came.
+ * @throws FulaError FULA_HISTORY_PAGE
+ */
 export async function readCreditHistory(pool: Pool, userId: string, question: HistoryQuestion): Promise<HistoryPage> {
   assertPage(question);
-  const { page, limit } = question;
-  const [atUs, id] =
-    question.cursor === undefined || question.cursor === null ? [null, null] : parseCursor(question.cursor);
-  const { rows } = await runQuery<EntryRow & { readonly total: string }>(pool, {
+  const { page, limit, cursor = null } = question;
+  const { rows } = await runQuery<{ readonly total: string } & (EntryRow | { readonly id: null })>(pool, {
     name: "credit_history_page",
     text: `
       with entries as materialized (
-        select e.*, (extract(epoch from coalesce(e.created_at, 'epoch')) * 1000000)::bigint as at_us
-          from credit_history e where e.user_id = $1
+        select * from credit_history where user_id = $1
       ), page as (
         select * from entries
-         where $2::bigint is null or (at_us, id) < ($2::bigint, $3::bigint)
-         order by at_us desc, id desc
-        offset $4::bigint limit $5::integer
+         where $2::bigint is null or id < $2::bigint
+         order by id desc
+        offset $3::bigint limit $4::integer
       )
       select t.total, p.id, p.tx_type, p.amount_fula as amount, p.balance_after, p.reference_id, p.created_at,
-             p.usage_bytes, n.operator, n.reason, p.at_us
+             p.usage_bytes, n.operator, n.reason
         from (select count(*) as total from entries) t
         left join page p on true
         left join credit_notes n on n.entry_id = p.id
-       order by p.at_us desc, p.id desc`,
+       order by p.id desc`,
     // One more than the page, which tells whether there is a next one.
-    values: [userId, atUs, id, ((page - 1) * limit).toString(), limit + 1],
+    values: [userId, cursor === null ? null : parseCursor(cursor), ((page - 1) * limit).toString(), limit + 1],
   });
   const found = rows.filter((row) => row.id !== null);
   const shown = found.slice(0, limit);
-  const last = found.length > limit ? shown.at(-1) : undefined;
   return {
     entries: shown.map(entryOf),
     page,
     limit,
     total: Number(rows[0]?.total ?? 0),
-    nextCursor: last === undefined ? null : `${last.at_us}.${last.id}`,
+    nextCursor: found.length > limit ? (shown.at(-1)?.id ?? null) : null,
   };
 }

@@ -27,21 +27,21 @@ function idsOf({ entries }: HistoryPage): readonly bigint[] {
   return entries.map(({ entryId }) => entryId);
 }
 
-/** Entries 1 to 5; the first three at one time to the microsecond, and one of somebody else between them. */
+/** Entries 1 to 5, some of one time and one that came before the others but waited; then one of somebody else. */
 async function someEntries(): Promise<void> {
   await database.pool.query(
     `insert into credit_history (user_id, tx_type, amount_fula, balance_after, reference_id, created_at, usage_bytes)
      select $1, 'hourly_deduction', -0.25, n, 'hour:2026-06-12T1' || n, t, 1000 * n
        from unnest(array[1, 2, 3, 4, 5],
-                   array['2026-06-12T10:00:00.000001Z', '2026-06-12T10:00:00.000001Z', '2026-06-12T10:00:00.000001Z',
-                         '2026-06-12T10:00:00.000002Z', '2026-06-12T11:00:00Z']::timestamptz[]) as e (n, t)`,
+                   array['2026-06-12T10:00:00Z', '2026-06-12T10:00:00Z', '2026-06-12T10:00:00Z', '2026-06-12T09:59:59Z',
+                         '2026-06-12T11:00:00Z']::timestamptz[]) as e (n, t)`,
     [userId("ada")],
   );
   await creditUser(database.pool, deposit("bob", "1", "1:0xab:0"));
 }
 
 describe("an account's history", () => {
-  test("is read by pages, the newest first, and entries of one time in order of their ids", async () => {
+  test("is read by pages, the newest first, in the order in which balances follow from each other", async () => {
     await someEntries();
     expect(idsOf(await page({}))).toEqual([5n, 4n]);
     expect(idsOf(await page({ page: 2 }))).toEqual([3n, 2n]);

@@ -95,22 +95,28 @@ export async function entriesOf(pool: Pool, name: string): Promise<readonly unkn
   }));
 }
 
-/** The accounts whose balance is not the sum of their entries, or not what the newest of them says, or whose totals are not. */
+/**
+ * The accounts whose balance is not the sum of their entries, whose totals are not, or whose entries do not follow from
+ * each other up to the balance.
+ */
 export async function wrongAccounts(pool: Pool): Promise<readonly unknown[]> {
   const { rows } = await pool.query(
-    `select a.user_id, a.balance_fula, s.amount, s.newest
+    `select a.user_id, a.balance_fula, s.amount, s.newest, s.breaks
        from user_credits a
        left join lateral (
          select sum(amount_fula) as amount,
+                -sum(amount_fula) filter (where tx_type = 'hourly_deduction') as deducted,
                 sum(amount_fula) filter (where tx_type = 'deposit') as deposited,
                 sum(amount_fula) filter (where tx_type = 'referral_bonus') as bonus,
                 (array_agg(balance_after order by id desc))[1] as newest,
-                (array_agg(balance_after order by created_at desc, id desc))[1] as latest
-           from credit_history e where e.user_id = a.user_id) s on true
+                count(*) filter (where balance_after <> coalesce(before, a.opening_fula) + amount_fula) as breaks
+           from (select e.*, lag(balance_after) over (order by id) as before
+                   from credit_history e where e.user_id = a.user_id) e) s on true
       where a.balance_fula <> a.opening_fula + coalesce(s.amount, 0)
          or a.balance_fula <> coalesce(s.newest, a.opening_fula)
-         or s.newest <> s.latest
+         or s.breaks > 0
          or a.total_deposited_fula <> coalesce(s.deposited, 0)
+         or a.total_deducted_fula <> coalesce(s.deducted, 0)
          or a.total_bonus_received_fula <> coalesce(s.bonus, 0)
          or (a.is_suspended = 1) <> (a.suspended_at is not null)`,
   );
