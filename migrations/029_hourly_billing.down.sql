@@ -6,6 +6,7 @@ drop function refuse_other_billing_mode();
 drop table billing_alerts;
 drop table billing_shards;
 drop table billing_hours;
+drop function hourly_fee(bigint, bigint, numeric);
 drop table billing_mode;
 alter table credit_history drop column usage_bytes;
 alter table user_credits drop column opening_fula, drop column billed_hour;

@@ -35,6 +35,21 @@ create table billing_mode (
   constraint billing_mode_hour check (first_hour = date_trunc('hour', first_hour, 'UTC'))
 );
 
+-- What an account that stores `bytes` pays for one hour, in FULA: max(0, bytes - free tier) / 2^30 * price / 720, rounded
+-- half to even to 18 digits. src/lib/billing/fee.ts is the same in TypeScript, with examples. 773094113280 = 2^30 * 720;
+-- n / d is rounded half up as floor((2n + d) / 2d), and one unit is taken off again where that was a half to an odd unit.
+-- One expression, so that the planner puts it in the place of the call.
+create function hourly_fee(bytes bigint, free_tier_bytes bigint, fula_per_gib_month numeric) returns numeric
+language sql immutable parallel safe
+as $$
+  select case when bytes <= free_tier_bytes then 0 else (
+    div((bytes - free_tier_bytes) * (fula_per_gib_month * 2000000000000000000) + 773094113280, 1546188226560)
+    - case when mod((bytes - free_tier_bytes) * (fula_per_gib_month * 2000000000000000000) + 773094113280, 1546188226560) = 0
+           then mod(div((bytes - free_tier_bytes) * (fula_per_gib_month * 2000000000000000000) + 773094113280, 1546188226560), 2)
+           else 0 end
+  ) * 0.000000000000000001 end
+$$;
+
 create table billing_hours (
   hour timestamptz primary key,
   -- 'open': being billed. 'done'. 'skipped': left out because it was too long ago; `billing backfill` bills it.
@@ -45,6 +60,9 @@ create table billing_hours (
   -- What the fee is reckoned with; the same for all accounts, whichever masters take part.
   free_tier_bytes bigint not null,
   fula_per_gib_month numeric(38, 18) not null,
+  -- True for an hour that is charged after later ones: the accounts' watermarks are beyond it already, so the ledger's
+  -- unique index stands alone against a second fee.
+  late boolean not null default false,
   -- 'accrue': suspended accounts were charged too. 'pause': they were not, so who had to pay cannot be told afterwards.
   while_suspended text not null default 'accrue',
   began_at timestamptz not null default clock_timestamp(),
@@ -87,7 +105,7 @@ create table billing_shards (
 -- What needs a person. One row a cause, as long as it stands.
 create table billing_alerts (
   alert_id bigint generated always as identity primary key,
-  -- 'amount-differs', 'hours-skipped', 'mode-differs', 'reorg-too-deep', …: src/lib/billing/alerts.ts has them all.
+  -- 'amount-differs', 'hours-skipped', 'reorg-too-deep', …: src/lib/billing/alerts.ts has them all.
   kind text not null,
   -- What of that kind; raised again, the same subject counts up.
   subject text not null,
@@ -125,7 +143,7 @@ $$;
 
 -- Only one of the two is enabled, by whoever changes the mode: a million keyed fees an hour do not call a function each.
 create trigger credit_history_unkeyed_refused before insert on credit_history
-  for each row when (new.tx_type = 'hourly_deduction' and new.reference_id is distinct from ('hour:' || substr(new.reference_id, 6)))
+  for each row when (new.tx_type = 'hourly_deduction' and (new.reference_id like 'hour:%') is not true)
   execute function refuse_other_billing_mode();
 create trigger credit_history_keyed_refused before insert on credit_history
   for each row when (new.tx_type = 'hourly_deduction' and new.reference_id like 'hour:%')

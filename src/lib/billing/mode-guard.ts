@@ -1,0 +1,123 @@
+import type { Client } from "pg";
+import { FulaError } from "../kernel/errors.ts";
+import type { BillingMode } from "./billing-mode.ts";
+
+/** A connection of one session for as long as it lives: no pool, and no pooler between. */
+export type SessionClient = Pick<Client, "query">;
+
+/** Session locks that each serving master holds shared: who holds one serves, and bills in that mode. */
+const MODE_LOCKS: Readonly<Record<BillingMode, bigint>> = { keyed: 815_551_003n, unkeyed: 815_551_004n };
+/** The trigger that refuses fees of the other mode, from whatever software. */
+const REFUSING: Readonly<Record<BillingMode, string>> = {
+  keyed: "credit_history_unkeyed_refused",
+  unkeyed: "credit_history_keyed_refused",
+};
+/** Enabling a trigger waits for writers of the ledger, and new ones wait for it. */
+const LOCK_TIMEOUT_MS = 10_000;
+
+function otherThan(mode: BillingMode): BillingMode {
+  return mode === "keyed" ? "unkeyed" : "keyed";
+}
+
+/** The sessions of others that serve in a mode, as they name themselves. */
+async function servingIn(client: SessionClient, mode: BillingMode): Promise<readonly string[]> {
+  const { rows } = await client.query<{ name: string }>(
+    `select coalesce(nullif(a.application_name, ''), 'a session') || ' (pid ' || l.pid || ')' as name
+       from pg_locks l left join pg_stat_activity a using (pid)
+      where l.locktype = 'advisory' and l.granted and l.objsubid = 1 and l.pid <> pg_backend_pid()
+        and l.database = (select oid from pg_database where datname = current_database())
+        and (l.classid::bigint << 32) | l.objid::bigint = $1::bigint
+      order by 1`,
+    [MODE_LOCKS[mode].toString()],
+  );
+  return rows.map(({ name }) => name);
+}
+
+/**
+ * The first hour that is billed by key from now on: the running one, but none that the ledger has fees of by key, nor one
+ * in which fees without keys were written. Keys of the future, which nobody can have written rightly, do not count.
+ */
+const FIRST_HOUR = `
+  select greatest(
+    date_trunc('hour', clock_timestamp(), 'UTC'),
+    (select to_timestamp(max(substr(reference_id, 6)), 'YYYY-MM-DD"T"HH24') + interval '1 hour'
+       from credit_history
+      where tx_type = 'hourly_deduction' and reference_id ~ '^hour:\\d{4}-\\d{2}-\\d{2}T\\d{2}$'
+        and reference_id <= 'hour:' || to_char(clock_timestamp() at time zone 'UTC', 'YYYY-MM-DD"T"HH24')),
+    (select date_trunc('hour', clock_timestamp(), 'UTC') + interval '1 hour'
+      where exists (
+        select from credit_history
+         where tx_type = 'hourly_deduction' and (reference_id like 'hour:%') is not true
+           and created_at >= date_trunc('hour', clock_timestamp(), 'UTC')))
+  )`;
+
+async function enableTriggers(client: SessionClient, mode: BillingMode): Promise<void> {
+  const { rows } = await client.query<{ name: string; is_enabled: boolean }>(
+    `select tgname as name, tgenabled <> 'D' as is_enabled from pg_trigger
+      where tgrelid = 'credit_history'::regclass and tgname = any ($1)`,
+    [Object.values(REFUSING)],
+  );
+  for (const { name, is_enabled: isEnabled } of rows) {
+    const isWanted = name === REFUSING[mode];
+    if (isWanted !== isEnabled) {
+      await client.query(`alter table credit_history ${isWanted ? "enable" : "disable"} trigger ${name}`);
+    }
+  }
+}
+
+async function writeMode(client: SessionClient, mode: BillingMode, node: string): Promise<void> {
+  // Hours are UTC whatever time zone the session has.
+  await client.query("set local time zone 'UTC'");
+  await client.query(
+    `insert into billing_mode (mode, first_hour, changed_by) values ($1, (${FIRST_HOUR}), $2)
+         on conflict (only_row) do update
+         set mode = excluded.mode, changed_at = now(), changed_by = excluded.changed_by,
+             first_hour = greatest(excluded.first_hour, billing_mode.first_hour)`,
+    [mode, node],
+  );
+}
+
+function mixed(wanted: BillingMode, serving: readonly string[]): FulaError {
+  const mode = otherThan(wanted);
+  return new FulaError(
+    "FULA_BILLING_MODE_MIXED",
+    `The federation bills ${mode}, as do ${serving.join(", ")}; this master would bill ${wanted}.`,
+    {
+      hint: `set BILLING_IDEMPOTENCY=${mode === "keyed"} here; to change all of them, stop every master first.`,
+      details: { mode, wanted, serving },
+    },
+  );
+}
+
+/**
+ * Joins the masters that bill in a mode, for as long as this session lives. The first master of all writes the mode down;
+ * one that wants the other mode may change it while nobody else serves, from the next hour on that has no fee yet.
+ * The triggers that refuse fees of the other mode change in the same transaction.
+ * @throws FulaError FULA_BILLING_MODE_MIXED where others serve in the other mode; what the driver throws
+ */
+export async function assertBillingMode(client: SessionClient, wanted: BillingMode, node: string): Promise<void> {
+  const other = otherThan(wanted);
+  await client.query("begin");
+  try {
+    await client.query(`set local lock_timeout = ${LOCK_TIMEOUT_MS}`);
+    await client.query("set local statement_timeout = 0");
+    // Masters that start at the same time decide one after the other; there may be no row to lock yet.
+    await client.query("lock table billing_mode in share row exclusive mode");
+    const { rows } = await client.query<{ mode: BillingMode }>("select mode from billing_mode");
+    if (rows[0]?.mode !== wanted) {
+      const serving = await servingIn(client, other);
+      if (serving.length > 0) throw mixed(wanted, serving);
+      await writeMode(client, wanted, node);
+    }
+    await enableTriggers(client, wanted);
+    await client.query(
+      "select pg_advisory_unlock_shared($1) from pg_locks where pid = pg_backend_pid() and locktype = 'advisory' and objsubid = 1 and (classid::bigint << 32) | objid::bigint = $1",
+      [MODE_LOCKS[other].toString()],
+    );
+    await client.query("select pg_advisory_lock_shared($1)", [MODE_LOCKS[wanted].toString()]);
+    await client.query("commit");
+  } catch (error) {
+    await client.query("rollback");
+    throw error;
+  }
+}
