@@ -1,7 +1,7 @@
 import type { Clock } from "../kernel/clock.ts";
 import { FulaError } from "../kernel/errors.ts";
 import { formatTarget, sqlStateOf } from "../postgres/database-errors.ts";
-import { applySessionSettings, type ConnectionOptions } from "../postgres/pool.ts";
+import { applySessionSettings, type ConnectionOptions, type ConnectionTarget } from "../postgres/pool.ts";
 import { openSession, type Session } from "../postgres/session.ts";
 
 /** Pauses of a lease, in milliseconds, all from its time to live. */
@@ -42,7 +42,7 @@ function sessionSettings({ ttlMs, heldMs }: LeaseTimes): Readonly<Record<string,
 }
 
 /** What to throw where the sessions of a pooler are not ours from one statement to the next. */
-export function poolerError(connection: ConnectionOptions): FulaError {
+export function poolerError(connection: ConnectionTarget): FulaError {
   return new FulaError(
     "FULA_LEASE_POOLER",
     `${formatTarget(connection)} is a pooler that gives each transaction another session; a lease cannot be held there.`,
@@ -97,15 +97,16 @@ async function assertOwnSession(session: Session, connection: ConnectionOptions,
  * @throws FulaError FULA_LEASE_POOLER, and what `openSession` throws
  */
 export async function openLeaseSession(
-  connection: ConnectionOptions,
+  connection: ConnectionTarget,
+  node: string,
   times: LeaseTimes,
   clock: Clock,
 ): Promise<Session> {
-  const options: ConnectionOptions = { ...connection, part: "lease", queryTimeoutMs: times.ttlMs };
+  const options: ConnectionOptions = { ...connection, node, part: "lease", queryTimeoutMs: times.ttlMs };
   const session = await openSession(options, clock);
   try {
     // First of all, lest a setting goes to a session that is somebody else's a moment later.
-    await assertOwnSession(session, connection, clock);
+    await assertOwnSession(session, options, clock);
     await applySessionSettings(session.client, sessionSettings(times));
     return session;
   } catch (error) {

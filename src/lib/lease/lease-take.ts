@@ -1,14 +1,14 @@
 import type { Clock } from "../kernel/clock.ts";
 import type { Log } from "../kernel/log.ts";
 import type { Fence } from "../postgres/fence.ts";
-import type { ConnectionOptions } from "../postgres/pool.ts";
+import type { ConnectionTarget } from "../postgres/pool.ts";
 import { openSession, type Session } from "../postgres/session.ts";
 import { endBlockers, isLockTimeout, raiseEpoch } from "./lease-row.ts";
 import type { LeaseTimes } from "./lease-session.ts";
 
 /** What taking needs. */
 interface TakeOptions {
-  readonly connection: ConnectionOptions;
+  readonly connection: ConnectionTarget;
   readonly node: string;
   readonly times: LeaseTimes;
   readonly clock: Clock;

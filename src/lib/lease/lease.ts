@@ -4,7 +4,7 @@ import type { Log } from "../kernel/log.ts";
 import type { Random } from "../kernel/random.ts";
 import { describeSession, findLockHolder } from "../postgres/advisory-lock.ts";
 import type { Fence } from "../postgres/fence.ts";
-import type { ConnectionOptions } from "../postgres/pool.ts";
+import type { ConnectionTarget } from "../postgres/pool.ts";
 import type { Session } from "../postgres/session.ts";
 import type { TransactionClient } from "../postgres/transaction.ts";
 import { isForeignSession, LEASE_LOCK_KEY } from "./lease-record.ts";
@@ -25,7 +25,7 @@ export interface LeaseState {
 
 /** What a lease needs. */
 export interface LeaseOptions {
-  readonly connection: ConnectionOptions;
+  readonly connection: ConnectionTarget;
   /** Name of this master. */
   readonly node: string;
   /** A holder that does not renew for so long, in milliseconds, loses the lease to a standby. */
@@ -293,7 +293,7 @@ class LeaseKeeper implements Lease {
 }
 
 async function openSessionOf(options: LeaseOptions, times: LeaseTimes): Promise<Session> {
-  const session = await openLeaseSession({ ...options.connection, node: options.node }, times, options.clock);
+  const session = await openLeaseSession(options.connection, options.node, times, options.clock);
   try {
     await options.onSession?.(session.client);
     return session;

@@ -38,6 +38,9 @@ export interface ConnectionOptions {
   readonly sessionSettings?: Readonly<Record<string, string>>;
 }
 
+/** The same for whoever names its connections itself. */
+export type ConnectionTarget = Omit<ConnectionOptions, "part" | "node">;
+
 /** A pool's connections. */
 export interface PoolOptions extends ConnectionOptions {
   /** Connections at most. Default 10. */

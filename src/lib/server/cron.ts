@@ -2,7 +2,7 @@ import type { Clock } from "../kernel/clock.ts";
 import type { Log } from "../kernel/log.ts";
 import type { Random } from "../kernel/random.ts";
 import { type Lease, type LeaseState, startLease } from "../lease/lease.ts";
-import { type ConnectionOptions, createPool, type Pool } from "../postgres/pool.ts";
+import { type ConnectionTarget, createPool, type Pool } from "../postgres/pool.ts";
 import { runQuery } from "../postgres/run-query.ts";
 import type { TransactionClient } from "../postgres/transaction.ts";
 import { cronLoop, type RunOutcome } from "./cron-run.ts";
@@ -10,7 +10,7 @@ import type { CronTask } from "./cron-task.ts";
 
 /** What the cron family of a master needs. */
 export interface CronOptions {
-  readonly connection: ConnectionOptions;
+  readonly connection: ConnectionTarget;
   /** Name of this master. */
   readonly node: string;
   /** A holder that does not renew for so long, in milliseconds, loses the lease. */
