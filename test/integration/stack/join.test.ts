@@ -50,6 +50,7 @@ describe("a new box", () => {
       sweep: { replMin: 1 },
       server: { port: box.ports.server },
       gateway: { port: box.ports.gateway },
+      api: { port: box.ports.api },
     });
     expect(await readInstallation(join(box.baseDir, "state"))).toMatchObject({ clusterId, made: ["ledger", "pinset"] });
     expect(summary).toMatchObject({
@@ -323,21 +324,22 @@ describe("bad input", () => {
   });
 
   test("a port in use is refused with the process that has it", async () => {
-    const server = createServer();
-    await new Promise<void>((resolve) => {
-      server.listen(box.ports.gateway, "127.0.0.1", resolve);
-    });
-    try {
-      const before = await treeOf(box.root);
-      const { exitCode, stderr } = await joinBox();
-      expect(exitCode).toBe(3);
-      expect(stderr).toMatch(
-        new RegExp(`FULA_PORT_IN_USE: Port 127.0.0.1:${box.ports.gateway} .*process ${process.pid}`),
-      );
-      expect(await treeOf(box.root)).toEqual(before);
-      expect(await joinBox("--skip-preflight", "ports")).toMatchObject({ exitCode: 0 });
-    } finally {
-      server.close();
+    for (const port of [box.ports.api, box.ports.gateway]) {
+      const server = createServer();
+      await new Promise<void>((resolve) => {
+        server.listen(port, "127.0.0.1", resolve);
+      });
+      try {
+        const before = await treeOf(box.root);
+        const { exitCode, stderr } = await joinBox();
+        expect(exitCode).toBe(3);
+        expect(stderr).toMatch(new RegExp(`FULA_PORT_IN_USE: Port 127.0.0.1:${port} .*process ${process.pid}`));
+        expect(await treeOf(box.root)).toEqual(before);
+        if (port === box.ports.gateway)
+          expect(await joinBox("--skip-preflight", "ports")).toMatchObject({ exitCode: 0 });
+      } finally {
+        server.close();
+      }
     }
   });
 
