@@ -1,0 +1,156 @@
+import { createRequire } from "node:module";
+import { askHttp, DaemonProcess, findFreePorts } from "./daemon-process.ts";
+
+/** The program itself: the package's own command starts it as a child, which outlives a kill. */
+function anvilProgram(): string {
+  const arch = process.arch === "arm64" ? "arm64" : "amd64";
+  const require = createRequire(createRequire(import.meta.url).resolve("@foundry-rs/anvil/package.json"));
+  return require.resolve(`@foundry-rs/anvil-linux-${arch}/bin/anvil`);
+}
+
+/** keccak256("Transfer(address,address,uint256)") */
+const TRANSFER = "ddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef";
+
+/**
+ * A token as far as a scanner sees it: takes records of (from, to, value), 32 bytes each, and tells of each as a transfer.
+ * Anybody may move anything; a call with several records is a transaction with several transfers.
+ */
+const TOKEN_CODE = [
+  "6000", // i = 0
+  "5b", // loop (2):
+  "36811015604557", // while i < calldatasize
+  "80604001356000" + "52", // memory[0] = value
+  "8060200135", // to
+  "8135", // from
+  `7f${TRANSFER}`,
+  "60206000a3", // log3
+  "6060016002" + "56", // i += 96; again
+  "5b00", // end (0x45)
+].join("");
+const TOKEN_INIT = `0x6047` + `80600b6000396000f3${TOKEN_CODE}`;
+
+/** A transfer to be made. */
+export interface Move {
+  readonly from: string;
+  readonly to: string;
+  readonly value: bigint;
+}
+
+function word(hex: string): string {
+  return hex.replace(/^0x/, "").padStart(64, "0");
+}
+
+function callData(moves: readonly Move[]): string {
+  return `0x${moves.map(({ from, to, value }) => word(from) + word(to) + word(value.toString(16))).join("")}`;
+}
+
+/** An address that is nobody's but the test's. */
+export function addressOf(number: number): string {
+  return `0x${"a".repeat(8)}${number.toString(16).padStart(32, "0")}`;
+}
+
+/** A real chain of one's own, whose blocks are mined when the test says so. */
+export class Anvil implements AsyncDisposable {
+  readonly url: string;
+  readonly chainId: number;
+  readonly #process: DaemonProcess;
+  #account = "";
+  #coinbase = 0;
+
+  private constructor(process: DaemonProcess, port: number, chainId: number) {
+    this.#process = process;
+    this.url = `http://127.0.0.1:${port}`;
+    this.chainId = chainId;
+  }
+
+  static async start(chainId = 31_337): Promise<Anvil> {
+    const [port = 0] = await findFreePorts(1);
+    const probe = async (): Promise<void> => {
+      await askHttp(`http://127.0.0.1:${port}`, "POST");
+    };
+    const args = ["--port", String(port), "--chain-id", String(chainId), "--no-mining", "--silent", "--accounts", "1"];
+    const daemon = new DaemonProcess("anvil", {
+      program: anvilProgram(),
+      args: [...args, "--gas-limit", "3000000000"],
+      env: {},
+      probe,
+    });
+    await daemon.start();
+    const anvil = new Anvil(daemon, port, chainId);
+    [anvil.#account = ""] = await anvil.call<string[]>("eth_accounts");
+    return anvil;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#process[Symbol.asyncDispose]();
+  }
+
+  /** Any method of JSON-RPC. */
+  async call<T>(method: string, params: readonly unknown[] = []): Promise<T> {
+    const response = await fetch(this.url, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ jsonrpc: "2.0", id: 1, method, params }),
+    });
+    const { result, error } = (await response.json()) as { result: T; error?: { message: string } };
+    if (error !== undefined) throw new Error(`${method}: ${error.message}`);
+    return result;
+  }
+
+  async head(): Promise<number> {
+    return Number(await this.call<string>("eth_blockNumber"));
+  }
+
+  /** Mines so many blocks; what was sent before is in the first of them. */
+  async mine(blocks = 1): Promise<void> {
+    await this.call("evm_mine", []);
+    if (blocks > 1) await this.call("anvil_mine", [`0x${(blocks - 1).toString(16)}`]);
+  }
+
+  /** Puts a token of its own on the chain. @returns its address */
+  async deployToken(): Promise<string> {
+    const txHash = await this.call<string>("eth_sendTransaction", [
+      { from: this.#account, data: TOKEN_INIT, gas: "0x100000" },
+    ]);
+    await this.mine();
+    const { contractAddress, status } = await this.call<{ contractAddress: string; status: string }>(
+      "eth_getTransactionReceipt",
+      [txHash],
+    );
+    if (status !== "0x1") throw new Error("the token was not deployed");
+    return contractAddress.toLowerCase();
+  }
+
+  /** Sends one transaction with these transfers; the next block has it. @returns its hash */
+  async send(token: string, moves: readonly Move[]): Promise<string> {
+    return await this.call<string>("eth_sendTransaction", [
+      {
+        from: this.#account,
+        to: token,
+        data: callData(moves),
+        gas: `0x${(60_000 + moves.length * 5_000).toString(16)}`,
+      },
+    ]);
+  }
+
+  /** A transaction as it was signed, to be sent again after a reorganisation. */
+  async rawOf(txHash: string): Promise<string> {
+    return await this.call<string>("eth_getRawTransactionByHash", [txHash]);
+  }
+
+  /**
+   * Replaces the newest `depth` blocks by others, and one more so that the new chain is the longer one.
+   * @param again signed transactions by the place of the new block (0 = the first one) that has them
+   */
+  async reorg(depth: number, again: Readonly<Record<number, readonly string[]>> = {}): Promise<void> {
+    await this.call("anvil_rollback", [depth]);
+    // What was in the blocks that are gone may have come back into the pool.
+    await this.call("anvil_dropAllTransactions");
+    this.#coinbase += 1;
+    await this.call("anvil_setCoinbase", [addressOf(this.#coinbase)]);
+    for (let place = 0; place <= depth; place += 1) {
+      for (const raw of again[place] ?? []) await this.call("eth_sendRawTransaction", [raw]);
+      await this.mine();
+    }
+  }
+}
