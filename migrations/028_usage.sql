@@ -60,7 +60,10 @@ as $$
   select status = 'pinned' and user_id is not null and size > 0 and octet_length(cid) <= 1024
 $$;
 
-create index idx_pins_stored on pins (user_id, cid) include (size) where pin_counts(status, user_id, cid, size);
+-- By bytes, so that a comparison by bytes finds no other index of `pins` to use: the plan below is made once, maybe while
+-- the table is small.
+create index idx_pins_stored on pins (user_id collate "C", cid collate "C") include (size)
+  where pin_counts(status, user_id, cid, size);
 
 insert into usage_clock (closed_through) values (date_trunc('hour', now(), 'UTC') - interval '1 hour');
 
@@ -116,9 +119,13 @@ begin
 end
 $$;
 
+-- Its plans are kept for as long as a session lasts, from when tables may still be small: each looks up what it needs by
+-- index, whatever tables are estimated at, so that a statement costs as much as it touches and never more.
 create function keep_usage() returns trigger
 language plpgsql security definer
 set search_path = pg_catalog, public, pg_temp
+set enable_seqscan = off
+set jit = off
 as $$
 declare
   bytes_max constant bigint := 9223372036854775807;
@@ -159,60 +166,57 @@ begin
   -- Only those that are missing: a conflict would use up an account id, and billing goes by ranges of them.
   insert into user_credits (user_id)
   select distinct t.user_id from unnest(users) as t (user_id)
-   where not exists (select from user_credits a where a.user_id = t.user_id)
+   where (select a.id from user_credits a where a.user_id = t.user_id) is null
    order by t.user_id
       on conflict (user_id) do nothing;
-  select array_agg(id order by id) into accounts
-    from (select distinct a.id from unnest(users) as t (user_id) join user_credits a on a.user_id = t.user_id) as touched;
+  select array_agg((select a.id from user_credits a where a.user_id = t.user_id) order by t.place) into accounts
+    from unnest(users) with ordinality as t (user_id, place);
   insert into user_usage (account_id)
-  select t.id from unnest(accounts) as t (id)
-   where not exists (select from user_usage u where u.account_id = t.id)
+  select distinct t.id from unnest(accounts) as t (id)
+   where (select u.account_id from user_usage u where u.account_id = t.id) is null
    order by t.id
       on conflict (account_id) do nothing;
   -- Locked first and read second: who changes pins of the same account at the same time reckons after this one.
   perform from user_usage where account_id = any (accounts) order by account_id for update;
   open_hour := hold_usage_hour();
 
-  with touched as (
-    select a.id as account_id, t.user_id, t.cid
-      from unnest(users, cids) as t (user_id, cid) join user_credits a on a.user_id = t.user_id
-  ), stored as (
-    select t.account_id, t.cid, coalesce(max(p.size), 0) as bytes
-      from touched t
-      left join pins p on p.user_id = t.user_id and p.cid = t.cid and pin_counts(p.status, p.user_id, p.cid, p.size)
-     group by t.account_id, t.cid
-  ), differing as (
-    select s.account_id, s.cid, s.bytes, s.bytes - coalesce(known.bytes, 0) as difference
-      from stored s left join stored_contents known using (account_id, cid)
-     where s.bytes <> coalesce(known.bytes, 0)
+  with stored as materialized (
+    select t.account_id, t.cid,
+           coalesce((select max(p.size) from pins p
+                      where p.user_id = t.user_id collate "C" and p.cid = t.cid collate "C"
+                        and pin_counts(p.status, p.user_id, p.cid, p.size)), 0) as bytes,
+           coalesce((select c.bytes from stored_contents c
+                      where c.account_id = t.account_id and c.cid = t.cid), 0) as known
+      from unnest(accounts, users, cids) as t (account_id, user_id, cid)
   ), noted as (
-    insert into stored_contents as known (account_id, cid, bytes)
-    select account_id, cid, bytes from differing where bytes > 0
+    insert into stored_contents (account_id, cid, bytes)
+    select account_id, cid, bytes from stored where bytes <> known and bytes > 0
         on conflict (account_id, cid) do update set bytes = excluded.bytes
   ), dropped as (
-    delete from stored_contents known using differing d
-     where d.bytes = 0 and known.account_id = d.account_id and known.cid = d.cid
+    delete from stored_contents
+     where ctid = any (array(
+       select (select c.ctid from stored_contents c where c.account_id = s.account_id and c.cid = s.cid)
+         from stored s where bytes = 0 and known > 0))
   ), summed as (
+    select account_id, sum(bytes - known) as difference from stored group by account_id
+  ), kept as (
     -- Also where the difference is 0: a transaction that reads an older snapshot and touches the account too must fail
     -- to serialize, since it reckons with pins that it does not see.
-    update user_usage u
-       -- Sizes are what a pinning service was told: at the top the sum is reckoned anew, from before this statement.
-       set bytes = least(
-             case when u.bytes < bytes_max then u.bytes
-                  else (select coalesce(sum(c.bytes), 0) from stored_contents c where c.account_id = u.account_id)
-             end + d.difference, bytes_max),
+    insert into user_usage as u (account_id, bytes, changed_hour)
+    select s.account_id,
+           -- Sizes are what a pinning service was told: at the top the sum is reckoned anew, from before this statement.
+           least(case when before.bytes < bytes_max then before.bytes
+                      else (select coalesce(sum(c.bytes), 0) from stored_contents c where c.account_id = s.account_id)
+                 end + s.difference, bytes_max),
            -- The server's clock may have been set back; an account's hours never go back.
-           changed_hour = case when d.difference = 0 then u.changed_hour else greatest(u.changed_hour, open_hour) end
-      from (
-      select t.id, coalesce(sum(difference), 0) as difference
-        from unnest(accounts) as t (id) left join differing on account_id = t.id
-       group by t.id
-    ) as d
-     where u.account_id = d.id
-    returning u.account_id, u.bytes, u.changed_hour, d.difference
+           case when s.difference = 0 then before.changed_hour else greatest(before.changed_hour, open_hour) end
+      from summed s,
+           lateral (select o.bytes, o.changed_hour from user_usage o where o.account_id = s.account_id offset 0) as before
+        on conflict (account_id) do update set bytes = excluded.bytes, changed_hour = excluded.changed_hour
+    returning u.account_id, u.bytes, u.changed_hour
   )
   insert into usage_history as h (account_id, hour, bytes)
-  select account_id, changed_hour, bytes from summed where difference <> 0
+  select account_id, changed_hour, bytes from kept where changed_hour >= open_hour
       on conflict (account_id, hour) do update set bytes = excluded.bytes;
   return null;
 end

@@ -254,16 +254,17 @@ describe("a change of pins", () => {
     await using database = await freshDatabase();
     const { pool } = database;
     await pool.query(INSERT, ["a", "ada", "bafyone", 10, "pinned"]);
-    await pool.query("update user_usage set changed_hour = changed_hour + interval '1 hour'");
+    const { rows } = await pool.query<{ changed_hour: Date }>(
+      "update user_usage set changed_hour = changed_hour + interval '1 hour' returning changed_hour",
+    );
     await pool.query("update usage_history set hour = hour + interval '1 hour'");
     await pool.query(INSERT, ["b", "ada", "bafytwo", 5, "pinned"]);
-    const { rows } = await pool.query<{ changed_hour: Date }>("select changed_hour from user_usage");
-    const changed = hourFromSql(rows[0]?.changed_hour ?? new Date(0));
-    await pool.query("update usage_clock set closed_through = (select changed_hour from user_usage)");
+    await pool.query("update usage_clock set closed_through = closed_through + interval '2 hours'");
     await pool.query("delete from pins");
-    expect(await usageAt(pool, 1n, changed)).toBe(15n);
-    expect(await usageAt(pool, 1n, changed - 1)).toBe(0n);
-    expect(await usageAt(pool, 1n, changed + 1)).toBe(0n);
-    expect(await usageAt(pool, 99n, changed)).toBe(0n);
+    const ahead = hourFromSql(rows[0]?.changed_hour ?? new Date(0));
+    expect(await usageAt(pool, 1n, ahead - 1)).toBe(0n);
+    expect(await usageAt(pool, 1n, ahead)).toBe(15n);
+    expect(await usageAt(pool, 1n, ahead + 1)).toBe(0n);
+    expect(await usageAt(pool, 99n, ahead)).toBe(0n);
   });
 });

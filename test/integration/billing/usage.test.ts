@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { createPool } from "../../../src/lib/postgres/pool.ts";
 import { withTransaction } from "../../../src/lib/postgres/transaction.ts";
 import { asSuperuser, freshDatabase, type TestDatabase, testPostgres } from "../../support/postgres.ts";
+import { until } from "../../support/until.ts";
 import { allPins, historyFaults, keptUsage, type TestPin, usageOf } from "../../support/usage.ts";
 
 let database: TestDatabase;
@@ -197,5 +198,37 @@ describe("a statement on pins", () => {
       await pool.end();
       await asSuperuser(`drop owned by ${role}; drop role ${role}`, database.name);
     }
+  });
+});
+
+describe("keeping usage", () => {
+  test("looks up what a statement touches by index, also in a session that began while the tables were empty", async () => {
+    const insert = `
+      insert into pins (requestid, user_id, cid, size, status)
+      select $1 || i, 'user' || i % 7, 'bafy' || $1 || i, 10, 'pinned' from generate_series(1, $2::integer) as i`;
+    const session = createPool({ ...database.options, max: 1 });
+    // Enough of them for every plan to be a kept one.
+    for (let index = 0; index < 12; index += 1) await session.query(insert, [`few${index}-`, 3]);
+    await session.query(insert, ["many-", 3_000]);
+    await session.query("update pins set status = 'failed' where requestid like 'many-%'");
+    await session.query("delete from pins where requestid like 'few%'");
+    await session.end();
+    await expectUsage({});
+    const rowsRead = await until("the session's counts arrive", async () => {
+      const { rows } = await database.pool.query<{ name: string; reads: string }>(
+        `select indexrelname as name, idx_tup_read as reads from pg_stat_user_indexes
+          where indexrelname in ('idx_pins_stored', 'idx_pins_user_id', 'idx_pins_cid')`,
+      );
+      const reads = new Map(rows.map(({ name, reads: count }) => [name, Number(count)]));
+      return (reads.get("idx_pins_stored") ?? 0) >= 3_000 && reads;
+    });
+    expect(rowsRead.get("idx_pins_stored")).toBeLessThan(10_000);
+    expect(rowsRead.get("idx_pins_user_id")).toBe(0);
+    expect(rowsRead.get("idx_pins_cid")).toBe(0);
+    const { rows } = await database.pool.query<{ table: string; reads: string }>(
+      `select relname as table, seq_tup_read as reads from pg_stat_user_tables
+        where relname in ('stored_contents', 'user_credits') order by 1`,
+    );
+    for (const { table, reads } of rows) expect([table, Number(reads) < 10_000]).toEqual([table, true]);
   });
 });
