@@ -18,11 +18,11 @@ function parseKey(text: string): string {
 function adjustedText(report: AdjustReport): string {
   const { userId, amount, balance, balanceBefore, isSuspended } = report;
   const state = isSuspended ? "; the account is suspended" : "";
+  if (!report.applied && report.entryId !== null) {
+    return `Already so: entry ${report.entryId} did it under this key. The balance of ${userId} is ${balance} FULA${state}.`;
+  }
   if (report.dryRun) {
     return `Would change the balance of ${userId} by ${amount} FULA, from ${balanceBefore} to ${balance}${isSuspended ? "; the account would be suspended" : ""}.`;
-  }
-  if (!report.applied) {
-    return `Already so: entry ${report.entryId} did it under this key. The balance of ${userId} is ${balance} FULA${state}.`;
   }
   return `Changed the balance of ${userId} by ${amount} FULA, to ${balance} (entry ${report.entryId})${state}.`;
 }

@@ -1,6 +1,7 @@
 import type { Pool } from "../postgres/pool.ts";
-import type { TransactionClient } from "../postgres/transaction.ts";
+import { type TransactionClient, withTransaction } from "../postgres/transaction.ts";
 import { adjustmentReference, creditUserTx, type CreditOutcome, settleOnce } from "./credits.ts";
+import { findRepetition } from "./credits-post.ts";
 import { formatUnits } from "./money.ts";
 
 /** A correction of a balance by a person. */
@@ -44,6 +45,19 @@ export async function noteOperator(client: TransactionClient, note: OperatorNote
       note.reference,
     ],
   });
+}
+
+/**
+ * Says whether `adjustUser` would do anything, and changes nothing.
+ * @returns the entry that the key stands for already; null where it is free
+ * @throws FulaError FULA_CREDIT_REFERENCE_TAKEN where the key stands for something else
+ */
+export async function planAdjustment(
+  pool: Pool,
+  { userId, amountUnits, key }: Pick<Adjustment, "userId" | "amountUnits" | "key">,
+): Promise<bigint | null> {
+  const claim = { userId, amountUnits, reference: adjustmentReference(key) };
+  return await withTransaction(pool, async (client) => await findRepetition(client, claim), { readOnly: true });
 }
 
 /**

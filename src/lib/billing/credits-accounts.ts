@@ -11,7 +11,7 @@ export interface HeldAccount {
 }
 
 async function makeMissing(client: TransactionClient, userIds: readonly string[]): Promise<void> {
-  // Looked for first: an insert that meets a conflict uses up an id, and hours are billed in ranges of ids.
+  // Looked for first: an insert that meets a conflict draws an id all the same, and most users have an account.
   await client.query({
     name: "accounts_make",
     text: `

@@ -59,7 +59,7 @@ export interface PostOutcome {
 
 async function findEntries(
   client: TransactionClient,
-  postings: readonly Posting[],
+  references: readonly string[],
 ): Promise<ReadonlyMap<string, LedgerEntry>> {
   // Each half repeats the predicate of the unique index that finds it (023, 032).
   const { rows } = await client.query<{
@@ -77,7 +77,7 @@ async function findEntries(
       select id, user_id, lower(reference_id), amount_fula, balance_after from credit_history
        where tx_type in ('adjustment', 'referral_bonus') and reference_id ~ '^(adjustment|bonus|reversal):'
          and lower(reference_id) = any ($1::text[])`,
-    values: [postings.map(({ reference }) => reference)],
+    values: [references],
   });
   return new Map(
     rows.map((row) => [
@@ -92,16 +92,38 @@ async function findEntries(
   );
 }
 
-function assertRepetition({ account, amountUnits, reference }: Posting, entry: LedgerEntry): void {
-  if (entry.userId === account.userId && entry.amountUnits === amountUnits) return;
+/** What a reference is to stand for. */
+interface Claim {
+  readonly userId: string;
+  readonly amountUnits: bigint;
+  readonly reference: string;
+}
+
+function claimOf({ account, amountUnits, reference }: Posting): Claim {
+  return { userId: account.userId, amountUnits, reference };
+}
+
+function assertRepetition({ userId, amountUnits, reference }: Claim, entry: LedgerEntry): void {
+  if (entry.userId === userId && entry.amountUnits === amountUnits) return;
   throw new FulaError(
     "FULA_CREDIT_REFERENCE_TAKEN",
-    `The reference ${reference} stands for ${formatUnits(entry.amountUnits)} FULA of user ${entry.userId ?? "nobody"} (entry ${entry.entryId}), not for ${formatUnits(amountUnits)} FULA of user ${account.userId}. Nothing was changed.`,
+    `The reference ${reference} stands for ${formatUnits(entry.amountUnits)} FULA of user ${entry.userId ?? "nobody"} (entry ${entry.entryId}), not for ${formatUnits(amountUnits)} FULA of user ${userId}. Nothing was changed.`,
     {
       hint: "look at that entry (fula-master billing history); a correction of something else needs a key of its own.",
       details: { reference, entryId: entry.entryId.toString() },
     },
   );
+}
+
+/**
+ * The entry that stands for the same already, or null where the reference is free.
+ * @throws FulaError FULA_CREDIT_REFERENCE_TAKEN where it stands for something else
+ */
+export async function findRepetition(client: TransactionClient, claim: Claim): Promise<bigint | null> {
+  const entry = (await findEntries(client, [claim.reference])).get(claim.reference);
+  if (entry === undefined) return null;
+  assertRepetition(claim, entry);
+  return entry.entryId;
 }
 
 /** Writes entries, in their order. @throws FulaError FULA_CREDIT_REFERENCE_TAKEN, FULA_AMOUNT_INVALID */
@@ -130,10 +152,13 @@ async function enter(client: TransactionClient, postings: readonly Posting[]): P
   const ids = new Map(rows.map((row) => [row.reference_id, BigInt(row.id)]));
   if (ids.size < postings.length) {
     // Looked for under the accounts' locks a moment ago, so it is another account's, and the assertion throws.
-    const taken = await findEntries(client, postings);
+    const taken = await findEntries(
+      client,
+      postings.map(({ reference }) => reference),
+    );
     for (const posting of postings) {
       const entry = ids.has(posting.reference) ? undefined : taken.get(posting.reference);
-      if (entry !== undefined) assertRepetition(posting, entry);
+      if (entry !== undefined) assertRepetition(claimOf(posting), entry);
     }
   }
   return postings.map((posting, index) => {
@@ -202,7 +227,10 @@ export async function postEntries(
   postings: readonly Posting[],
   dependentsOf: (entry: Posted) => readonly Posting[],
 ): Promise<readonly PostOutcome[]> {
-  const before = await findEntries(client, postings);
+  const before = await findEntries(
+    client,
+    postings.map(({ reference }) => reference),
+  );
   const fresh = Map.groupBy(
     postings.filter(({ reference }) => !before.has(reference)),
     ({ reference }) => reference,
@@ -229,7 +257,7 @@ export async function postEntries(
     const entry =
       before.get(posting.reference) ?? (own && { ...own, ...own.posting, userId: own.posting.account.userId });
     assert(entry !== undefined, `the entry ${posting.reference} is there`);
-    assertRepetition(posting, entry);
+    assertRepetition(claimOf(posting), entry);
     return { entryId: entry.entryId, balanceUnits: entry.balanceUnits, applied: false, dependents: [] };
   });
 }

@@ -1,5 +1,5 @@
-import { readAccount } from "../billing/account-view.ts";
-import { adjustUser } from "../billing/adjustments.ts";
+import { type AccountView, readAccount } from "../billing/account-view.ts";
+import { adjustUser, planAdjustment } from "../billing/adjustments.ts";
 import { adjustmentReference } from "../billing/credits.ts";
 import { formatUnits, parseUnits } from "../billing/money.ts";
 import { policyOf } from "../billing/policy.ts";
@@ -70,12 +70,23 @@ export interface AdjustReport {
   readonly reference: string;
   /** False in a dry run, and where the key had been used for the same already. */
   readonly applied: boolean;
-  /** The ledger's entry; null in a dry run. */
+  /** The ledger's entry; null in a dry run, unless the key had been used for the same already. */
   readonly entryId: string | null;
   /** The account's balance before it and after it; of a repetition, as it is now. */
   readonly balanceBefore: string;
   readonly balance: string;
   readonly isSuspended: boolean;
+}
+
+type BalanceState = Pick<AccountView, "balanceUnits" | "isSuspended">;
+
+/** What a balance and its suspension come to by an amount (docs/decisions/0125-suspension-follows-the-balance.md). */
+function projected({ balanceUnits: before, isSuspended }: BalanceState, amountUnits: bigint): BalanceState {
+  const balanceUnits = before + amountUnits;
+  return {
+    balanceUnits,
+    isSuspended: amountUnits > 0n ? isSuspended && balanceUnits <= 0n : isSuspended || balanceUnits < 0n,
+  };
 }
 
 /**
@@ -98,17 +109,16 @@ export async function runAdjust(context: BillingContext, options: AdjustOptions)
     const shared = { userId, amount, reason, operator, key, reference: adjustmentReference(key) };
     const balanceBefore = formatUnits(before.balanceUnits);
     if (options.dryRun) {
-      const balanceUnits = before.balanceUnits + amountUnits;
-      const isSuspended =
-        amountUnits > 0n ? before.isSuspended && balanceUnits <= 0n : before.isSuspended || balanceUnits < 0n;
+      const entryId = await planAdjustment(pool, { userId, amountUnits, key });
+      const planned = entryId === null ? projected(before, amountUnits) : before;
       return {
         dryRun: true,
         ...shared,
         applied: false,
-        entryId: null,
+        entryId: entryId?.toString() ?? null,
         balanceBefore,
-        balance: formatUnits(balanceUnits),
-        isSuspended,
+        balance: formatUnits(planned.balanceUnits),
+        isSuspended: planned.isSuspended,
       };
     }
     if (amountUnits < 0n) await options.confirm(userId, amount);

@@ -360,7 +360,7 @@ describe("credits of many users at the same time", () => {
     expect(await countRows(database.pool, "user_credits")).toBe(1);
   });
 
-  test("use up no id for an account that is there, because hours are billed in ranges of ids", async () => {
+  test("use up no id for an account that is there", async () => {
     await creditUser(database.pool, deposit("ada", "1", "1:0xab:0"));
     await creditUser(database.pool, deposit("ada", "1", "1:0xab:1"));
     await creditUser(database.pool, deposit("bob", "1", "1:0xab:2"));

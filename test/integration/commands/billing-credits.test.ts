@@ -78,6 +78,15 @@ describe("billing adjust", () => {
     expect((await audited()).length).toBe(1);
   });
 
+  test("with --dry-run tells a key that was used, for the same or for something else", async () => {
+    await creditUser(box.database.pool, deposit("ada", "1", "1:0xab:0"));
+    await billing("adjust", ADA, "2", ...REASON, "--key", "t-1");
+    const same = await billing("adjust", ADA, "2", ...REASON, "--key", "t-1", "--dry-run");
+    expect([same.exitCode, same.stdout]).toEqual([0, expect.stringContaining("Already so: entry 2")]);
+    const other = await billing("adjust", ADA, "-2", ...REASON, "--key", "t-1", "--dry-run");
+    expect([other.exitCode, other.stderr]).toEqual([3, expect.stringContaining("FULA_CREDIT_REFERENCE_TAKEN")]);
+  });
+
   test("tells the key that it draws before anything is written", async () => {
     await creditUser(box.database.pool, deposit("ada", "1", "1:0xab:0"));
     const { stderr } = await billing("adjust", ADA, "2", ...REASON);
