@@ -7,7 +7,7 @@ import { chargeShard, openShards, type Shard } from "./charge.ts";
 import { compareConflicts } from "./conflicts.ts";
 import type { DeductionDeps, DeductionReport, HourOutcome } from "./deduction-report.ts";
 import { formatHour, type Hour } from "./hour.ts";
-import { completeHour, openHour, readHourSums, skipHours, unbilledHours } from "./hours.ts";
+import { completeHour, openHour, readHourSums, settleSkippedAlerts, skipHours, unbilledHours } from "./hours.ts";
 import { policyOf } from "./policy.ts";
 import { liftSuspensions } from "./suspension.ts";
 import { chargeUnkeyed } from "./unkeyed.ts";
@@ -59,6 +59,7 @@ export async function finishHour(deps: DeductionDeps, hour: Hour): Promise<HourO
   // Before the hour is done: a master that dies in between leaves it open, and the next one compares again.
   const differing = charged !== null && charged.conflicts > 0 ? await compareConflicts(deps.pool, hour) : 0;
   await completeHour(deps.pool, hour, deps);
+  await settleSkippedAlerts(deps.pool, deps.node);
   const sums = await readHourSums(deps.pool, hour);
   if (sums === null || sums.state === "open")
     throw new Error(`the hour ${formatHour(hour)} was not done: open, or gone`);

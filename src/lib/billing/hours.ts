@@ -215,6 +215,18 @@ export async function completeHour(pool: Pool, hour: Hour, { node, fence }: Writ
   assertFenced(rows[0]?.fenced, fence);
 }
 
+/** Lets alerts about hours that were left out stand for as long as there are such hours. */
+export async function settleSkippedAlerts(pool: Pool, by: string): Promise<void> {
+  await runQuery(pool, {
+    name: "billing_alert_skipped_settle",
+    text: `
+      update billing_alerts set resolved_at = now(), resolved_by = $1
+       where kind = 'hours-skipped' and resolved_at is null
+         and not exists (select from billing_hours where state = 'skipped')`,
+    values: [by],
+  });
+}
+
 /** The record of an hour; null where it has none. Of an open one the sums so far. */
 export async function readHourSums(pool: Pool, hour: Hour): Promise<HourSums | null> {
   const { rows } = await runQuery<{ state: string; users: string; sum_fula: string; conflicts: string }>(pool, {
