@@ -10,7 +10,7 @@ const drillListCommand = defineCommand({
   name: "list",
   aliases: ["ls"],
   summary: "list the drills and what they claim",
-  description: "Lists every drill with what it disturbs, or what it still waits for. Reads only.",
+  description: "Lists every drill with what it disturbs. Reads only.",
   examples: [
     { command: "fula-master drill list", explains: "one drill after the other" },
     { command: "fula-master drill list --json", explains: "with every claim of each" },
@@ -18,13 +18,7 @@ const drillListCommand = defineCommand({
   run: async ({ out }) => {
     const { DRILLS } = await import("../lib/stack/drill-catalog.ts");
     const { listingLine } = await import("../lib/stack/drill-text.ts");
-    const drills = DRILLS.map(({ id, title, disturbs, waitsFor, claims }) => ({
-      id,
-      title,
-      disturbs,
-      waitsFor,
-      claims,
-    }));
+    const drills = DRILLS.map(({ id, title, disturbs, claims }) => ({ id, title, disturbs, claims }));
     out.result({ drills }, () => DRILLS.map(listingLine).join("\n"));
   },
 });
@@ -34,7 +28,7 @@ const drillRunCommand = defineCommand<DrillOptions>({
   summary: "carry out drills on this box",
   description:
     "Carries out the drills that are named, or every one that this box can carry out, and says of each claim whether it " +
-    "holds and what was seen. Works with pins, blocks and users of its own, which it removes again, also when it is " +
+    "holds and what was seen. Works with pins, blocks, users, a database and masters of its own, which it removes again, also when it is " +
     "interrupted. Exits 1 where a claim does not hold, or a drill that was named could not be carried out.",
   examples: [
     { command: "fula-master drill run", explains: "everything that disturbs nobody" },

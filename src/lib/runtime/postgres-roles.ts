@@ -54,12 +54,18 @@ export async function withAdmin<T>(port: number, password: Secret, use: (client:
   });
 }
 
+/** The role may make databases: a drill has a ledger of its own beside the one that is in use. */
 async function ensureRole(admin: Client, role: LedgerRole): Promise<void> {
-  const { rows } = await admin.query("select 1 from pg_roles where rolname = $1", [role.user]);
-  if (rows.length > 0) return;
-  await admin.query(
-    `create role ${admin.escapeIdentifier(role.user)} login password ${admin.escapeLiteral(role.password.reveal())}`,
-  );
+  const { rows } = await admin.query<{ rolcreatedb: boolean }>("select rolcreatedb from pg_roles where rolname = $1", [
+    role.user,
+  ]);
+  const user = admin.escapeIdentifier(role.user);
+  const known = rows[0];
+  if (known === undefined) {
+    await admin.query(`create role ${user} login createdb password ${admin.escapeLiteral(role.password.reveal())}`);
+  } else if (!known.rolcreatedb) {
+    await admin.query(`alter role ${user} createdb`);
+  }
 }
 
 async function ensureDatabase(admin: Client, role: LedgerRole): Promise<void> {

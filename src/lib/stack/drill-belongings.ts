@@ -45,6 +45,11 @@ export class DrillBelongings implements AsyncDisposable {
     await this.#journal.append("makes", { pins: [], blocks: [cid] });
   }
 
+  /** Notes a database that will be made, and a directory below which masters will run. Returns when it is on the disk. */
+  async noteMasters(database: string, dir: string): Promise<void> {
+    await this.#journal.append("makes", { databases: [database], masters: [dir] });
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#journal.close();
   }
@@ -53,6 +58,17 @@ export class DrillBelongings implements AsyncDisposable {
 interface Noted {
   readonly pins: readonly string[];
   readonly blocks: readonly string[];
+  readonly databases: readonly string[];
+  readonly masters: readonly string[];
+}
+
+/** What a run's belongings are cleared away with. */
+export interface ClearingTools {
+  readonly openStores: () => Promise<DrillStores & AsyncDisposable>;
+  readonly dropDatabases: (names: readonly string[]) => Promise<void>;
+  /** Ends the masters that run below a directory. */
+  readonly killMasters: (dir: string) => Promise<unknown>;
+  readonly clock: Clock;
 }
 
 function textsOf(value: unknown): readonly string[] {
@@ -60,12 +76,19 @@ function textsOf(value: unknown): readonly string[] {
 }
 
 async function notedIn(dir: string): Promise<Noted> {
-  const noted: { readonly pins: string[]; readonly blocks: string[] } = { pins: [], blocks: [] };
+  const noted = {
+    pins: new Array<string>(),
+    blocks: new Array<string>(),
+    databases: new Array<string>(),
+    masters: new Array<string>(),
+  };
   const journal = await latestJournal(dir, KIND);
   if (journal === null) return noted;
-  for await (const { pins, blocks } of readJournal(journal)) {
+  for await (const { pins, blocks, databases, masters } of readJournal(journal)) {
     noted.pins.push(...textsOf(pins));
     noted.blocks.push(...textsOf(blocks));
+    noted.databases.push(...textsOf(databases));
+    noted.masters.push(...textsOf(masters));
   }
   return noted;
 }
@@ -82,17 +105,16 @@ export async function unfinishedRuns(loaded: LoadedConfig): Promise<readonly str
 }
 
 /**
- * Removes everything that a run noted, then its directory. Where a pin cannot be removed the directory stays, so that
+ * Ends and removes everything that a run noted, then its directory. Where something cannot be removed the directory stays, so that
  * the next run tries again. Takes no signal: it must also end what was interrupted.
  * @returns why something stays behind; null where nothing does
  */
-export async function clearAway(
-  dir: string,
-  openStores: () => Promise<DrillStores & AsyncDisposable>,
-  clock: Clock,
-): Promise<string | null> {
+export async function clearAway(dir: string, tools: ClearingTools): Promise<string | null> {
+  const { openStores, dropDatabases, killMasters, clock } = tools;
   try {
-    const { pins, blocks } = await notedIn(dir);
+    const { pins, blocks, databases, masters } = await notedIn(dir);
+    for (const each of masters) await killMasters(each);
+    if (databases.length > 0) await dropDatabases(databases);
     if (blocks.length > 0) {
       await using stores = await openStores();
       for (const cid of pins) await stores.cluster.remove(cid);

@@ -8,6 +8,7 @@ import { nearest } from "../kernel/nearest.ts";
 import type { Assertion, Drill, DrillDeps, DrillOutcome, DrillScene } from "./drill.ts";
 import { clearAway, DrillBelongings, drillsDir, unfinishedRuns } from "./drill-belongings.ts";
 import { DRILLS } from "./drill-catalog.ts";
+import { dropDrillDatabases, killMasters } from "./drill-masters.ts";
 import { openStores } from "./drill-stores.ts";
 
 /** What an operator may choose for one run. */
@@ -85,8 +86,7 @@ function idOf(typed: string): string {
   });
 }
 
-function obstacleOf({ waitsFor, disturbs, unfitFor }: Drill, loaded: LoadedConfig, dangerous: boolean): string | null {
-  if (waitsFor !== null) return `waits for ${waitsFor}`;
+function obstacleOf({ disturbs, unfitFor }: Drill, loaded: LoadedConfig, dangerous: boolean): string | null {
   const unfit = unfitFor(loaded);
   if (unfit !== null) return unfit;
   return disturbs !== null && !dangerous ? `${disturbs}; --dangerous allows it` : null;
@@ -108,7 +108,14 @@ export async function runDrills(
   using _ = await acquireLock(join(loaded.paths.locksDir, "drill.lock"), "drill", clock);
   const leftBehind: string[] = [];
   const clear = async (dir: string): Promise<void> => {
-    const left = await clearAway(dir, async () => await openStores(loaded, deps), clock);
+    const left = await clearAway(dir, {
+      openStores: async () => await openStores(loaded, deps),
+      dropDatabases: async (names) => {
+        await dropDrillDatabases(loaded, names, clock);
+      },
+      killMasters: async (masters) => await killMasters(masters, clock),
+      clock,
+    });
     if (left !== null) leftBehind.push(left);
   };
   for (const dir of await unfinishedRuns(loaded)) await clear(dir);
@@ -159,6 +166,9 @@ async function carryOut(
   try {
     await using belongings = await DrillBelongings.open(dir, deps.clock);
     const scene: DrillScene = { ...deps, loaded, apart, dir, runId, belongings };
+    // What keeps this from being asked keeps the drill from being carried out, too; it then says so itself.
+    const because = await drill.unableHere(scene).catch(() => null);
+    if (because !== null) return await leaveOut(drill, because);
     assertions = await drill.run(scene);
   } finally {
     await clear(dir);

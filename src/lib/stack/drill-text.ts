@@ -4,10 +4,9 @@ import type { DrillReport, DrillRunReport, PlannedDrill } from "./drill-run.ts";
 
 const MARKS: Readonly<Record<DrillOutcome, string>> = { passed: "ok  ", failed: "FAIL", "not-run": "-   " };
 
-/** One line for `drill list`: id, title, and what stands in its way or what it disturbs. */
-export function listingLine({ id, title, waitsFor, disturbs }: Drill): string {
-  const remark = waitsFor === null ? disturbs : `waits for ${waitsFor}`;
-  return `${id}  ${title}${remark === null ? "" : `\n    ${waitsFor === null ? `disturbs: ${remark}` : remark}`}`;
+/** One line for `drill list`: id, title, and what it disturbs. */
+export function listingLine({ id, title, disturbs }: Drill): string {
+  return `${id}  ${title}${disturbs === null ? "" : `\n    disturbs: ${disturbs}`}`;
 }
 
 /** What a run would do, as `--dry-run` prints it. */

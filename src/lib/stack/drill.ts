@@ -49,11 +49,11 @@ export interface Drill {
   readonly title: string;
   /** What it does to a stack that others use; null where nobody notices it. */
   readonly disturbs: string | null;
-  /** What this version lacks to run it; null where it lacks nothing. */
-  readonly waitsFor: string | null;
   readonly claims: readonly string[];
   /** Why it says nothing about a box with these settings; null where it does. */
   readonly unfitFor: (loaded: LoadedConfig) => string | null;
+  /** Why it cannot be carried out here and now, as what it needs says; null where it can. */
+  readonly unableHere: (scene: DrillScene) => Promise<string | null>;
   /** Carries it out. A drill that cannot be carried out to the end leaves claims as `not-run`. */
   readonly run: (scene: DrillScene) => Promise<readonly Assertion[]>;
 }
@@ -76,6 +76,7 @@ export interface DrillSpec<Claim extends string> {
   /** By a short name each, in the order in which they are looked at. */
   readonly claims: Readonly<Record<Claim, string>>;
   readonly unfitFor?: Drill["unfitFor"];
+  readonly unableHere?: Drill["unableHere"];
   /** Claims that say nothing about some boxes, with whether they do about this one; they are left out there. */
   readonly onlyWhere?: Readonly<Partial<Record<Claim, (loaded: LoadedConfig) => boolean>>>;
   /** Looks at the claims one by one; those that it leaves out are `not-run`. */
@@ -88,16 +89,16 @@ function describeError(error: unknown): string {
 
 /** Makes a drill of which every claim ends up in the report, whether it was looked at or not. */
 export function defineDrill<Claim extends string>(spec: DrillSpec<Claim>): Drill {
-  const { id, title, disturbs = null, claims, unfitFor = () => null } = spec;
+  const { id, title, disturbs = null, claims, unfitFor = () => null, unableHere = async () => null } = spec;
   const onlyWhere: Readonly<Record<string, ((loaded: LoadedConfig) => boolean) | undefined>> = spec.onlyWhere ?? {};
   const all = Object.entries<string>(claims);
   return {
     id,
     title,
     disturbs,
-    waitsFor: null,
     claims: all.map(([, claim]) => claim),
     unfitFor,
+    unableHere,
     run: async (scene) => {
       const entries = all.filter(([name]) => onlyWhere[name]?.(scene.loaded) ?? true);
       const concerned = new Set(entries.map(([name]) => name));
@@ -130,19 +131,5 @@ export function defineDrill<Claim extends string>(spec: DrillSpec<Claim>): Drill
         ...(seen.get(name) ?? { outcome: "not-run" as const, evidence: because }),
       }));
     },
-  };
-}
-
-/** A drill of which this version knows the claims, but cannot look at them yet. */
-export function defineWaitingDrill(id: string, title: string, waitsFor: string, claims: readonly string[]): Drill {
-  const evidence = `waits for ${waitsFor}`;
-  return {
-    id,
-    title,
-    disturbs: null,
-    waitsFor,
-    claims,
-    unfitFor: () => null,
-    run: async () => claims.map((claim) => ({ claim, outcome: "not-run", evidence })),
   };
 }
