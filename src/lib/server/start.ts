@@ -17,6 +17,7 @@ import { openBlocks, openPinCluster } from "../stack/pinset.ts";
 import { ownName } from "../stack/registration.ts";
 import { containersCheck, startContainerSupervisor, wellServices } from "./containers.ts";
 import { openApi } from "./api.ts";
+import { type Billing, startBilling } from "./billing.ts";
 import { createGatewayListener } from "./gateway-listener.ts";
 import { diskCheck, healthChecks } from "./health-checks.ts";
 import { createHealth, type Health } from "./health.ts";
@@ -64,6 +65,8 @@ interface OpenParts {
   readonly pool: Pool;
   readonly gateway: Gateway;
   readonly health: Health;
+  /** Null where billing is off. */
+  readonly billing: Billing | null;
 }
 
 async function openParts(
@@ -73,12 +76,13 @@ async function openParts(
     readonly clusterId: string;
     readonly sealer: SecretSealer;
     readonly supervisor: ContainerSupervisor | null;
+    readonly metrics: Metrics;
   },
   opened: AsyncDisposableStack,
 ): Promise<OpenParts> {
   const { config, paths } = loaded;
   const { clock, random, log, signal } = deps;
-  const { clusterId, sealer, supervisor } = given;
+  const { clusterId, sealer, supervisor, metrics } = given;
   const ledger = opened.use(
     await openLedger(loaded, { clock, random, log, part: "serve", supervise: true, ...(signal && { signal }) }),
   );
@@ -109,9 +113,11 @@ async function openParts(
     random,
     log,
   });
+  const billing = opened.use(await startBilling(config, ledger, { clock, random, log, metrics: metrics.billing }));
   log.info("serve.opened", { ledger: `${ledger.host}:${ledger.port}`, schema, clusterId });
   const ownContainers = supervisor === null ? [] : [containersCheck(supervisor, loaded)];
-  return { pool, gateway, health: createHealth([...checks, ...ownContainers], clock) };
+  const ownBilling = billing === null ? [] : [billing.check];
+  return { pool, gateway, billing, health: createHealth([...checks, ...ownBilling, ...ownContainers], clock) };
 }
 
 async function listenForOps(
@@ -122,12 +128,13 @@ async function listenForOps(
     readonly readiness: Readiness;
     readonly metrics: Metrics;
     readonly supervisor: ContainerSupervisor | null;
+    readonly billing: Billing | null;
   },
   opened: AsyncDisposableStack,
 ): Promise<void> {
   const { clock, log } = deps;
   const { sweepReportFile } = loaded.paths;
-  const { health, readiness, metrics, supervisor } = parts;
+  const { health, readiness, metrics, supervisor, billing } = parts;
   const app = createOpsListener({
     metrics,
     version: toolVersion(),
@@ -136,7 +143,8 @@ async function listenForOps(
     readiness: async () => await readiness.report(),
     renderMetrics: async () => {
       const facts = await gatherScrapeFacts(health, { sweepReportFile, clock });
-      return await metrics.render({ ...facts, wellServices: wellServices(supervisor), billing: null });
+      const seen = { wellServices: wellServices(supervisor), billing: billing?.lastLook() ?? null };
+      return await metrics.render({ ...facts, ...seen });
     },
   });
   opened.defer(async () => {
@@ -244,14 +252,18 @@ async function startMaster(loaded: LoadedConfig, deps: ServerDeps, opened: Async
   const { ops, gateway: s3, api } = addresses;
   const listens = servesClients ? [ops, s3, api] : [ops, api];
   const ground = await layGround(loaded, deps, listens, opened);
-  const { metrics, supervisor } = ground;
-  const { pool, gateway, health } = await openParts(loaded, deps, { ...given, supervisor }, opened);
+  const { metrics } = ground;
+  const { pool, gateway, health, billing } = await openParts(loaded, deps, { ...given, ...ground }, opened);
   const readiness = readinessOf(loaded, health, clock);
   // Closed in the opposite order: clients first, so that /readyz and /metrics answer until the last request is out.
-  await listenForOps(loaded, deps, { health, readiness, ...ground }, opened);
+  await listenForOps(loaded, deps, { health, readiness, billing, ...ground }, opened);
   opened.use(settleUnpinsNowAndThen(gateway, clock, log));
   await listenForAccounts(loaded, deps, { pool, metrics }, opened);
   if (servesClients) await listenForClients(loaded, deps, { gateway, metrics }, opened);
+  // The lease first of all: a standby is not to wait until the last client is out.
+  opened.defer(async () => {
+    await billing?.[Symbol.asyncDispose]();
+  });
   opened.defer(() => {
     readiness.stop();
   });
@@ -265,7 +277,7 @@ async function startStorageNode(loaded: LoadedConfig, deps: ServerDeps, opened: 
   const ownContainers = supervisor === null ? [] : [containersCheck(supervisor, loaded)];
   const health = createHealth([...ownContainers, diskCheck({ diskPath: loaded.paths.stateDir })], deps.clock);
   const readiness = readinessOf(loaded, health, deps.clock);
-  await listenForOps(loaded, deps, { health, readiness, ...ground }, opened);
+  await listenForOps(loaded, deps, { health, readiness, billing: null, ...ground }, opened);
   opened.defer(() => {
     readiness.stop();
   });
