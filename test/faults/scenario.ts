@@ -112,7 +112,7 @@ function drawErrand(random: Random, seed: number, index: number): Errand {
   const units = BigInt(between(random, 1, 2 ** 31)) * 10n ** BigInt(between(random, 0, 10));
   switch (random.int(3)) {
     case 0:
-      return { kind: "deposit", account, units, reference: `8453:0x${index.toString(16).padStart(64, "0")}:${seed}` };
+      return { kind: "deposit", account, units, reference: `faults:${seed}:${index}` };
     case 1:
       return { kind: "adjustment", account, units: random.int(2) === 0 ? units : -units, key: `${seed}-${index}` };
     default:

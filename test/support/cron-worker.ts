@@ -41,6 +41,8 @@ export class CronWorker {
   readonly log: string[] = [];
   readonly #process: ChildProcess;
   readonly #ready: Promise<void>;
+  /** The newest order to serve has been sent; one to stop must not overtake it. */
+  #told: Promise<void> = Promise.resolve();
   #onStopped: (() => void) | null = null;
   #hasEnded = false;
 
@@ -69,13 +71,16 @@ export class CronWorker {
   }
 
   async serve(as: MasterOrders): Promise<void> {
-    await this.#ready;
-    this.log.length = 0;
-    this.#tell({ order: "serve", as });
+    this.#told = this.#ready.then(() => {
+      this.log.length = 0;
+      this.#tell({ order: "serve", as });
+    });
+    await this.#told;
   }
 
   /** Tells it to give up the lease and end its work as at SIGTERM. Fulfilled when it has, or when its process is gone. */
   async stop(): Promise<void> {
+    await this.#told;
     if (this.#hasEnded) return;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#onStopped = resolve;
