@@ -5,9 +5,10 @@ export const serveCommand = defineCommand({
   summary: "run this master in the foreground",
   description:
     "Runs this master in the foreground, for a service manager or a container: the S3 gateway, the API for " +
-    "accounts, and beside them /healthz, /readyz and /metrics. Starts the embedded PostgreSQL where the settings ask for it. Writes its log to stdout, one " +
-    "JSON object a line. SIGTERM or Ctrl-C finishes the requests in flight (at most server.shutdownTimeout) and ends " +
-    "with 0; a second one ends at once. Changes nothing but what its clients ask for.",
+    "accounts, and beside them /healthz, /readyz and /metrics. Starts the embedded PostgreSQL where the settings ask " +
+    "for it. Where billing is on it takes part in the cron lease, and charges hours and credits deposits while it holds " +
+    "it. Writes its log to stdout, one JSON object a line. SIGTERM or Ctrl-C gives the lease back, finishes the requests " +
+    "in flight (at most server.shutdownTimeout) and ends with 0; a second one ends at once.",
   examples: [
     { command: "fula-master serve", explains: "Runs until it is told to stop." },
     { command: "fula-master start", explains: "Runs it in the background instead, and waits until it is ready." },
