@@ -32,6 +32,7 @@ export async function renderOpenApiDoc(): Promise<string> {
     metrics: { requestStarted: unused, requestFinished: unused },
     clock: systemClock,
     log: silentLog,
+    onClose: () => {},
   });
   const text = JSON.stringify(app.swagger(), null, 2);
   await app.close();

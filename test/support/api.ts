@@ -82,6 +82,7 @@ export async function makeTestApi(more: Readonly<Record<string, string>> = {}): 
     clock: systemClock,
     random: systemRandom,
     log: silentLog,
+    fetch,
   });
   const document = parseOpenApi((await app.inject({ url: "/openapi.json" })).json());
   const answers = checkAnswers(document);

@@ -5,6 +5,7 @@ import {
   adjustBodySchema,
   adjustedSchema,
   moneyOf,
+  numberOrNull,
   scanBodySchema,
   scannedSchema,
   suspendedQuerySchema,
@@ -96,17 +97,24 @@ function addScanRoute(app: ApiApp, services: ApiServices): void {
     url: "/api/admin/scan-blocks",
     config: { access: "admin" },
     schema: {
-      ...describeRoute("admin", "admin", "Looks for deposits now.", { 200: scannedSchema }, [404, 409]),
+      ...describeRoute("admin", "admin", "Looks for deposits now.", { 200: scannedSchema }, [409]),
       body: scanBodySchema,
     },
     handler: async (request) => {
-      const chains = await services.scan(request.body.chainId ?? null);
+      const { chainId, blocks = [] } = request.body;
+      const rereadFrom = blocks.length === 0 ? undefined : BigInt(Math.min(...blocks));
+      const { chains } = await services.scan({ chainId, rereadFrom });
       return {
-        chains: chains.map(({ chainId, scannedThrough, creditedCount, problem }) => ({
-          chainId,
-          scannedThrough: scannedThrough === null ? null : Number(scannedThrough),
-          credited: creditedCount,
-          problem,
+        chains: chains.map((chain) => ({
+          chainId: chain.chainId,
+          name: chain.name,
+          state: chain.state,
+          head: numberOrNull(chain.head),
+          scannedBlock: numberOrNull(chain.scannedBlock),
+          found: chain.found,
+          credited: chain.credited,
+          creditedFula: moneyOf(chain.creditedUnits).text,
+          problem: chain.problem,
         })),
       };
     },

@@ -1,5 +1,6 @@
 import type { AccountView } from "../billing/account-view.ts";
 import { type HistoryEntry, HISTORY_LIMIT_MAX } from "../billing/credit-history.ts";
+import type { ClaimOutcome } from "../billing/claim.ts";
 import { type ApiApp, callerOf, describeRoute } from "./api-app.ts";
 import {
   claimedSchema,
@@ -8,6 +9,7 @@ import {
   historyQuerySchema,
   historySchema,
   moneyOf,
+  numberOrNull,
   pricingSchema,
   storageSchema,
   userSchema,
@@ -16,10 +18,6 @@ import type { ApiServices } from "./api-services.ts";
 
 const BYTES_PER_GIB = 2 ** 30;
 const HOURS_PER_MONTH = 720;
-
-function numberOrNull(value: bigint | null): number | null {
-  return value === null ? null : Number(value);
-}
 
 function storageOf(view: AccountView): (typeof storageSchema)["_output"] {
   const balance = moneyOf(view.balanceUnits);
@@ -76,6 +74,23 @@ function entryOf(entry: HistoryEntry): (typeof historySchema)["_output"]["histor
     usageBytes: numberOrNull(entry.usageBytes),
     amount: amount.text,
     balance: balance.text,
+  };
+}
+
+function claimedOf(outcome: ClaimOutcome): (typeof claimedSchema)["_output"] {
+  const credited = moneyOf(outcome.creditedUnits);
+  return {
+    success: outcome.creditedUnits > 0n,
+    chainId: outcome.chainId,
+    txHash: outcome.txHash,
+    amountFula: credited.number,
+    amount: credited.text,
+    confirmations: Number(outcome.confirmations.have),
+    confirmationsNeeded: outcome.confirmations.needed,
+    deposits: outcome.deposits.map(({ logIndex, amountUnits, state }) => {
+      const { number, text } = moneyOf(amountUnits);
+      return { logIndex, amountFula: number, amount: text, state };
+    }),
   };
 }
 
@@ -148,27 +163,18 @@ function addClaimRoutes(app: ApiApp, services: ApiServices): void {
           "write",
           "credits",
           "Credits the deposits of a transaction that came from a wallet of the caller.",
-          { 200: claimedSchema },
-          [404, 409, 425],
+          { 200: claimedSchema, 202: claimedSchema },
+          [404, 409],
         ),
         body: claimSchema,
       },
-      handler: async (request) => {
+      handler: async (request, reply) => {
         const { txHash, chainId } = request.body;
         const { userId } = callerOf(request);
         const outcome = await services.claimDeposit({ userId, txHash, chainId: chainId ?? null });
-        const credited = moneyOf(outcome.creditedUnits);
-        return {
-          success: true as const,
-          chainId: outcome.chainId,
-          txHash: outcome.txHash,
-          amountFula: credited.number,
-          amount: credited.text,
-          deposits: outcome.deposits.map(({ logIndex, amountUnits, state }) => {
-            const { number, text } = moneyOf(amountUnits);
-            return { logIndex, amountFula: number, amount: text, state };
-          }),
-        };
+        // Nothing was credited and nothing is wrong: it waits for its confirmations.
+        if (outcome.creditedUnits === 0n) reply.code(202);
+        return claimedOf(outcome);
       },
     });
   }

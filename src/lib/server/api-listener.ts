@@ -28,6 +28,8 @@ export interface ApiParts {
   readonly metrics: Pick<Metrics, "requestStarted" | "requestFinished">;
   readonly clock: Clock;
   readonly log: Log;
+  /** Told when the application closes, after its requests have ended or were cut off. */
+  readonly onClose: () => void;
 }
 
 /** An application that is ready and not listening yet, and the way to end its requests. */
@@ -134,6 +136,9 @@ export async function createApiListener(parts: ApiParts): Promise<ApiListener> {
   addWalletRoutes(app, services);
   addAdminRoutes(app, services);
   app.get("/openapi.json", { schema: { hide: true } }, async () => app.swagger());
+  app.addHook("onClose", async () => {
+    parts.onClose();
+  });
   await app.ready();
   return { app, drain };
 }

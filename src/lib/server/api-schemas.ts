@@ -38,6 +38,11 @@ export function moneyOf(units: bigint): { readonly number: number; readonly text
   return { number: Number(text), text };
 }
 
+/** A whole number of the ledger or of a chain as JSON has it. */
+export function numberOrNull(value: bigint | null): number | null {
+  return value === null ? null : Number(value);
+}
+
 export const storageSchema = z.object({
   currentStorageBytes: bytes,
   freeTierBytes: bytes,
@@ -114,11 +119,15 @@ export const pricingSchema = z.object({
 
 export const claimSchema = z.object({ txHash, chainId: chainId.optional() });
 export const claimedSchema = z.object({
-  success: z.literal(true),
+  success: z
+    .boolean()
+    .meta({ description: "False with 202: recorded, and credited by itself when it is deep enough." }),
   chainId,
   txHash,
   amountFula: amount,
   amount: decimal,
+  confirmations: z.int(),
+  confirmationsNeeded: z.int(),
   deposits: z.array(z.object({ logIndex: z.int(), amountFula: amount, amount: decimal, state: z.string() })),
 });
 
@@ -189,13 +198,27 @@ export const suspendedSchema = z.object({
   ),
   total: z.int(),
 });
-export const scanBodySchema = z.object({ chainId: chainId.optional() });
+export const scanBodySchema = z
+  .object({
+    chainId: chainId.optional(),
+    blocks: z
+      .array(z.int().min(0))
+      .max(10_000)
+      .optional()
+      .meta({ description: "Blocks that are to be read again, from the lowest on; needs chainId." }),
+  })
+  .refine(({ chainId: chain, blocks }) => blocks === undefined || chain !== undefined, "blocks needs chainId");
 export const scannedSchema = z.object({
   chains: z.array(
     z.object({
       chainId,
-      scannedThrough: z.int().nullable(),
+      name: z.string(),
+      state: z.string(),
+      head: z.int().nullable(),
+      scannedBlock: z.int().nullable(),
+      found: z.int(),
       credited: z.int(),
+      creditedFula: decimal,
       problem: z.string().nullable(),
     }),
   ),

@@ -1,37 +1,13 @@
 import type { AccountView } from "../billing/account-view.ts";
+import type { Claim, ClaimOutcome } from "../billing/claim.ts";
 import type { HistoryPage, HistoryQuestion } from "../billing/credit-history.ts";
 import type { UserProfile } from "../identity/user-profile.ts";
 import type { Wallet } from "../billing/wallets.ts";
 import type { WalletChallenge, WalletClaim } from "../billing/wallet-challenges.ts";
 import type { CreditOutcome } from "../billing/credits.ts";
+import type { ScanReport, ScanWishes } from "../billing/scan.ts";
 import type { SuspendedAccount } from "../billing/suspended.ts";
 import type { WalletAddress } from "../billing/wallet-message.ts";
-
-/** One transfer of a claimed transaction. */
-export interface ClaimedDeposit {
-  readonly logIndex: number;
-  readonly amountUnits: bigint;
-  /** `credited`, or what it waits for. */
-  readonly state: string;
-}
-
-/** What came of a claim. */
-export interface ClaimOutcome {
-  readonly chainId: number;
-  readonly txHash: string;
-  /** What this very claim credited. */
-  readonly creditedUnits: bigint;
-  readonly deposits: readonly ClaimedDeposit[];
-}
-
-/** What became of a scan that was asked for. */
-export interface ChainScan {
-  readonly chainId: number;
-  /** Null where the chain was never scanned. */
-  readonly scannedThrough: bigint | null;
-  readonly creditedCount: number;
-  readonly problem: string | null;
-}
 
 /** What accounts cost. */
 export interface Pricing {
@@ -54,11 +30,7 @@ export interface ApiServices {
   readonly readAccount: (userId: string) => Promise<AccountView>;
   readonly readUser: (userId: string) => Promise<UserProfile>;
   readonly readHistory: (userId: string, question: HistoryQuestion) => Promise<HistoryPage>;
-  readonly claimDeposit: (claim: {
-    readonly userId: string;
-    readonly txHash: string;
-    readonly chainId: number | null;
-  }) => Promise<ClaimOutcome>;
+  readonly claimDeposit: (claim: Claim) => Promise<ClaimOutcome>;
   readonly pricing: () => Pricing;
   readonly listWallets: (userId: string) => Promise<readonly Wallet[]>;
   /** @throws ApiError where the chain is not one of `pricing().chains` */
@@ -84,5 +56,6 @@ export interface ApiServices {
   readonly listSuspended: (
     limit: number,
   ) => Promise<{ readonly accounts: readonly SuspendedAccount[]; readonly total: number }>;
-  readonly scan: (chainId: number | null) => Promise<readonly ChainScan[]>;
+  /** @throws ApiError where it takes longer than a request may */
+  readonly scan: (wishes: ScanWishes) => Promise<ScanReport>;
 }

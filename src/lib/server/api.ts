@@ -1,11 +1,16 @@
 import { readAccount } from "../billing/account-view.ts";
 import { adjustUser } from "../billing/adjustments.ts";
 import { readCreditHistory } from "../billing/credit-history.ts";
+import { chainsInUse, claimDeposit } from "../billing/claim.ts";
+import { creditUsersTx } from "../billing/credits.ts";
+import { type CreditRules, creditWaitingDeposits } from "../billing/deposit-credit.ts";
+import { parseUnits } from "../billing/money.ts";
 import { policyOf } from "../billing/policy.ts";
+import { runScan } from "../billing/scan.ts";
 import { listSuspended, unsuspendUser } from "../billing/suspended.ts";
 import { issueWalletChallenge } from "../billing/wallet-challenges.ts";
 import { linkWallet, listWallets, unlinkWallet } from "../billing/wallets.ts";
-import { chainsOf } from "../config/chain-settings.ts";
+import { type Chain, chainsOf } from "../config/chain-settings.ts";
 import type { LoadedConfig } from "../config/load.ts";
 import { jwtVerifier } from "../identity/bearer-jwt.ts";
 import { serviceVerifier } from "../identity/bearer-service.ts";
@@ -31,18 +36,48 @@ export interface ApiDeps {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
+  /** Asks the chains' endpoints. */
+  readonly fetch: typeof globalThis.fetch;
 }
 
 const KEY_BYTES = 16;
 
-function noChain(): ApiError {
-  return new ApiError(409, "CHAIN_NOT_SUPPORTED", "No deposits are taken: no chain is set up on this master.");
-}
-
-function openChains({ config }: LoadedConfig): readonly PricedChain[] {
-  return chainsOf(config).flatMap(({ offBecause, chainId, name, token, vault }) =>
+function pricedChains(chains: readonly Chain[]): readonly PricedChain[] {
+  return chains.flatMap(({ offBecause, chainId, name, token, vault }) =>
     offBecause === null && vault !== null ? [{ chainId, name, tokenAddress: token, vaultAddress: vault }] : [],
   );
+}
+
+function creditRules({ config }: LoadedConfig): CreditRules {
+  return { credit: creditUsersTx, referralBonuses: config.billing.referralBonuses };
+}
+
+/** What a scan that was asked for may take; the client waits for it. */
+const SCAN_TIMEOUT_MS = 50_000;
+
+function chainServices(
+  loaded: LoadedConfig,
+  { pool, clock, log, fetch }: ApiDeps,
+  chains: readonly Chain[],
+  closing: AbortSignal,
+): Pick<ApiServices, "claimDeposit" | "scan"> {
+  const minUnits = parseUnits(loaded.config.billing.minDepositFula);
+  const deps = { ...creditRules(loaded), pool, chains, minUnits, fetch, clock, log };
+  return {
+    claimDeposit: async (claim) => await claimDeposit({ ...deps, signal: closing }, claim),
+    scan: async (wishes) => {
+      chainsInUse(chains, wishes.chainId ?? null);
+      const late = AbortSignal.timeout(SCAN_TIMEOUT_MS);
+      try {
+        // Without a lease: it races with whoever holds it, and each deposit is written and credited once all the same.
+        return await runScan({ ...deps, fence: null, signal: AbortSignal.any([closing, late]) }, wishes);
+      } catch (error) {
+        if (!late.aborted) throw error;
+        const details = "There is more to read than one request may take. What was read is kept; the scanner goes on.";
+        throw new ApiError(503, "SCAN_UNFINISHED", details, { "retry-after": "60" });
+      }
+    },
+  };
 }
 
 type WalletServices = Pick<ApiServices, "listWallets" | "issueChallenge" | "linkWallet" | "unlinkWallet">;
@@ -53,6 +88,7 @@ function walletServices(
   chains: readonly PricedChain[],
 ): WalletServices {
   const { domain } = loaded.config.api;
+  const rules = creditRules(loaded);
   const sealer = createSecretSealer(loaded.secrets.encryptionKey, "wallet addresses");
   const assertChain = (chainId: number): void => {
     if (chains.some((chain) => chain.chainId === chainId)) return;
@@ -71,18 +107,25 @@ function walletServices(
     },
     linkWallet: async (claim, signed) => {
       assertChain(claim.chainId);
-      return await linkWallet(pool, claim, signed, { domain, sealer, random, creditWaiting: async () => {} });
+      return await linkWallet(pool, claim, signed, {
+        domain,
+        sealer,
+        random,
+        creditWaiting: async (client, owner) => await creditWaitingDeposits(client, owner, rules),
+      });
     },
     unlinkWallet: async (userId, address) => await unlinkWallet(pool, userId, address),
   };
 }
 
-function createServices(loaded: LoadedConfig, deps: ApiDeps): ApiServices {
+function createServices(loaded: LoadedConfig, deps: ApiDeps, closing: AbortSignal): ApiServices {
   const { pool, random } = deps;
   const policy = policyOf(loaded.config.billing);
-  const chains = openChains(loaded);
+  const all = chainsOf(loaded.config);
+  const chains = pricedChains(all);
   return {
     ...walletServices(loaded, deps, chains),
+    ...chainServices(loaded, deps, all, closing),
     readAccount: async (userId) => await readAccount(pool, userId, policy),
     readUser: async (userId) => await readUserProfile(pool, userId),
     readHistory: async (userId, question) => await readCreditHistory(pool, userId, question),
@@ -90,14 +133,6 @@ function createServices(loaded: LoadedConfig, deps: ApiDeps): ApiServices {
     adjust: async (adjustment) => {
       const key = adjustment.key ?? Buffer.from(random.bytes(KEY_BYTES)).toString("hex");
       return { ...(await adjustUser(pool, { ...adjustment, key })), key };
-    },
-    claimDeposit: async () => {
-      await Promise.resolve();
-      throw noChain();
-    },
-    scan: async () => {
-      await Promise.resolve();
-      throw noChain();
     },
     unsuspend: async (act) => await unsuspendUser(pool, act),
     listSuspended: async (limit) => await listSuspended(pool, limit),
@@ -127,12 +162,16 @@ function accessRules(loaded: LoadedConfig, { pool, clock }: ApiDeps): AccessRule
  */
 export async function openApi(loaded: LoadedConfig, deps: ApiDeps): Promise<ApiListener> {
   const { metrics, clock, log } = deps;
+  const closing = new AbortController();
   return await createApiListener({
-    services: createServices(loaded, deps),
+    services: createServices(loaded, deps, closing.signal),
     access: accessRules(loaded, deps),
     trustedProxies: loaded.config.api.trustedProxies,
     metrics,
     clock,
     log,
+    onClose: () => {
+      closing.abort();
+    },
   });
 }

@@ -177,7 +177,7 @@ async function listenForAccounts(
   opened: AsyncDisposableStack,
 ): Promise<void> {
   const { log } = deps;
-  const { app, drain } = await openApi(loaded, { ...deps, ...parts });
+  const { app, drain } = await openApi(loaded, { ...deps, ...parts, fetch });
   const timeoutMs = loaded.config.server.shutdownTimeout;
   opened.defer(async () => {
     const cut = await drain.end(timeoutMs);
