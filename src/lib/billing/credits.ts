@@ -51,7 +51,10 @@ export interface CreditOutcome {
   readonly balanceUnits: bigint;
   /** The bonuses that this call paid. */
   readonly bonuses: readonly PaidBonus[];
-  /** False where the entry was there before, with the same user and amount; nothing was changed then. */
+  /**
+   * False where the entry was there before, with the same user and amount; nothing was changed then. Also where it is our
+   * own, found after a commit whose answer was lost.
+   */
   readonly applied: boolean;
 }
 

@@ -239,7 +239,7 @@ describe("whatever is credited, corrected and taken back, several at a time", ()
           expect(parseUnits(sums?.bonuses ?? "")).toBe(parseUnits(sums?.owed ?? ""));
         },
       ),
-      property(25),
+      property(15),
     );
   }, 60_000);
 });
