@@ -35,10 +35,10 @@ async function post(user: string, url: string, body: unknown): Promise<ApiAnswer
 }
 
 async function link(user: string, from: PrivateKeyAccount): Promise<void> {
-  const claim = { address: from.address, chainId: CHAIN };
-  const { json } = await post(user, "/api/v1/wallets/challenge", claim);
+  const pair = { address: from.address, chainId: CHAIN };
+  const { json } = await post(user, "/api/v1/wallets/challenge", pair);
   const signature = await from.signMessage({ message: json.message });
-  expect((await post(user, "/api/v1/wallets/link", { ...claim, message: json.message, signature })).status).toBe(200);
+  expect((await post(user, "/api/v1/wallets/link", { ...pair, message: json.message, signature })).status).toBe(200);
 }
 
 async function deposit(from: string, value: bigint): Promise<string> {
@@ -77,11 +77,8 @@ test("a claim is taken down at once, credited when it is deep enough, and never 
     claim(owner, txHash),
     claim(owner, txHash.toUpperCase().replace("0X", "0x")),
   ]);
-  expect(answers.map(({ status, json }) => json.error?.reason ?? `${status} ${json.amount}`).toSorted()).toEqual([
-    "200 5",
-    "DEPOSIT_CLAIMED",
-    "DEPOSIT_CLAIMED",
-  ]);
+  const outcomes = answers.map(({ status, json }): string => json.error?.reason ?? `${status} ${json.amount}`);
+  expect(outcomes.toSorted()).toEqual(["200 5", "DEPOSIT_CLAIMED", "DEPOSIT_CLAIMED"]);
   expect(Number(await balance(owner)) - before).toBe(5);
 });
 
