@@ -1,7 +1,12 @@
 import { defineCommand } from "../lib/terminal/command.ts";
 import { billingAlertsCommand } from "./billing-alerts.ts";
+import { billingBackfillCommand } from "./billing-backfill.ts";
+import { billingModeCommand } from "./billing-mode.ts";
+import { billingRunCommand } from "./billing-run.ts";
+import { billingWaiveCommand } from "./billing-waive.ts";
 import { billingAdjustCommand } from "./billing-adjust.ts";
 import { billingHistoryCommand } from "./billing-history.ts";
+import { billingReconcileCommand } from "./billing-reconcile.ts";
 import { billingReverseCommand } from "./billing-reverse.ts";
 import { billingStatusCommand } from "./billing-status.ts";
 import { billingSuspendedCommand } from "./billing-suspended.ts";
@@ -23,6 +28,11 @@ export const billingCommand = defineCommand({
     billingStatusCommand,
     billingAlertsCommand,
     billingVerifyCommand,
+    billingRunCommand,
+    billingBackfillCommand,
+    billingWaiveCommand,
+    billingModeCommand,
+    billingReconcileCommand,
     billingHistoryCommand,
     billingAdjustCommand,
     billingReverseCommand,

@@ -179,15 +179,13 @@ describe("what accounts store", () => {
       fc.asyncProperty(work, async (lists) => {
         // An older snapshot does not see an hour that ends ahead of the clock; hours that the clock has ended it cannot miss.
         const current = lists.map((list) => list.map((one) => ({ ...one, isolation: "read committed" as const })));
-        let isDone = false;
-        const writing = runAtOnce(pool, current).finally(() => {
-          isDone = true;
-        });
+        const written = new AbortController();
+        const writing = runAtOnce(pool, current).finally(() => written.abort());
         const closing = (async () => {
           do {
             const hour = await endOpenHour(pool);
             seen.push([hour, await usageOfAll(pool, hour)]);
-          } while (!isDone);
+          } while (!written.signal.aborted);
         })();
         await Promise.all([writing, closing]);
         expect(await keptUsage(pool)).toEqual(usageOf(await allPins(pool)));
