@@ -7,7 +7,7 @@ import { sqlStateOf } from "../postgres/database-errors.ts";
 import { migrationId } from "../postgres/migration-files.ts";
 import { planMigrations } from "../postgres/migrator.ts";
 import type { Pool } from "../postgres/pool.ts";
-import { withLedger } from "./ledger.ts";
+import { type Ledger, withLedger } from "./ledger.ts";
 
 /** What the commands about billing take from their command. */
 export interface BillingContext extends PathsContext {
@@ -46,15 +46,15 @@ async function requireSchema(pool: Pool): Promise<void> {
  */
 export async function withBillingLedger<T>(
   context: BillingContext,
-  use: (pool: Pool, loaded: LoadedConfig) => Promise<T>,
+  use: (pool: Pool, loaded: LoadedConfig, ledger: Pick<Ledger, "connection">) => Promise<T>,
 ): Promise<T> {
   const loaded = await loadConfig(context);
   requireMaster(loaded);
   const { clock, random, signal } = context;
-  return await withLedger(loaded, { clock, random, signal, part: "billing" }, async (pool) => {
+  return await withLedger(loaded, { clock, random, signal, part: "billing" }, async (pool, ledger) => {
     await requireSchema(pool);
     try {
-      return await use(pool, loaded);
+      return await use(pool, loaded, ledger);
     } catch (error) {
       if (sqlStateOf(error) === null) throw error;
       throw new FulaError("FULA_LEDGER_UNREADABLE", `The ledger could not be read: ${messageOf(error)}.`, {

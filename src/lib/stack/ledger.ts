@@ -166,12 +166,12 @@ export async function openLedger(loaded: LoadedConfig, deps: LedgerDeps): Promis
 export async function withLedger<T>(
   loaded: LoadedConfig,
   deps: LedgerDeps,
-  use: (pool: Pool) => Promise<T>,
+  use: (pool: Pool, ledger: Pick<Ledger, "connection">) => Promise<T>,
 ): Promise<T> {
   const ledger = await openLedger(loaded, deps);
   let result: T;
   try {
-    result = await use(ledger.pool);
+    result = await use(ledger.pool, ledger);
   } catch (error) {
     // What went wrong in the callback is what the operator must read, whatever closing says.
     await ledger

@@ -1,0 +1,23 @@
+import { defineCommand } from "../lib/terminal/command.ts";
+
+/** `fula-master billing run`: one look for unbilled hours, now. */
+export const billingRunCommand = defineCommand<{ readonly dryRun?: boolean }>({
+  name: "run",
+  summary: "bill the hours that wait, now",
+  description:
+    "Takes the cron lease, bills every hour that is over and not billed, in order, and gives the lease back. Exits 3 where " +
+    "another master holds it, and says which; 1 where something is left, or serve of this box holds it and should have " +
+    "billed long ago.",
+  examples: [
+    { command: "fula-master billing run --dry-run", explains: "which hours wait" },
+    { command: "fula-master billing run", explains: "bill them" },
+  ],
+  changes: true,
+  run: async (context, { dryRun = false }) => {
+    const { runBillingLook } = await import("../lib/stack/billing-hours-run.ts");
+    const { hoursText } = await import("../lib/stack/billing-hours-text.ts");
+    const report = await runBillingLook(context, dryRun);
+    context.out.result(report, () => hoursText(report, "billed"));
+    return report.waitingFor === null ? 0 : 1;
+  },
+});
