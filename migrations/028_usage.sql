@@ -81,7 +81,7 @@ select a.id, p.cid, max(p.size)
 
 insert into user_usage (account_id, bytes, changed_hour)
 select a.id,
-       coalesce(least(s.bytes, 9223372036854775807), 0),
+       least(coalesce(s.bytes, 0), 9223372036854775807),
        case when s.bytes is null then '-infinity' else date_trunc('hour', now(), 'UTC') end
   from user_credits a
   left join (select account_id as id, sum(bytes) as bytes from stored_contents group by account_id) as s using (id)
