@@ -100,7 +100,7 @@ async function closeStep(pool: Pool, hour: Hour, fence: Fence | null): Promise<S
 }
 
 /** Who holds an hour open, the longest transaction first; none where they ended meanwhile. */
-export async function usageHolders(pool: Pool, hour: Hour): Promise<readonly UsageHolder[]> {
+async function usageHolders(pool: Pool, hour: Hour): Promise<readonly UsageHolder[]> {
   const { rows } = await runQuery<{
     pid: number;
     application_name: string | null;
