@@ -1,7 +1,11 @@
 import { defineConfig } from "vitest/config";
 
 /** Drills that bring up masters without containers: they need neither Docker nor the daemons' sources. */
-const EMBEDDED_DRILLS = ["test/drills/join-kill.test.ts", "test/drills/readme-tour.test.ts"];
+const EMBEDDED_DRILLS = [
+  "test/drills/billing/**/*.test.ts",
+  "test/drills/join-kill.test.ts",
+  "test/drills/readme-tour.test.ts",
+];
 
 /** Set out loud, where an engine cannot be had; a set-up that fails without it fails the run. */
 const areContainersSkipped = process.env["DRILLS"] === "skip";

@@ -136,6 +136,10 @@ async function estimateLine(pool: Pool, { config }: LoadedConfig, hour: Hour): P
   return { hour: formatHour(hour), state: "waiting", users, sumFula: formatUnits(sumUnits) };
 }
 
+function waivedLine(hour: Hour): HourLine {
+  return { hour: formatHour(hour), state: "waived", users: null, sumFula: null };
+}
+
 /** What `billing waive` is given. */
 export interface WaiveOptions {
   readonly from: string;
@@ -158,15 +162,14 @@ export async function runWaive(context: BillingContext, options: WaiveOptions): 
   }
   return await withBillingLedger(context, async (pool, loaded) => {
     const { reason, operator } = operatorOf("billing waive", options, { env: context.env, config: loaded.config });
-    const line = (hour: Hour): HourLine => ({ hour: formatHour(hour), state: "waived", users: null, sumFula: null });
     if (options.dryRun) {
       const { hours, refused } = await planWaiver(pool, first, last);
       if (refused !== null) throw notWaivable(refused);
-      return { dryRun: true, hours: hours.map(line), waitingFor: null };
+      return { dryRun: true, hours: hours.map(waivedLine), waitingFor: null };
     }
     const policy = policyOf(loaded.config.billing);
     const waived = await waiveHours(pool, { first, last, reason, operator, fence: null }, policy);
-    return { dryRun: false, hours: waived.map(line), waitingFor: null };
+    return { dryRun: false, hours: waived.map(waivedLine), waitingFor: null };
   });
 }
 

@@ -23,7 +23,7 @@ interface Master {
 }
 
 let ledger: TestDatabase;
-let masters: readonly [Master, Master];
+let masters: readonly Master[] = [];
 
 async function start({ name, box }: Omit<Master, "pid">): Promise<Master> {
   const env = { PATH: process.env["PATH"], HOME: process.env["HOME"] };
