@@ -21,6 +21,7 @@ import { type Billing, startBilling } from "./billing.ts";
 import { createGatewayListener } from "./gateway-listener.ts";
 import { diskCheck, healthChecks } from "./health-checks.ts";
 import { createHealth, type Health } from "./health.ts";
+import type { Drain } from "./http-drain.ts";
 import { createMetrics, type Metrics } from "./metrics.ts";
 import { createOpsListener } from "./ops-listener.ts";
 import { assertPortsFree, listen, type ListenAddress, listenerUrl } from "./ports.ts";
@@ -154,37 +155,39 @@ async function listenForOps(
   await listen(app.server, addressesOf(loaded).ops);
 }
 
+/** What clients are answered by. Their listeners end together, so that a stop takes no longer than its timeout. */
+interface ClientParts {
+  readonly pool: Pool;
+  /** Null where another gateway has the port. */
+  readonly gateway: Gateway | null;
+  readonly metrics: Metrics;
+}
+
 async function listenForClients(
   loaded: LoadedConfig,
   deps: ServerDeps,
-  parts: { readonly gateway: Gateway; readonly metrics: Metrics },
+  { pool, gateway, metrics }: ClientParts,
   opened: AsyncDisposableStack,
 ): Promise<void> {
   const { clock, log } = deps;
-  const { server, drain } = createGatewayListener({ ...parts, clock, log });
   const timeoutMs = loaded.config.server.shutdownTimeout;
+  const drains: Drain[] = [];
+  const api = await openApi(loaded, { ...deps, pool, metrics, fetch });
   opened.defer(async () => {
-    const cut = await drain.end(timeoutMs);
+    await api.app.close();
+  });
+  opened.defer(async () => {
+    const counts = await Promise.all(drains.map(async (drain) => await drain.end(timeoutMs)));
+    const cut = counts.reduce((sum, count) => sum + count, 0);
     if (cut > 0) log.warn("serve.requests_cut", { requests: cut, timeoutMs });
   });
-  await listen(server, addressesOf(loaded).gateway);
-}
-
-async function listenForAccounts(
-  loaded: LoadedConfig,
-  deps: ServerDeps,
-  parts: { readonly pool: Pool; readonly metrics: Metrics },
-  opened: AsyncDisposableStack,
-): Promise<void> {
-  const { log } = deps;
-  const { app, drain } = await openApi(loaded, { ...deps, ...parts, fetch });
-  const timeoutMs = loaded.config.server.shutdownTimeout;
-  opened.defer(async () => {
-    const cut = await drain.end(timeoutMs);
-    if (cut > 0) log.warn("serve.requests_cut", { requests: cut, timeoutMs });
-    await app.close();
-  });
-  await listen(app.server, addressesOf(loaded).api);
+  const addresses = addressesOf(loaded);
+  drains.push(api.drain);
+  await listen(api.app.server, addresses.api);
+  if (gateway === null) return;
+  const { server, drain } = createGatewayListener({ gateway, metrics, clock, log });
+  drains.push(drain);
+  await listen(server, addresses.gateway);
 }
 
 function settleUnpinsNowAndThen(gateway: Gateway, clock: Clock, log: Log): AsyncDisposable {
@@ -258,8 +261,7 @@ async function startMaster(loaded: LoadedConfig, deps: ServerDeps, opened: Async
   // Closed in the opposite order: clients first, so that /readyz and /metrics answer until the last request is out.
   await listenForOps(loaded, deps, { health, readiness, billing, ...ground }, opened);
   opened.use(settleUnpinsNowAndThen(gateway, clock, log));
-  await listenForAccounts(loaded, deps, { pool, metrics }, opened);
-  if (servesClients) await listenForClients(loaded, deps, { gateway, metrics }, opened);
+  await listenForClients(loaded, deps, { pool, gateway: servesClients ? gateway : null, metrics }, opened);
   // The lease first of all: a standby is not to wait until the last client is out.
   opened.defer(async () => {
     await billing?.[Symbol.asyncDispose]();
