@@ -19,6 +19,8 @@ export interface DeductionDeps {
   /** This node's name, for the records. */
   readonly node: string;
   readonly settings: DeductionSettings;
+  /** Accounts in a shard of hours that are opened by this look. Default 10,000 (`DEFAULT_SHARD_ACCOUNTS`). */
+  readonly shardAccounts?: number | undefined;
   /** Told after each shard that this master charged. */
   readonly onProgress?: ((progress: DeductionProgress) => void) | undefined;
 }

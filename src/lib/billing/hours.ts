@@ -11,6 +11,8 @@ import type { HourPolicy } from "./policy.ts";
 export interface Writer {
   readonly node: string;
   readonly fence: Fence | null;
+  /** Accounts in a shard of hours that are opened. Default `DEFAULT_SHARD_ACCOUNTS`. */
+  readonly shardAccounts?: number | undefined;
 }
 
 /** What is to be billed by the database's clock. */
@@ -34,7 +36,7 @@ export interface HourSums {
  * Accounts in a shard: few enough that one statement takes a moment and sorts in the memory that PostgreSQL gives by
  * default, many enough that the entries of neighbouring users meet in the pages of the ledger's indexes.
  */
-const SHARD_ACCOUNTS = 10_000;
+const DEFAULT_SHARD_ACCOUNTS = 10_000;
 
 /**
  * Common table expressions that cut the accounts into shards for the hour that the one named `opened` gives. An hour
@@ -88,7 +90,7 @@ export async function openHour(
   pool: Pool,
   hour: Hour,
   how: { readonly basis: "completed" | "current"; readonly policy: HourPolicy },
-  { node, fence }: Writer,
+  { node, fence, shardAccounts = DEFAULT_SHARD_ACCOUNTS }: Writer,
 ): Promise<void> {
   const { basis, policy } = how;
   const { rows } = await runQuery<{ fenced: boolean }>(pool, {
@@ -110,7 +112,7 @@ export async function openHour(
       formatUnits(policy.fulaPerGibMonth),
       policy.whileSuspended,
       node,
-      SHARD_ACCOUNTS,
+      shardAccounts,
     ],
   });
   assertFenced(rows[0]?.fenced, fence);
@@ -124,7 +126,7 @@ export async function openSkippedHour(
   pool: Pool,
   hour: Hour,
   policy: HourPolicy,
-  { node, fence }: Writer,
+  { node, fence, shardAccounts = DEFAULT_SHARD_ACCOUNTS }: Writer,
 ): Promise<void> {
   const { rows } = await runQuery<{ fenced: boolean; opened: boolean; state: string | null }>(pool, {
     name: "billing_hour_open_skipped",
@@ -146,7 +148,7 @@ export async function openSkippedHour(
       formatUnits(policy.fulaPerGibMonth),
       policy.whileSuspended,
       node,
-      SHARD_ACCOUNTS,
+      shardAccounts,
     ],
   });
   assertFenced(rows[0]?.fenced, fence);
