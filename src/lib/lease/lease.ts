@@ -56,8 +56,10 @@ export interface Lease extends AsyncDisposable {
 const WORK_END_MS = 10_000;
 /** How long giving the lease back may take: a server that is gone gives no answer. */
 const GIVE_BACK_MS = 2_000;
-/** Pauses before a lost session is opened again; the last one repeats. */
-const REOPEN_DELAYS_MS = [100, 250, 500, 1_000, 2_000];
+/** Pause before a session that was lost again and again is opened anew, at most. */
+const REOPEN_DELAY_MAX_MS = 2_000;
+/** Pause until the lock of a session that was just ended is tried. */
+const ENDED_POLL_MS = 20;
 
 class LeaseKeeper implements Lease {
   readonly #options: LeaseOptions;
@@ -104,11 +106,16 @@ class LeaseKeeper implements Lease {
       }
       await session?.[Symbol.asyncDispose]();
       session = null;
-      const delayMs = REOPEN_DELAYS_MS[Math.min(this.#failures, REOPEN_DELAYS_MS.length - 1)] ?? 0;
-      this.#failures += 1;
-      await this.#sleep(delayMs / 2 + this.#options.random.int(delayMs / 2), this.#end.signal);
+      await this.#sleep(this.#reopenDelayMs(), this.#end.signal);
     }
     await session?.[Symbol.asyncDispose]();
+  }
+
+  /** Longer than a standby's pause from the first time on: who lost the lease is not to win it back before others try. */
+  #reopenDelayMs(): number {
+    const delayMs = Math.min(REOPEN_DELAY_MAX_MS, this.#times.pollMs * 2 ** Math.min(this.#failures + 1, 10));
+    this.#failures += 1;
+    return delayMs / 2 + this.#options.random.int(Math.ceil(delayMs / 2));
   }
 
   /** Stands by and leads on one session, until the end. @throws what makes the session useless */
@@ -127,32 +134,32 @@ class LeaseKeeper implements Lease {
         await this.#lead(session);
         return;
       }
-      await this.#standBy(session, look);
-      await this.#sleep(this.#times.pollMs, wake);
+      const isFreed = await this.#standBy(session, look);
+      await this.#sleep(isFreed ? ENDED_POLL_MS : this.#times.pollMs, wake);
       session.lost.throwIfAborted();
     }
   }
 
-  async #standBy(session: Session, look: LeaseLook): Promise<void> {
+  /** @returns whether a holder that does not renew was put out just now */
+  async #standBy(session: Session, look: LeaseLook): Promise<boolean> {
     const { log } = this.#options;
     const { holder, epoch, isExpired } = look;
     this.#change({ held: false, epoch, holder, sinceMs: null });
     if (!isExpired && holder !== null) {
       this.#tellHolder(`${holder} ${epoch}`, { holder, epoch: epoch.toString() });
-      return;
+      return false;
     }
     const other = await findLockHolder(session.client, LEASE_LOCK_KEY);
-    if (other === null) return;
+    if (other === null) return false;
     if (isForeignSession(other)) {
       this.#change({ held: false, epoch, holder: null, sinceMs: null });
       const who = describeSession(other);
       this.#tellHolder(who, { holder: null, session: who, why: "it is of software that keeps no epoch" });
-      return;
+      return false;
     }
-    if (holder === null) return;
-    if (await endExpiredHolder(session, epoch)) {
-      log.warn("lease.holder_ended", { holder, epoch: epoch.toString(), session: describeSession(other) });
-    }
+    if (holder === null || !(await endExpiredHolder(session, epoch))) return false;
+    log.warn("lease.holder_ended", { holder, epoch: epoch.toString(), session: describeSession(other) });
+    return true;
   }
 
   async #lead(session: Session): Promise<void> {

@@ -272,6 +272,20 @@ describe("a holder that is not there any more", () => {
     expect(standby.lease.state()).toMatchObject({ held: true, epoch: 2n });
   });
 
+  test("whose lease has run out is put out by a standby, whatever the server does by itself", async () => {
+    await using database = await freshDatabase();
+    await using late = await startTestLease(database, { node: "master-1", ttlMs: 60_000 });
+    await until("it leads", async () => await Promise.resolve(late.lease.state().held));
+    await database.pool.query("update cron_lease set expires_at = clock_timestamp() - interval '1 millisecond'");
+    expect(await readLease(database.pool)).toMatchObject({ standing: "expired", holder: "master-1" });
+    await using standby = await startTestLease(database, { node: "master-2", ttlMs: 60_000 });
+    await until("the standby leads", async () => await Promise.resolve(standby.lease.state().held));
+    expect(standby.events()).toEqual(["lease.holder_ended", "acquired cron lease"]);
+    expect(standby.logged[0]?.fields).toMatchObject({ holder: "master-1", epoch: "1" });
+    await until("the other knows", async () => await Promise.resolve(late.holdings[0]?.signal.aborted));
+    expect(late.lease.state().held).toBe(false);
+  });
+
   test("told to end lets its work finish, and is followed at once", async () => {
     await using database = await databaseWithWrites();
     await using standby = await startTestLease(database, {
@@ -301,7 +315,8 @@ describe("a holder that is not there any more", () => {
     expect(ended).toBe(true);
     expect((await database.pool.query("select from writes where epoch = 2")).rowCount).toBe(1);
     await until("the next one leads", async () => await Promise.resolve(next.lease.state().held));
-    expect(systemClock.monotonicMs() - startMs).toBeLessThan(1_000);
+    // Far less than the time to live.
+    expect(systemClock.monotonicMs() - startMs).toBeLessThan(5_000);
   });
 
   test("cut off without a word knows by itself that its time is over before anybody else leads", async () => {
@@ -366,11 +381,11 @@ describe("the lock", () => {
       ...fenceValues(fence),
     ]);
     await first.lease.release();
-    const startMs = systemClock.monotonicMs();
     await using second = await startTestLease(database, { node: "master-2" });
     await until("it is held", async () => await Promise.resolve(second.lease.state().held));
-    expect(systemClock.monotonicMs() - startMs).toBeLessThan(1_000);
-    expect(second.events()).toEqual(["lease.late_writer_ended", "acquired cron lease"]);
+    // Whose answer comes first is open: two sessions of the server give them.
+    await until("both are told", async () => await Promise.resolve(second.logged.length === 2));
+    expect(second.events().toSorted()).toEqual(["acquired cron lease", "lease.late_writer_ended"]);
     await expect(late.query("commit")).rejects.toThrow(/terminat|connection error/);
     late.release(true);
     expect((await database.pool.query("select from writes")).rowCount).toBe(0);
@@ -388,6 +403,7 @@ describe("the lock", () => {
       async () => await Promise.resolve(master.logged.find(({ event }) => event === "lease.blocked")),
     );
     expect(master.logged[0]?.fields).toMatchObject({ applicationName: "psql", isEnded: false });
+    expect(await readLease(database.pool)).toMatchObject({ standing: "taking", holder: null });
     await watch(SHORT_TTL_MS * 1.5, () => !master.lease.state().held);
     await operator.query("commit");
     operator.release();
