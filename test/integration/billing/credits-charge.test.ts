@@ -7,10 +7,9 @@ import { hourOf } from "../../../src/lib/billing/hour.ts";
 import { openHour } from "../../../src/lib/billing/hours.ts";
 import { formatUnits, parseUnits } from "../../../src/lib/billing/money.ts";
 import { reverseDeposit } from "../../../src/lib/billing/reversals.ts";
-import { createPool } from "../../../src/lib/postgres/pool.ts";
 import { freshDatabase } from "../../support/postgres.ts";
 import { until } from "../../support/until.ts";
-import { accountOf, adjustment, deposit, refer, userId, wrongAccounts } from "./ledger.ts";
+import { accountOf, adjustment, deposit, refer, userId, widePool, wrongAccounts } from "./ledger.ts";
 
 const POLICY = { freeTierBytes: 524_288_000n, fulaPerGibMonth: parseUnits("3"), whileSuspended: "accrue" } as const;
 const BYTES = 10n * 2n ** 30n;
@@ -19,7 +18,7 @@ const ROUNDS = 12;
 
 test("hours that are charged while the same accounts are credited, corrected and taken back from wait for them, and all adds up", async () => {
   await using database = await freshDatabase();
-  const pool = createPool({ ...database.options, max: 16 });
+  const pool = widePool(database, 16);
   const names = ["a", "b", "c", "d", "e", "f", "g", "h"];
   for (const [index, name] of names.entries()) {
     await refer(pool, names[(index + 1) % names.length] ?? "", name);

@@ -2,10 +2,20 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest"
 import { adjustUser } from "../../../src/lib/billing/adjustments.ts";
 import { creditUser, creditUsersTx } from "../../../src/lib/billing/credits.ts";
 import { parseUnits } from "../../../src/lib/billing/money.ts";
-import { createPool, type Pool } from "../../../src/lib/postgres/pool.ts";
+import type { Pool } from "../../../src/lib/postgres/pool.ts";
 import { withTransaction } from "../../../src/lib/postgres/transaction.ts";
 import { freshDatabase, type TestDatabase } from "../../support/postgres.ts";
-import { accountOf, adjustment, deposit, emptyBooks, entriesOf, refer, userId, wrongAccounts } from "./ledger.ts";
+import {
+  accountOf,
+  adjustment,
+  deposit,
+  emptyBooks,
+  entriesOf,
+  refer,
+  userId,
+  widePool,
+  wrongAccounts,
+} from "./ledger.ts";
 
 const CONNECTIONS = 32;
 
@@ -19,10 +29,6 @@ afterAll(async () => {
 beforeEach(async () => {
   await emptyBooks(database.pool);
 });
-
-function widePool(): Pool {
-  return createPool({ ...database.options, max: CONNECTIONS });
-}
 
 async function countRows(pool: Pool, table: string): Promise<number> {
   const { rows } = await pool.query<{ count: string }>(`select count(*) from ${table}`);
@@ -129,7 +135,7 @@ describe("a deposit", () => {
 describe("the same deposit at the same time", () => {
   test("over 32 connections is credited once, with its bonuses", async () => {
     await refer(database.pool, "bob", "ada");
-    const pool = widePool();
+    const pool = widePool(database, CONNECTIONS);
     const outcomes = await Promise.all(
       Array.from({ length: CONNECTIONS }, async () => await creditUser(pool, deposit("ada", "5", "8453:0xab:1"))),
     );
@@ -142,7 +148,7 @@ describe("the same deposit at the same time", () => {
   });
 
   test("claimed by 32 users is credited to one of them, and the others are refused", async () => {
-    const pool = widePool();
+    const pool = widePool(database, CONNECTIONS);
     const outcomes = await Promise.allSettled(
       Array.from(
         { length: CONNECTIONS },
@@ -288,7 +294,7 @@ describe("credits of many users at the same time", () => {
     // The chains are a -> b -> c -> d and back: whoever deposits pays up to three of the others.
     const ring = ["a", "b", "c", "d", "e", "f"];
     await Promise.all(ring.map(async (name, index) => await refer(database.pool, ring[(index + 1) % 6] ?? "", name)));
-    const pool = widePool();
+    const pool = widePool(database, CONNECTIONS);
     const credits = Array.from({ length: 150 }, (_, index) =>
       deposit(ring[(index * 5) % 6] ?? "", "100", `1:0x${index}:0`),
     );
@@ -332,7 +338,7 @@ describe("credits of many users at the same time", () => {
   });
 
   test("of one transaction are locked together, whatever their order: no deadlock reaches anybody", async () => {
-    const pool = widePool();
+    const pool = widePool(database, CONNECTIONS);
     const names = Array.from({ length: 12 }, (_, index) => `u${index}`);
     await Promise.all(
       Array.from({ length: 60 }, async (_, round) => {
@@ -348,7 +354,7 @@ describe("credits of many users at the same time", () => {
   });
 
   test("find the account that another one has just made", async () => {
-    const pool = widePool();
+    const pool = widePool(database, CONNECTIONS);
     await Promise.all(
       Array.from(
         { length: CONNECTIONS },
@@ -358,6 +364,20 @@ describe("credits of many users at the same time", () => {
     await pool.end();
     expect(await accountOf(database.pool, "ada")).toMatchObject({ balance: String(CONNECTIONS) });
     expect(await countRows(database.pool, "user_credits")).toBe(1);
+  });
+
+  test("let pins of the same accounts come in meanwhile", async () => {
+    await creditUser(database.pool, deposit("ada", "1", "1:0xab:0"));
+    await withTransaction(database.pool, async (client) => {
+      await creditUsersTx(client, [deposit("ada", "1", "1:0xab:1")]);
+      await database.pool.query(
+        "insert into pins (requestid, cid, user_id, status, size) values ('r', 'bafy', $1, 'pinned', 4096)",
+        [userId("ada")],
+      );
+    });
+    const { rows } = await database.pool.query("select bytes from user_usage");
+    expect(rows).toEqual([{ bytes: "4096" }]);
+    expect(await accountOf(database.pool, "ada")).toMatchObject({ balance: "2" });
   });
 
   test("use up no id for an account that is there", async () => {

@@ -2,18 +2,42 @@ import { createHash } from "node:crypto";
 import type { Adjustment } from "../../../src/lib/billing/adjustments.ts";
 import type { DepositCredit } from "../../../src/lib/billing/credits.ts";
 import { formatUnits, parseUnits } from "../../../src/lib/billing/money.ts";
-import type { Pool } from "../../../src/lib/postgres/pool.ts";
+import { createPool, type Pool } from "../../../src/lib/postgres/pool.ts";
+import type { TestDatabase } from "../../support/postgres.ts";
 
 /** A user's id by a name that reads well in a test. */
 export function userId(name: string): string {
   return createHash("sha256").update(`${name}@example.com`).digest("hex");
 }
 
-/** Empties the ledger, so that tests of one file can share a database: making one takes longer than most of them. */
+/** Many connections to a test's database. Close it before the database is dropped. */
+export function widePool({ options }: TestDatabase, max: number): Pool {
+  // The time to wait for a connection counts from the call, and all calls of a test are made at once.
+  return createPool({ ...options, max, connectTimeoutMs: 60_000 });
+}
+
+const BOOKS = [
+  "pins",
+  "referral_bonuses",
+  "credit_notes",
+  "credit_history",
+  "usage_history",
+  "stored_contents",
+  "user_usage",
+  "user_credits",
+  "referrals",
+  "referral_codes",
+  "webui_users",
+  "admin_audit_log",
+];
+
+/**
+ * Empties the ledger and lets ids begin at 1 again, so that tests of one file can share a database: making one, or
+ * truncating its tables, takes longer than most of them.
+ */
 export async function emptyBooks(pool: Pool): Promise<void> {
-  await pool.query(
-    "truncate user_credits, credit_history, referrals, referral_codes, webui_users, admin_audit_log restart identity cascade",
-  );
+  const restarts = ["credit_history_id_seq", "user_credits_id_seq"].map((name) => `select setval('${name}', 1, false)`);
+  await pool.query([...BOOKS.map((table) => `delete from ${table}`), ...restarts].join(";"));
 }
 
 /** A deposit that pays referral bonuses. @param amount decimal FULA */

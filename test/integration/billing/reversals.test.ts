@@ -5,10 +5,20 @@ import { creditUser } from "../../../src/lib/billing/credits.ts";
 import { formatUnits, parseUnits } from "../../../src/lib/billing/money.ts";
 import { reverseDeposit } from "../../../src/lib/billing/reversals.ts";
 import { verifyLedger } from "../../../src/lib/billing/verify.ts";
-import { createPool, type Pool } from "../../../src/lib/postgres/pool.ts";
+import type { Pool } from "../../../src/lib/postgres/pool.ts";
 import { freshDatabase, type TestDatabase } from "../../support/postgres.ts";
 import { property } from "../../support/property.ts";
-import { accountOf, adjustment, deposit, emptyBooks, entriesOf, refer, userId, wrongAccounts } from "./ledger.ts";
+import {
+  accountOf,
+  adjustment,
+  deposit,
+  emptyBooks,
+  entriesOf,
+  refer,
+  userId,
+  widePool,
+  wrongAccounts,
+} from "./ledger.ts";
 
 const WORDS = { reason: "the chain dropped the block", operator: "tester" };
 
@@ -16,7 +26,7 @@ let database: TestDatabase;
 let pool: Pool;
 beforeAll(async () => {
   database = await freshDatabase();
-  pool = createPool({ ...database.options, max: 16 });
+  pool = widePool(database, 16);
 });
 afterAll(async () => {
   await pool.end();
