@@ -41,9 +41,11 @@ const STATEMENT_TIMEOUT_MS = 60_000;
 
 /**
  * Settings of the tasks' sessions: whoever is paused or gone in the middle keeps no lock for long. The server looks every
- * 250 ms whether there is still somebody to answer, and ends what it does for nobody.
+ * 250 ms whether there is still somebody to answer, and ends what it does for nobody. `jit` off: the planner takes tables of
+ * one row, which nobody has analyzed, for thousands, and would compile a second for a statement that takes a millisecond.
  */
 const SESSION_SETTINGS: Readonly<Record<string, string>> = {
+  jit: "off",
   idle_in_transaction_session_timeout: "10000",
   client_connection_check_interval: "250",
   tcp_user_timeout: "15000",
