@@ -73,7 +73,7 @@ export async function recordTransfers(client: TransactionClient, chain: Chain, f
   const taken = new Set(rows.map(({ reference }) => reference));
   const gone = missing.filter((row) => {
     const isInside = blocks !== null && row.blockNumber >= blocks.from && row.blockNumber <= blocks.to;
-    if (row.blockHash === null || !isInside) return false;
+    if (row.blockHash === null || !isInside || row.lostAtBlock !== null) return false;
     if (row.state === "waiting") return true;
     // What was settled is not given up because of one endpoint's view of the newest blocks.
     return depth === "settled" && (row.state === "credited" || row.state === "unclaimed" || row.state === "dust");
