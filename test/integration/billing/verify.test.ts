@@ -299,7 +299,7 @@ const DAMAGES: readonly Damage[] = [
 ];
 
 describe("billing verify finds", () => {
-  test.each(DAMAGES)("$what", async ({ sql, asRoot = false, found, says }) => {
+  test.each(DAMAGES)("$what, by the right check", async ({ sql, asRoot = false, found, says }) => {
     await using database = await billed();
     const { pool, name } = database;
     const text = sql.replaceAll("$key", await keyAgo(pool, 2)).replaceAll("$future", await keyAgo(pool, -2));
