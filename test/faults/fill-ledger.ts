@@ -9,6 +9,26 @@ function atHour(firstHourMs: number, hour: number): string {
 }
 
 /**
+ * Cuts each hour's accounts into eight shards as they are made, where the engine would begin a second one with the
+ * ten-thousandth account: masters that race shall have something to share.
+ */
+const SPLIT_SHARDS = `
+  create function split_shard() returns trigger
+  language plpgsql
+  as $$
+  declare
+    width constant bigint := greatest(1, (select count(*) from user_credits) / 8);
+  begin
+    insert into billing_shards (hour, shard, id_from, id_to)
+    select new.hour, part, part * width, case when part < 7 then (part + 1) * width end from generate_series(1, 7) as part;
+    update billing_shards set id_to = width where hour = new.hour and shard = 0;
+    return null;
+  end
+  $$;
+  create trigger split_shard after insert on billing_shards
+    for each row when (pg_trigger_depth() = 0) execute function split_shard()`;
+
+/**
  * Makes a fresh ledger one whose masters have been down since hour 0: accounts with a balance, what they stored in each
  * hour, one pin each that adds up to what they store now, and who brought whom.
  * @returns the start of hour 0, UTC: the scenario's hours before the one that runs by the database's clock
@@ -70,6 +90,7 @@ export async function fillLedger(pool: Pool, { seed, hours, accounts }: Scenario
       "insert into billing_mode (mode, first_hour, changed_by) values ('keyed', $1, 'test') on conflict (only_row) do nothing",
       [atHour(firstHourMs, 0)],
     );
+    await client.query(SPLIT_SHARDS);
     return firstHourMs;
   });
 }

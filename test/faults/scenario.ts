@@ -120,8 +120,9 @@ function drawErrand(random: Random, seed: number, index: number): Errand {
   }
 }
 
-/** Work that there is, about: most faults fall before its end. */
-const WORK_MESSAGES = 1_500;
+/** What there is to say about the work: once, or where there is no lease, by each master. Faults fall before its end. */
+const WORK_MESSAGES = 3_000;
+const RACE_MESSAGES = 16_000;
 const LEASE_MESSAGES = 400;
 const RUN_MS = 1_500;
 
@@ -130,9 +131,10 @@ const ERRAND_MESSAGES = 300;
 const CUTS = ["cut before", "cut within", "cut after", "reset"] as const;
 const VERDICTS = [...CUTS, "swallow", "swallow answers"] as const;
 
-function drawFault(random: Random, leaseTtlMs: number): Fault {
+function drawFault(random: Random, hasLease: boolean, leaseTtlMs: number): Fault {
   const session = random.int(3) === 0 ? ("lease" as const) : ("work" as const);
-  const message = between(random, 1, session === "work" ? WORK_MESSAGES : LEASE_MESSAGES);
+  const workMessages = hasLease ? WORK_MESSAGES : RACE_MESSAGES;
+  const message = between(random, 1, session === "work" ? workMessages : LEASE_MESSAGES);
   // Whoever sends a message of a work session is at work; one that is drawn mostly stands by.
   const isSender = random.int(4) > 0;
   const at: Trigger = isSender ? { session, message } : { afterMs: random.int(RUN_MS) };
@@ -153,11 +155,12 @@ function drawFault(random: Random, leaseTtlMs: number): Fault {
 export function drawScenario(seed: number): Scenario {
   const random = seededRandom(seed);
   const leaseTtlMs = between(random, 300, 500);
+  const hasLease = random.int(5) > 0;
   const hasErrands = random.int(3) === 0;
   return {
     seed,
     hours: HOURS,
-    hasLease: random.int(5) > 0,
+    hasLease,
     leaseTtlMs,
     freeTierBytes: FREE_TIER_BYTES,
     fulaPerGibMonth: oneOf(random, ["3", "3", "8", "0.000000001", "2.718281828459045235"]),
@@ -165,7 +168,7 @@ export function drawScenario(seed: number): Scenario {
     accounts: Array.from({ length: ACCOUNTS }, (_, index) => drawAccount(random, seed, index)),
     errands: hasErrands ? Array.from({ length: 20 }, (_, index) => drawErrand(random, seed, index)) : [],
     errandCuts: new Map(Array.from({ length: 8 }, () => [random.int(ERRAND_MESSAGES), oneOf(random, CUTS)])),
-    faults: Array.from({ length: between(random, 3, 8) }, () => drawFault(random, leaseTtlMs)),
+    faults: Array.from({ length: between(random, 3, 8) }, () => drawFault(random, hasLease, leaseTtlMs)),
   };
 }
 

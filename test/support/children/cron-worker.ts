@@ -18,7 +18,7 @@ const SLEEP_MS_MAX = 500;
 /** Before a master that could not start is started again, as systemd would. */
 const RESTART_MS = 50;
 /** Of the sessions that do the work; a connection that swallows everything is noticed a little later. */
-const STATEMENT_TIMEOUT_MS = 600;
+const STATEMENT_TIMEOUT_MS = 1_500;
 
 function tell(event: WorkerEvent): void {
   process.send?.(event);
