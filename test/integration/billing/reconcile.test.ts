@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { z } from "zod";
 import { closeUsageHour } from "../../../src/lib/billing/usage-close.ts";
 import { usageAt, usageClosedThrough } from "../../../src/lib/billing/usage.ts";
 import { compareUsage } from "../../../src/lib/billing/reconcile.ts";
@@ -40,7 +41,7 @@ async function reconcile(...argv: readonly string[]): Promise<CliRun> {
 async function json(exitCode: number, ...argv: readonly string[]): Promise<Record<string, unknown>> {
   const ran = await reconcile(...argv, "--json");
   expect([ran.exitCode, ran.stderr]).toEqual([exitCode, ""]);
-  return JSON.parse(ran.stdout) as Record<string, unknown>;
+  return z.record(z.string(), z.unknown()).parse(JSON.parse(ran.stdout));
 }
 
 /** Five ways in which what is kept can come to differ, each done to a database of its own making. */
