@@ -47,40 +47,37 @@ async function fill(hours: number): Promise<void> {
 }
 
 describe("a master that dies at any statement of a look", () => {
-  test.each(["before", "after"] as const)(
-    "%s it: the next look makes the same books as if nothing had been",
-    async (when) => {
-      const { pool } = database;
-      await fill(2);
-      const truncate = async (): Promise<void> => {
-        await pool.query("delete from billing_hours");
-        await pool.query("delete from credit_history");
-        await pool.query(
-          "update user_credits set balance_fula = opening_fula, total_deducted_fula = 0, billed_hour = null, is_suspended = 0, suspended_at = null",
-        );
-      };
-      await runDeduction(deductionDeps(pool, { shardAccounts: 2 }));
-      const expected = await readBooks(pool, NAMES);
-      expect(expected["anna"]?.fees).toHaveLength(2);
+  test.each(["before", "after"] as const)("%s it leaves what the next look makes whole", async (when) => {
+    const { pool } = database;
+    await fill(2);
+    const truncate = async (): Promise<void> => {
+      await pool.query("delete from billing_hours");
+      await pool.query("delete from credit_history");
+      await pool.query(
+        "update user_credits set balance_fula = opening_fula, total_deducted_fula = 0, billed_hour = null, is_suspended = 0, suspended_at = null",
+      );
+    };
+    await runDeduction(deductionDeps(pool, { shardAccounts: 2 }));
+    const expected = await readBooks(pool, NAMES);
+    expect(expected["anna"]?.fees).toHaveLength(2);
 
-      let at = 1;
-      for (; ; at += 1) {
-        await truncate();
-        const dying = dyingPool(pool, at, when);
-        const run = runDeduction(deductionDeps(dying.pool, { shardAccounts: 2 }));
-        if (!dying.died()) await run.catch(() => {});
-        await run.catch((error: unknown) => {
-          if (!(error instanceof Crash)) throw error;
-        });
-        if (!dying.died()) break;
-        expect(await unbalanced(pool), `after the crash at statement ${at}`).toEqual([]);
-        await runDeduction(deductionDeps(pool));
-        expect(await readBooks(pool, NAMES), `crash ${when} statement ${at}`).toEqual(expected);
-      }
-      // Hours, closing, opening, shards, completing: fewer would mean that the look was not cut everywhere.
-      expect(at).toBeGreaterThan(15);
-    },
-  );
+    let at = 1;
+    for (; ; at += 1) {
+      await truncate();
+      const dying = dyingPool(pool, at, when);
+      const run = runDeduction(deductionDeps(dying.pool, { shardAccounts: 2 }));
+      if (!dying.died()) await run.catch(() => {});
+      await run.catch((error: unknown) => {
+        if (!(error instanceof Crash)) throw error;
+      });
+      if (!dying.died()) break;
+      expect(await unbalanced(pool), `after the crash at statement ${at}`).toEqual([]);
+      await runDeduction(deductionDeps(pool));
+      expect(await readBooks(pool, NAMES), `crash ${when} statement ${at}`).toEqual(expected);
+    }
+    // Hours, closing, opening, shards, completing: fewer would mean that the look was not cut everywhere.
+    expect(at).toBeGreaterThan(15);
+  });
 });
 
 describe("a run without keys", () => {

@@ -121,14 +121,11 @@ describe("the mode in which a federation bills", () => {
 });
 
 describe("a fee of the other mode", () => {
-  test.each([[null], ["2026-06-12T14:00:00.123Z"], [""]])(
-    "with the reference %j, as a master of the older fleet with its flag off writes it, is refused by the database",
-    async (reference) => {
-      await assertBillingMode(await master("fula-1"), "keyed", "fula-1");
-      await expect(fleetFee("anna", reference)).rejects.toMatchObject({ code: "FM001" });
-      await fleetFee("anna", hourKey(1));
-    },
-  );
+  test.each([null, "2026-06-12T14:00:00.123Z", ""])("%j is refused by the database", async (reference) => {
+    await assertBillingMode(await master("fula-1"), "keyed", "fula-1");
+    await expect(fleetFee("anna", reference)).rejects.toMatchObject({ code: "FM001" });
+    await fleetFee("anna", hourKey(1));
+  });
 
   test("by key is refused while the federation bills without keys", async () => {
     await assertBillingMode(await master("fula-1"), "unkeyed", "fula-1");
