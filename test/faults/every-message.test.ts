@@ -3,8 +3,13 @@
  * turn comes: before the message, in its middle, and after it, when the server has acted and nobody hears of it.
  */
 import { expect, test } from "vitest";
+import { runDeduction } from "../../src/lib/billing/deduction.ts";
 import { adjustUser } from "../../src/lib/billing/adjustments.ts";
 import { creditUser } from "../../src/lib/billing/credits.ts";
+import { verifyLedger } from "../../src/lib/billing/verify.ts";
+import { systemClock } from "../../src/lib/kernel/clock.ts";
+import { silentLog } from "../../src/lib/kernel/log.ts";
+import { systemRandom } from "../../src/lib/kernel/random.ts";
 import { createPool, type Pool } from "../../src/lib/postgres/pool.ts";
 import { FaultProxy, type Verdict } from "../support/fault-proxy.ts";
 import { freshDatabase, type TestDatabase } from "../support/postgres.ts";
@@ -45,13 +50,7 @@ function smallScenario(errands: readonly Errand[]): Scenario {
   const accounts = scenario.accounts
     .slice(0, 3)
     .map((account, index) => ({ ...account, usage, referrer: index === 0 ? null : index - 1 }));
-  return { ...scenario, hours: 2, accounts, errands };
-}
-
-async function expectRightErrands(ledger: TestDatabase, scenario: Scenario, firstHourMs: number): Promise<void> {
-  const wrong = checkBooks(await readBooks(ledger.pool, scenario, firstHourMs), scenario, firstHourMs);
-  // Nobody has billed here.
-  expect(wrong.filter((line) => !line.includes("hours have a record"))).toEqual([]);
+  return { ...scenario, shards: 2, hours: 2, accounts, errands };
 }
 
 /** Tries message after message, some at once, until one is not reached. @returns how many were */
@@ -62,6 +61,56 @@ async function untilThrough(atOnce: number, attempt: (message: number) => Promis
     const through = areReached.indexOf(false);
     if (through !== -1) return first + through - 1;
   }
+}
+
+const SETTINGS = {
+  basis: "completed",
+  idempotency: true,
+  whileSuspended: "accrue",
+  catchUpHours: 168,
+} as const;
+
+/** Bills everything, under a lease that nobody takes away. */
+async function bill(pool: Pool, scenario: Scenario, signal: AbortSignal): Promise<void> {
+  const { freeTierBytes, fulaPerGibMonth: fulaPerGbMonth } = scenario;
+  const settings = { ...SETTINGS, freeTierBytes, fulaPerGbMonth };
+  const fence = { holder: "master-0", epoch: 1n };
+  const deps = { pool, fence, settings, signal, node: "master-0", clock: systemClock, random: systemRandom };
+  await runDeduction({ ...deps, log: silentLog });
+}
+
+test.each(CUTS)(
+  "a deduction that is run again charges every hour once, wherever a %s hits it",
+  async (verdict) => {
+    const scenario = smallScenario([]);
+    const messages = await untilThrough(4, async (message) => {
+      await using ledger = await freshDatabase();
+      await ledger.pool.query(`alter database ${ledger.name} set jit = off`);
+      const firstHourMs = await fillLedger(ledger.pool, scenario);
+      await ledger.pool.query(
+        `update cron_lease set epoch = 1, holder = 'master-0', session_pid = pg_backend_pid(), taken_at = now(),
+              renewed_at = now(), expires_at = now() + interval '1 hour'`,
+      );
+      const signal = new AbortController().signal;
+      const isReached = await cutAt(ledger, message, verdict, async (pool) => bill(pool, scenario, signal));
+      const pool = createPool({ ...ledger.options, max: 1 });
+      await bill(pool, scenario, signal);
+      const { checks } = await verifyLedger(pool);
+      const books = await readBooks(pool, scenario, firstHourMs);
+      await pool.end();
+      expect(checks.flatMap(({ examples }) => examples)).toEqual([]);
+      expect(checkBooks(books, scenario, firstHourMs)).toEqual([]);
+      return isReached;
+    });
+    expect(messages).toBeGreaterThan(50);
+  },
+  180_000,
+);
+
+async function expectRightErrands(ledger: TestDatabase, scenario: Scenario, firstHourMs: number): Promise<void> {
+  const wrong = checkBooks(await readBooks(ledger.pool, scenario, firstHourMs), scenario, firstHourMs);
+  // Nobody has billed here.
+  expect(wrong.filter((line) => !line.includes("hours have a record"))).toEqual([]);
 }
 
 test.each(CUTS)(

@@ -9,18 +9,19 @@ function atHour(firstHourMs: number, hour: number): string {
 }
 
 /**
- * Cuts each hour's accounts into eight shards as they are made, where the engine would begin a second one with the
+ * Cuts each hour's accounts into so many shards as they are made, where the engine would begin a second one with the
  * ten-thousandth account: masters that race shall have something to share.
  */
-const SPLIT_SHARDS = `
+const splitShards = (shards: number): string => `
   create function split_shard() returns trigger
   language plpgsql
   as $$
   declare
-    width constant bigint := greatest(1, (select count(*) from user_credits) / 8);
+    width constant bigint := greatest(1, (select count(*) from user_credits) / ${shards});
   begin
     insert into billing_shards (hour, shard, id_from, id_to)
-    select new.hour, part, part * width, case when part < 7 then (part + 1) * width end from generate_series(1, 7) as part;
+    select new.hour, part, part * width, case when part < ${shards - 1} then (part + 1) * width end
+      from generate_series(1, ${shards - 1}) as part;
     update billing_shards set id_to = width where hour = new.hour and shard = 0;
     return null;
   end
@@ -33,7 +34,7 @@ const SPLIT_SHARDS = `
  * hour, one pin each that adds up to what they store now, and who brought whom.
  * @returns the start of hour 0, UTC: the scenario's hours before the one that runs by the database's clock
  */
-export async function fillLedger(pool: Pool, { seed, hours, accounts }: Scenario): Promise<number> {
+export async function fillLedger(pool: Pool, { seed, shards, hours, accounts }: Scenario): Promise<number> {
   return await withTransaction(pool, async (client) => {
     const { rows } = await client.query<{ now_ms: number }>(
       "select (extract(epoch from date_trunc('hour', now(), 'UTC')) * 1000)::float8 as now_ms",
@@ -90,7 +91,7 @@ export async function fillLedger(pool: Pool, { seed, hours, accounts }: Scenario
       "insert into billing_mode (mode, first_hour, changed_by) values ('keyed', $1, 'test') on conflict (only_row) do nothing",
       [atHour(firstHourMs, 0)],
     );
-    await client.query(SPLIT_SHARDS);
+    await client.query(splitShards(shards));
     return firstHourMs;
   });
 }

@@ -58,6 +58,8 @@ export interface Fault {
 
 export interface Scenario {
   readonly seed: number;
+  /** Parts in which each hour's accounts are charged. */
+  readonly shards: number;
   /** Hours that are over and that nobody has billed yet. */
   readonly hours: number;
   readonly hasLease: boolean;
@@ -159,6 +161,7 @@ export function drawScenario(seed: number): Scenario {
   const hasErrands = random.int(3) === 0;
   return {
     seed,
+    shards: 8,
     hours: HOURS,
     hasLease,
     leaseTtlMs,
