@@ -9,6 +9,9 @@ import { billingHistoryCommand } from "./billing-history.ts";
 import { billingReconcileCommand } from "./billing-reconcile.ts";
 import { billingReverseCommand } from "./billing-reverse.ts";
 import { billingStatusCommand } from "./billing-status.ts";
+import { billingChainsCommand } from "./billing-chains.ts";
+import { billingDepositsCommand } from "./billing-deposits.ts";
+import { billingScanCommand } from "./billing-scan.ts";
 import { billingSuspendedCommand } from "./billing-suspended.ts";
 import { billingUnsuspendCommand } from "./billing-unsuspend.ts";
 import { billingVerifyCommand } from "./billing-verify.ts";
@@ -33,6 +36,9 @@ export const billingCommand = defineCommand({
     billingWaiveCommand,
     billingModeCommand,
     billingReconcileCommand,
+    billingScanCommand,
+    billingDepositsCommand,
+    billingChainsCommand,
     billingHistoryCommand,
     billingAdjustCommand,
     billingReverseCommand,
