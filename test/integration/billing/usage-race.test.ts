@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { type Hour, hourFromSql } from "../../../src/lib/billing/hour.ts";
 import { usageAt } from "../../../src/lib/billing/usage.ts";
 import { type Clock, systemClock } from "../../../src/lib/kernel/clock.ts";
@@ -17,8 +17,8 @@ import { allPins, endOpenHour, historyFaults, keptUsage, usageOf } from "../../s
 
 const CONNECTIONS = 6;
 const HOURS = 4;
-/** With new seeds they run ten times as long. */
-const SOAK_MS = 600_000;
+// With new seeds they run ten times as long.
+vi.setConfig({ testTimeout: 600_000 });
 
 /** One statement, as SQL and values. Requests, users and CIDs are few, so that the connections meet. */
 interface Statement {
@@ -151,61 +151,53 @@ async function usageOfAll(pool: Pool, hour: Hour): Promise<ReadonlyMap<string, b
 }
 
 describe("what accounts store", () => {
-  test(
-    "is what their pins add up to, now and at the end of every hour, whatever raced",
-    async () => {
-      await using database = await freshDatabase();
-      const pool = await manyConnections(database);
-      const expected: (readonly [Hour, ReadonlyMap<string, bigint>])[] = [];
-      await fc.assert(
-        fc.asyncProperty(fc.array(work, { minLength: HOURS, maxLength: HOURS }), async (hours) => {
-          for (const lists of hours) {
-            await runAtOnce(pool, lists);
-            const truth = usageOf(await allPins(pool));
-            expect(await keptUsage(pool)).toEqual(truth);
-            expect(await historyFaults(pool)).toEqual([]);
-            expected.push([await endOpenHour(pool), truth]);
-          }
-          for (const [hour, truth] of expected.slice(-2 * HOURS)) expect(await usageOfAll(pool, hour)).toEqual(truth);
-        }),
-        property(8),
-      );
-      // And all of them once more, with all that came later.
-      for (const [hour, truth] of expected) expect(await usageOfAll(pool, hour)).toEqual(truth);
-      await pool.end();
-    },
-    SOAK_MS,
-  );
+  test("is what their pins add up to, now and at the end of every hour, whatever raced", async () => {
+    await using database = await freshDatabase();
+    const pool = await manyConnections(database);
+    const expected: (readonly [Hour, ReadonlyMap<string, bigint>])[] = [];
+    await fc.assert(
+      fc.asyncProperty(fc.array(work, { minLength: HOURS, maxLength: HOURS }), async (hours) => {
+        for (const lists of hours) {
+          await runAtOnce(pool, lists);
+          const truth = usageOf(await allPins(pool));
+          expect(await keptUsage(pool)).toEqual(truth);
+          expect(await historyFaults(pool)).toEqual([]);
+          expected.push([await endOpenHour(pool), truth]);
+        }
+        for (const [hour, truth] of expected.slice(-2 * HOURS)) expect(await usageOfAll(pool, hour)).toEqual(truth);
+      }),
+      property(8),
+    );
+    // And all of them once more, with all that came later.
+    for (const [hour, truth] of expected) expect(await usageOfAll(pool, hour)).toEqual(truth);
+    await pool.end();
+  });
 
-  test(
-    "at the end of an hour never changes once it is closed, while others write on",
-    async () => {
-      await using database = await freshDatabase();
-      const pool = await manyConnections(database);
-      const seen: (readonly [Hour, ReadonlyMap<string, bigint>])[] = [];
-      await fc.assert(
-        fc.asyncProperty(work, async (lists) => {
-          // An older snapshot does not see an hour that ends ahead of the clock; hours that the clock has ended it cannot miss.
-          const current = lists.map((list) => list.map((one) => ({ ...one, isolation: "read committed" as const })));
-          const written = new AbortController();
-          const writing = runAtOnce(pool, current).finally(() => written.abort());
-          const closing = (async () => {
-            do {
-              const hour = await endOpenHour(pool);
-              seen.push([hour, await usageOfAll(pool, hour)]);
-            } while (!written.signal.aborted);
-          })();
-          await Promise.all([writing, closing]);
-          expect(await keptUsage(pool)).toEqual(usageOf(await allPins(pool)));
-        }),
-        property(8),
-      );
-      expect(await historyFaults(pool)).toEqual([]);
-      for (const [hour, bytes] of seen) expect([hour, await usageOfAll(pool, hour)]).toEqual([hour, bytes]);
-      await pool.end();
-    },
-    SOAK_MS,
-  );
+  test("at the end of an hour never changes once it is closed, while others write on", async () => {
+    await using database = await freshDatabase();
+    const pool = await manyConnections(database);
+    const seen: (readonly [Hour, ReadonlyMap<string, bigint>])[] = [];
+    await fc.assert(
+      fc.asyncProperty(work, async (lists) => {
+        // An older snapshot does not see an hour that ends ahead of the clock; hours that the clock has ended it cannot miss.
+        const current = lists.map((list) => list.map((one) => ({ ...one, isolation: "read committed" as const })));
+        const written = new AbortController();
+        const writing = runAtOnce(pool, current).finally(() => written.abort());
+        const closing = (async () => {
+          do {
+            const hour = await endOpenHour(pool);
+            seen.push([hour, await usageOfAll(pool, hour)]);
+          } while (!written.signal.aborted);
+        })();
+        await Promise.all([writing, closing]);
+        expect(await keptUsage(pool)).toEqual(usageOf(await allPins(pool)));
+      }),
+      property(8),
+    );
+    expect(await historyFaults(pool)).toEqual([]);
+    for (const [hour, bytes] of seen) expect([hour, await usageOfAll(pool, hour)]).toEqual([hour, bytes]);
+    await pool.end();
+  });
 });
 
 const SNAPSHOTS = ["repeatable read", "serializable"] as const;
