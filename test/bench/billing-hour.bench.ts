@@ -1,22 +1,15 @@
-import { execFile, execFileSync, spawn } from "node:child_process";
-import { randomBytes } from "node:crypto";
-import { appendFileSync, chownSync, existsSync, mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { promisify } from "node:util";
 import { runDeduction } from "../../src/lib/billing/deduction.ts";
 import { hourlyFee } from "../../src/lib/billing/fee.ts";
 import { formatHour, type Hour, hourKey } from "../../src/lib/billing/hour.ts";
 import { formatUnits, parseUnits } from "../../src/lib/billing/money.ts";
-import { systemClock } from "../../src/lib/kernel/clock.ts";
-import { migrateUp } from "../../src/lib/postgres/migrator.ts";
 import { createPool, type Pool } from "../../src/lib/postgres/pool.ts";
+import { startTestPostgres } from "../support/postgres-server.ts";
 import { deductionDeps } from "../support/unbilled-ledger.ts";
 import { median } from "./measure.ts";
 
 /** `BILLING_USERS=50000 npm run bench billing-hour` for a quick look. */
 const USERS = Number(process.env["BILLING_USERS"] ?? 1_000_000);
-const FLEET_USERS = Math.min(USERS, 20_000);
+const FLEET_USERS = Math.min(USERS, Number(process.env["BILLING_FLEET_USERS"] ?? 20_000));
 const ROUNDS = Number(process.env["BILLING_ROUNDS"] ?? 5);
 const MASTERS = [1, 2, 4] as const;
 const FLOOR_RATIO_MAX = 1.5;
@@ -24,82 +17,23 @@ const RACE_RATIO_MAX = 1.15;
 const FLEET_RATIO_MIN = 50;
 const FREE_TIER_BYTES = 524_288_000n;
 const POLICY = { freeTierBytes: FREE_TIER_BYTES, fulaPerGibMonth: parseUnits("3") };
-const DATABASE = "bench";
 
 /**
  * A server as an operator runs one: every commit is on the disk before it counts. Checkpoints are kept out of the
  * rounds, because whose round they fall into is chance.
  */
 const SETTINGS = `
-listen_addresses = '127.0.0.1'
-unix_socket_directories = ''
 shared_buffers = 2GB
 max_wal_size = 16GB
 checkpoint_timeout = 1h
 fsync = on
 synchronous_commit = on
+full_page_writes = on
 autovacuum = off
-timezone = 'UTC'
 `;
-
-interface BenchServer extends AsyncDisposable {
-  pool(node: string): Pool;
-}
-
-function accountOfPostgres(): { uid: number; gid: number } | null {
-  if (process.getuid?.() !== 0) return null;
-  const id = (flag: string): number => Number(execFileSync("id", [flag, "postgres"], { encoding: "utf8" }));
-  return { uid: id("-u"), gid: id("-g") };
-}
-
-async function startServer(): Promise<BenchServer> {
-  const binDir = ["15", "16", "17", "18"]
-    .map((major) => `/usr/lib/postgresql/${major}/bin`)
-    .find((dir) => existsSync(dir));
-  if (binDir === undefined) throw new Error("this benchmark needs Debian's PostgreSQL");
-  const account = accountOfPostgres();
-  const dir = mkdtempSync(join(tmpdir(), "fula-bench-billing-"));
-  if (account !== null) chownSync(dir, account.uid, account.gid);
-  const as = { ...account, cwd: dir, env: { PATH: process.env["PATH"], LC_ALL: "C" } };
-  const data = join(dir, "data");
-  await promisify(execFile)(
-    join(binDir, "initdb"),
-    ["-D", data, "-U", "bench", "-A", "trust", "-E", "UTF8", "--locale=C"],
-    as,
-  );
-  appendFileSync(join(data, "postgresql.conf"), SETTINGS);
-  const port = 40_000 + (randomBytes(2).readUInt16BE() % 20_000);
-  const child = spawn(join(binDir, "postgres"), ["-D", data, "-p", String(port)], { ...as, stdio: "ignore" });
-  const options = { host: "127.0.0.1", port, user: "bench", part: "bench" };
-  const admin = createPool({ ...options, database: "postgres", node: "bench" });
-  for (let attempt = 0; attempt < 100; attempt += 1) {
-    if (child.exitCode !== null) throw new Error("PostgreSQL did not start");
-    const isUp = await admin.query("select 1").then(
-      () => true,
-      () => false,
-    );
-    if (isUp) break;
-    await systemClock.sleep(100);
-  }
-  await admin.query(`create database ${DATABASE}`);
-  await admin.end();
-  return {
-    pool: (node) => createPool({ ...options, database: DATABASE, node }),
-    [Symbol.asyncDispose]: async () => {
-      const { promise, resolve } = Promise.withResolvers<void>();
-      child.once("exit", () => {
-        resolve();
-      });
-      child.kill("SIGINT");
-      await promise;
-      rmSync(dir, { recursive: true, force: true });
-    },
-  };
-}
 
 /** Accounts with random ids, as hashes of e-mail addresses are, and a ledger whose indexes are not empty. */
 async function fill(pool: Pool, first: Hour): Promise<void> {
-  await migrateUp(pool);
   await pool.query("insert into billing_mode (mode, first_hour, changed_by) values ('keyed', $1, 'bench')", [
     formatHour(first),
   ]);
@@ -248,8 +182,11 @@ function judge(what: string, ratio: number, isMet: boolean, bound: string): void
 
 /** One hour for all users: against the bare rows, by one, two and four masters, and beside the older fleet's way. */
 export async function bench(): Promise<void> {
-  await using server = await startServer();
-  const pools = Array.from({ length: 4 }, (_, index) => server.pool(`fula-${index}`));
+  const { postgres, stop } = await startTestPostgres(SETTINGS);
+  const { host, port, superuser, template } = postgres;
+  const pools = Array.from({ length: 4 }, (_, index) =>
+    createPool({ host, port, database: template, ...superuser, part: "bench", node: `fula-${index}` }),
+  );
   try {
     const [pool] = pools;
     if (pool === undefined) throw new Error("no pool");
@@ -268,19 +205,20 @@ export async function bench(): Promise<void> {
         if (round >= 0) ours.get(masters)?.push(ms);
       }
     }
-    const fleet = await fleetRate(pools, next);
     const rate = (ms: number): number => (USERS / ms) * 1_000;
     console.log(`${USERS} users: bare rows ${Math.round(rate(median(bare)))} users/s`);
     for (const [masters, ms] of ours) console.log(`  ${masters} masters: ${Math.round(rate(median(ms)))} users/s`);
-    console.log(`  the older fleet's way, 4 masters, ${FLEET_USERS} users: ${Math.round(fleet)} users/s\n`);
     const one = median(ours.get(1) ?? []);
     const four = median(ours.get(4) ?? []);
     const floor = one / median(bare);
     judge("one master to the bare rows", floor, floor <= FLOOR_RATIO_MAX, `allowed are ${FLOOR_RATIO_MAX}`);
     judge("four masters to one", four / one, four / one <= RACE_RATIO_MAX, `allowed are ${RACE_RATIO_MAX}`);
+    const fleet = await fleetRate(pools, next);
+    console.log(`the older fleet's way, 4 masters, ${FLEET_USERS} users: ${Math.round(fleet)} users/s`);
     const faster = rate(four) / fleet;
     judge("four masters to the older fleet's", faster, faster >= FLEET_RATIO_MIN, `at least ${FLEET_RATIO_MIN}`);
   } finally {
     await Promise.all(pools.map(async (pool) => await pool.end()));
+    await stop();
   }
 }

@@ -159,7 +159,7 @@ timezone = 'UTC'
 log_timezone = 'UTC'
 `;
 
-function initCluster(binDir: string, dir: string, account: Account | null, superuser: Login): void {
+function initCluster(binDir: string, dir: string, account: Account | null, superuser: Login, settings: string): void {
   const passwordFile = join(dir, "password");
   writeFileSync(passwordFile, superuser.password, { mode: 0o600 });
   if (account !== null) chownSync(passwordFile, account.uid, account.gid);
@@ -170,7 +170,7 @@ function initCluster(binDir: string, dir: string, account: Account | null, super
     { ...account, cwd: dir, stdio: ["ignore", "ignore", "pipe"], env: { PATH: process.env["PATH"], LC_ALL: "C" } },
   );
   rmSync(passwordFile);
-  writeFileSync(join(data, "postgresql.auto.conf"), SETTINGS);
+  writeFileSync(join(data, "postgresql.auto.conf"), `${SETTINGS}${settings}`);
 }
 
 /** Lets the server speak TLS as `localhost`, with a certificate that an authority of its own signed. */
@@ -231,8 +231,11 @@ interface RunningTestPostgres {
   readonly stop: () => Promise<void>;
 }
 
-/** Starts a real PostgreSQL. Whatever happens to this process, a guard process removes server and directory when it ends. */
-export async function startTestPostgres(): Promise<RunningTestPostgres> {
+/**
+ * Starts a real PostgreSQL. Whatever happens to this process, a guard process removes server and directory when it ends.
+ * @param settings lines of postgresql.conf that go before those of the tests, which give safety away for speed
+ */
+export async function startTestPostgres(settings: string = ""): Promise<RunningTestPostgres> {
   const account = findAccount();
   const dir = mkdtempSync(join(tmpdir(), "fula-test-postgres-"));
   const guard = startGuard(dir);
@@ -247,7 +250,7 @@ export async function startTestPostgres(): Promise<RunningTestPostgres> {
     const binDir = reachableBinDir(findBinDir(), account, dir);
     const superuser = { user: "postgres", password: randomBytes(12).toString("hex") };
     const owner = { user: "fula_test", password: randomBytes(12).toString("hex") };
-    initCluster(binDir, dir, account, superuser);
+    initCluster(binDir, dir, account, superuser, settings);
     // npm's binaries are built without OpenSSL.
     const tlsCaFile = DEBIAN_BIN_DIRS.includes(binDir) ? addTls(dir, account) : null;
     const port = await startServer({ binDir, dir, account, superuser, guard });
