@@ -51,13 +51,13 @@ export interface ScanLine {
   readonly problem: string | null;
 }
 
-function lineOf(report: ChainReport): ScanLine {
+function lineOf({ creditedUnits, ...report }: ChainReport): ScanLine {
   return {
     ...report,
     head: report.head?.toString() ?? null,
     scannedBlock: report.scannedBlock?.toString() ?? null,
     settledBlock: report.settledBlock?.toString() ?? null,
-    creditedFula: formatUnits(report.creditedUnits),
+    creditedFula: formatUnits(creditedUnits),
     reorgDepth: report.reorgDepth.toString(),
   };
 }
