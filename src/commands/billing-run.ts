@@ -5,9 +5,9 @@ export const billingRunCommand = defineCommand<{ readonly dryRun?: boolean }>({
   name: "run",
   summary: "bill the hours that wait, now",
   description:
-    "Takes the cron lease, bills every hour that is over and not billed, in order, and gives the lease back. Exits 3 where " +
-    "another master holds it, and says which; 1 where something is left, or serve of this box holds it and should have " +
-    "billed long ago.",
+    "Bills every hour that is over and not billed, in order: beside serve of this box where that holds the cron lease, " +
+    "else under a lease that it takes and gives back. Exits 3 where another master holds it, and says which; 1 where " +
+    "something is left.",
   examples: [
     { command: "fula-master billing run --dry-run", explains: "which hours wait" },
     { command: "fula-master billing run", explains: "bill them" },

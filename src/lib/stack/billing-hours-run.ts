@@ -14,6 +14,7 @@ import { silentLog } from "../kernel/log.ts";
 import { type LeaseRecord, readLease } from "../lease/lease-record.ts";
 import { describeSession } from "../postgres/advisory-lock.ts";
 import type { Pool } from "../postgres/pool.ts";
+import type { Fence } from "../postgres/fence.ts";
 import { openSession } from "../postgres/session.ts";
 import { type BillingContext, withBillingLedger } from "./billing-ledger.ts";
 import { underLease } from "./billing-lease.ts";
@@ -63,35 +64,37 @@ async function waitingLines(pool: Pool, isKeyed: boolean): Promise<readonly Hour
   return hours.map(({ hour }) => ({ hour: formatHour(hour), state: "waiting", users: null, sumFula: null }));
 }
 
-function leaderHere({ holder, epoch }: LeaseRecord): string {
-  return `serve of this box, ${holder ?? ""}, holds the cron lease (epoch ${epoch}) and bills them by itself; its log says what is in the way`;
+/** The right of `serve` on this box, which a command here may use beside it: both share the work of an hour. */
+function fenceOfServe({ standing, holder, epoch }: LeaseRecord, node: string): Fence | null {
+  return standing === "held" && holder === node ? { holder, epoch } : null;
 }
 
 /**
- * One look for unbilled hours, now, under the lease. Where `serve` of this box holds it, nothing is done but to say so.
+ * One look for unbilled hours, now: under the lease of `serve` on this box where that holds it, else under one of its own.
  * @throws FulaError FULA_LEASE_HELD where another master holds it, and what `runDeduction` throws
  */
 export async function runBillingLook(context: BillingContext, dryRun: boolean): Promise<HoursReport> {
   return await withBillingLedger(context, async (pool, loaded, ledger) => {
     const { billing, node } = loaded.config;
-    const hours = await waitingLines(pool, billing.idempotency);
+    if (dryRun) return { dryRun, hours: await waitingLines(pool, billing.idempotency), waitingFor: null };
+    const look = async (fence: Fence | null, signal: AbortSignal): Promise<HoursReport> => {
+      const report = await runDeduction({ ...depsOf(pool, loaded, { ...context, signal }), fence });
+      return { dryRun, hours: report.hours.map(outcomeLine), waitingFor: report.waitingFor };
+    };
     const lease = await readLease(pool);
-    const isHere = lease.holder === node.name;
-    if (dryRun || isHere) {
-      const waitingFor = hours.length === 0 || !isHere ? null : leaderHere(lease);
-      return { dryRun, hours, waitingFor };
-    }
-    if (billing.cronLeaderLease && lease.standing !== "free") {
-      const who = lease.holder ?? describeSession(lease.session);
-      throw new FulaError("FULA_LEASE_HELD", `${who} holds the cron lease and bills. Nothing was done.`, {
-        hint: "run the command there, or stop that master first; fula-master billing status says how far it is.",
-        details: { holder: who, epoch: lease.epoch.toString() },
-      });
-    }
-    const report = await underLease({ context, loaded, connection: ledger.connection }, async (fence, signal) => {
-      return await runDeduction({ ...depsOf(pool, loaded, { ...context, signal }), fence });
-    });
-    return { dryRun, hours: report.hours.map(outcomeLine), waitingFor: report.waitingFor };
+    const shared = fenceOfServe(lease, node.name);
+    // Without keys a second look beside that of serve would charge everybody once more.
+    if (shared !== null && billing.idempotency) return await look(shared, context.signal);
+    if (billing.cronLeaderLease && lease.standing !== "free") throw leaseHeld(lease);
+    return await underLease({ context, loaded, connection: ledger.connection }, look);
+  });
+}
+
+function leaseHeld(lease: LeaseRecord): FulaError {
+  const who = lease.holder ?? describeSession(lease.session);
+  return new FulaError("FULA_LEASE_HELD", `${who} holds the cron lease and bills. Nothing was done.`, {
+    hint: "run the command there, or stop that master first; fula-master billing status says how far it is.",
+    details: { holder: who, epoch: lease.epoch.toString() },
   });
 }
 

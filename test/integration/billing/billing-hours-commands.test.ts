@@ -78,36 +78,48 @@ describe("billing run", () => {
     expect(rows).toEqual([{ holder: null, epoch: "2" }]);
   });
 
-  test("is refused where another master leads, by name, and does nothing where serve of this box does", async () => {
-    await unbilledLedger(2);
-    for (const [node, expected] of [
-      [
-        "other",
-        { exitCode: 3, stderr: expect.stringContaining("other holds the cron lease and bills. Nothing was done") },
-      ],
-      [
-        "box-1",
-        { exitCode: 1, stdout: expect.stringContaining("serve of this box, box-1, holds the cron lease (epoch 2)") },
-      ],
-    ] as const) {
-      const lease = await startLease({
-        connection: box.database.options,
-        node,
-        ttlMs: 15_000,
-        exclusive: true,
-        clock: systemClock,
-        random: systemRandom,
-        log: silentLog,
-        whileHeld: async (_fence, signal) => {
-          await systemClock.sleep(60_000, signal).catch(() => {});
-        },
-      });
+  async function whileLeading(node: string, work: () => Promise<void>): Promise<void> {
+    const lease = await startLease({
+      connection: box.database.options,
+      node,
+      ttlMs: 15_000,
+      exclusive: true,
+      clock: systemClock,
+      random: systemRandom,
+      log: silentLog,
+      whileHeld: async (_fence, signal) => {
+        await systemClock.sleep(60_000, signal).catch(() => {});
+      },
+    });
+    try {
       await until("the lease is held", async () => lease.state().held);
-      expect(await run("run")).toMatchObject(expected);
+      await work();
+    } finally {
       await lease.release();
     }
+  }
+
+  test("is refused where another master leads, by name, and nothing is billed", async () => {
+    await unbilledLedger(2);
+    await whileLeading("other", async () => {
+      const refused = await run("run");
+      expect(refused.exitCode).toBe(3);
+      expect(refused.stderr).toContain("other holds the cron lease and bills. Nothing was done");
+    });
     const { rows } = await box.database.pool.query("select from billing_hours");
     expect(rows).toEqual([]);
+  });
+
+  test("bills under the lease of serve on this box, and leaves it there", async () => {
+    await unbilledLedger(2);
+    await whileLeading("box-1", async () => {
+      expect(await run("run")).toMatchObject({ exitCode: 0, stdout: expect.stringMatching(/^2 hours billed:\n/) });
+      const { rows } = await box.database.pool.query(
+        "select distinct h.ended_by, h.ended_epoch, l.epoch as epoch, l.holder from billing_hours h, cron_lease l",
+      );
+      expect(rows).toEqual([{ ended_by: "box-1", ended_epoch: "1", epoch: "1", holder: "box-1" }]);
+    });
+    expect(await brokenChecks()).toEqual([]);
   });
 });
 
