@@ -24,7 +24,8 @@ export function leaseTimes(ttlMs: number): LeaseTimes {
 
 /**
  * Settings of the session on the server. It ends a session that asks nothing for a whole time to live, or whose client
- * no longer acknowledges what it is sent: a holder that is paused or cut off then loses the lock without anybody's help.
+ * no longer acknowledges what it is sent: a holder that is paused or cut off then loses the lock without anybody's help,
+ * and one to whom that happens in a transaction, as when it says how it bills, does not keep all others from starting.
  */
 function sessionSettings({ ttlMs, heldMs }: LeaseTimes): Readonly<Record<string, string>> {
   const whole = String(Math.ceil(ttlMs));
@@ -34,6 +35,7 @@ function sessionSettings({ ttlMs, heldMs }: LeaseTimes): Readonly<Record<string,
     statement_timeout: statement,
     lock_timeout: statement,
     idle_session_timeout: whole,
+    idle_in_transaction_session_timeout: whole,
     tcp_user_timeout: whole,
     tcp_keepalives_idle: seconds,
     tcp_keepalives_interval: seconds,
