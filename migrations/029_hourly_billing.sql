@@ -119,9 +119,11 @@ create table billing_alerts (
 create unique index billing_alerts_standing on billing_alerts (kind, subject) where resolved_at is null;
 
 -- A database of which one master bills by key and another one does not would charge an hour twice. Whoever writes an
--- unkeyed fee while the federation bills by key is refused, whatever software it is; and the other way round.
+-- unkeyed fee while the federation bills by key is refused, whatever software it is; and the other way round. Runs as its
+-- owner: other software may have a role that knows nothing of billing_mode.
 create function refuse_other_billing_mode() returns trigger
-language plpgsql
+language plpgsql security definer
+set search_path = pg_catalog, public, pg_temp
 as $$
 declare
   wanted text;

@@ -1,10 +1,19 @@
 import { Client } from "pg";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { BillingMode } from "../../../src/lib/billing/billing-mode.ts";
+import { standingAlerts } from "../../../src/lib/billing/alerts.ts";
+import { readBillingFacts } from "../../../src/lib/billing/billing-status.ts";
+import { chargeShard, openShards } from "../../../src/lib/billing/charge.ts";
 import { runDeduction } from "../../../src/lib/billing/deduction.ts";
+import { openHour } from "../../../src/lib/billing/hours.ts";
+import { backfillHour, skippedHours } from "../../../src/lib/billing/late-hours.ts";
+import { policyOf } from "../../../src/lib/billing/policy.ts";
+import { closeUsageHour } from "../../../src/lib/billing/usage-close.ts";
+import { verifyLedger } from "../../../src/lib/billing/verify.ts";
 import { formatHour, hourFromSql, hourKey } from "../../../src/lib/billing/hour.ts";
 import { assertBillingMode } from "../../../src/lib/billing/mode-guard.ts";
-import { freshDatabase, type TestDatabase } from "../../support/postgres.ts";
+import { createPool } from "../../../src/lib/postgres/pool.ts";
+import { asSuperuser, freshDatabase, type TestDatabase } from "../../support/postgres.ts";
 import {
   currentHour,
   deductionDeps,
@@ -127,6 +136,28 @@ describe("a fee of the other mode", () => {
     await fleetFee("anna", hourKey(1));
   });
 
+  test("is refused, and told why, also to software whose role may do no more than write the ledger", async () => {
+    await assertBillingMode(await master("fula-1"), "keyed", "fula-1");
+    const role = `ledger_only_${database.name}`;
+    const password = "secret";
+    await asSuperuser(`create role ${role} login password '${password}'`, database.name);
+    const pool = createPool({ ...database.options, user: role, password });
+    try {
+      await database.pool.query(
+        `grant select, insert on credit_history to ${role}; grant usage on sequence credit_history_id_seq to ${role}`,
+      );
+      const fee = `insert into credit_history (user_id, tx_type, amount_fula, balance_after, reference_id)
+                   values ($1, 'hourly_deduction', -0.1, 9.9, $2)`;
+      await expect(pool.query(fee, [userId("anna"), "2026-06-12T14:00:00.123Z"])).rejects.toMatchObject({
+        code: "FM001",
+      });
+      await pool.query(fee, [userId("anna"), hourKey(1)]);
+    } finally {
+      await pool.end();
+      await asSuperuser(`drop owned by ${role}; drop role ${role}`, database.name);
+    }
+  });
+
   test("by key is refused while the federation bills without keys", async () => {
     await assertBillingMode(await master("fula-1"), "unkeyed", "fula-1");
     await expect(fleetFee("anna", hourKey(1))).rejects.toMatchObject({ code: "FM001" });
@@ -159,4 +190,46 @@ test("no hour is billed again when the mode is turned off and on within it", asy
   // The hour that runs has been paid for without a key; the next one is the first by key again.
   expect((await readMode())?.firstHour).toBe(first + 2);
   await pool.query("update usage_clock set closed_through = $1", [formatHour(first)]);
+});
+
+test("hours that wait when keys are turned off are left out with an alert, and one that was begun is ended when they are on again", async () => {
+  const { pool } = database;
+  const first = await fillUnbilledLedger(pool, 3, [
+    { name: "anna", balance: "10", bytes: [10n * GIB] },
+    { name: "bert", balance: "10", bytes: [10n * GIB] },
+  ]);
+  const turn = async (mode: BillingMode): Promise<void> => {
+    const session = await master("fula-1");
+    await assertBillingMode(session, mode, "fula-1");
+    clients.splice(clients.indexOf(session), 1);
+    await session.end();
+  };
+  const deps = deductionDeps(pool, { shardAccounts: 1 });
+  await closeUsageHour(pool, first, deps);
+  await openHour(pool, first, { basis: "completed", policy: policyOf(deps.settings) }, deps);
+  const { shards } = await openShards(pool, first);
+  if (shards[0] !== undefined) await chargeShard(pool, first, shards[0], deps);
+
+  await turn("unkeyed");
+  expect(await skippedHours(pool)).toEqual([first + 1, first + 2]);
+  expect(await readBillingFacts(pool)).toMatchObject({
+    hoursBehind: 1,
+    skippedCount: 2,
+    alerts: [{ kind: "hours-skipped" }],
+  });
+  await expect(backfillHour(deps, first + 1)).rejects.toMatchObject({ code: "FULA_BILLING_MODE_MIXED" });
+  expect(await skippedHours(pool)).toEqual([first + 1, first + 2]);
+
+  await turn("keyed");
+  expect((await readMode())?.firstHour).toBe(first + 3);
+  const owed = async () => (await verifyLedger(pool)).checks.find(({ name }) => name === "hours")?.count;
+  expect(await owed()).toBe(3);
+  expect(await runDeduction(deps)).toMatchObject({ hours: [{ hour: first, state: "done", users: 2 }] });
+  expect(await owed()).toBe(2);
+  await backfillHour(deps, first + 1);
+  await backfillHour(deps, first + 2);
+  expect(await owed()).toBe(0);
+  expect(await standingAlerts(pool)).toEqual([]);
+  const books = await readBooks(pool, ["anna", "bert"]);
+  expect([books["anna"]?.fees.length, books["bert"]?.fees.length]).toEqual([3, 3]);
 });
