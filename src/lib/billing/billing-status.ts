@@ -89,6 +89,11 @@ async function readCounts(pool: Pool): Promise<FactsRow> {
                generate_series(m.first_hour, date_trunc('hour', clock_timestamp(), 'UTC') - interval '1 hour', interval '1 hour') as hour
           left join billing_hours b using (hour)
          where m.mode = 'keyed'
+         union all
+        -- From before keys were turned off, and perhaps on again.
+        select b.hour, b.state
+          from billing_mode m, billing_hours b
+         where b.state in ('open', 'skipped') and (m.mode <> 'keyed' or b.hour < m.first_hour)
       )
       select clock_timestamp() as now, m.mode, m.first_hour,
              (select count(*) from over where state is null or state = 'open') as behind,

@@ -70,7 +70,8 @@ export async function finishHour(deps: DeductionDeps, hour: Hour): Promise<HourO
   return { hour, state: "done", users, sumUnits, conflicts };
 }
 
-async function billCompleted(deps: DeductionDeps, hour: Hour): Promise<HourOutcome> {
+/** Bills an hour that is over. @returns null where it is not its turn */
+async function billCompleted(deps: DeductionDeps, hour: Hour): Promise<HourOutcome | null> {
   await closeUsageHour(deps.pool, hour, {
     fence: deps.fence,
     clock: deps.clock,
@@ -83,8 +84,8 @@ async function billCompleted(deps: DeductionDeps, hour: Hour): Promise<HourOutco
       });
     },
   });
-  await openHour(deps.pool, hour, { basis: "completed", policy: policyOf(deps.settings) }, deps);
-  return await finishHour(deps, hour);
+  const opens = await openHour(deps.pool, hour, { basis: "completed", policy: policyOf(deps.settings) }, deps);
+  return opens ? await finishHour(deps, hour) : null;
 }
 
 /** Leaves out what is further behind than the settings allow. Hours that were begun are always finished. */
@@ -113,8 +114,12 @@ interface Billed {
   readonly waitingFor: string | null;
 }
 
+function outOfTurn(hour: Hour): string {
+  return `the ledger is not as this look found it: it is not the turn of the hour ${formatHour(hour)}, the next look begins anew`;
+}
+
 async function billKeyed(deps: DeductionDeps): Promise<Billed> {
-  const { hours, currentHour, isCurrentDone } = await unbilledHours(deps.pool, billingModeOf(true));
+  const { hours, currentHour, isCurrentDue } = await unbilledHours(deps.pool, billingModeOf(true));
   const skipped = await skipOld(deps, hours, currentHour);
   const left = new Set(skipped.map(({ hour }) => hour));
   const outcomes: HourOutcome[] = [...skipped];
@@ -122,15 +127,20 @@ async function billKeyed(deps: DeductionDeps): Promise<Billed> {
     if (left.has(hour)) continue;
     deps.signal.throwIfAborted();
     try {
-      outcomes.push(await billCompleted(deps, hour));
+      const outcome = await billCompleted(deps, hour);
+      if (outcome === null) return { hours: outcomes, waitingFor: outOfTurn(hour) };
+      outcomes.push(outcome);
     } catch (error) {
       // Later hours wait as well: they are billed in their order.
       if (isFulaError(error, "FULA_USAGE_HELD")) return { hours: outcomes, waitingFor: error.message };
       throw error;
     }
   }
-  if (deps.settings.basis === "current" && !isCurrentDone) {
-    await openHour(deps.pool, currentHour, { basis: "current", policy: policyOf(deps.settings) }, deps);
+  if (deps.settings.basis === "current" && isCurrentDue) {
+    const how = { basis: "current", policy: policyOf(deps.settings) } as const;
+    if (!(await openHour(deps.pool, currentHour, how, deps))) {
+      return { hours: outcomes, waitingFor: outOfTurn(currentHour) };
+    }
     outcomes.push(await finishHour(deps, currentHour));
   }
   return { hours: outcomes, waitingFor: null };

@@ -20,8 +20,8 @@ export interface UnbilledHours {
   /** Over, and neither done nor left out on purpose; ascending. */
   readonly hours: readonly { readonly hour: Hour; readonly isOpen: boolean }[];
   readonly currentHour: Hour;
-  /** True where the current hour's record says that it is billed. */
-  readonly isCurrentDone: boolean;
+  /** True where the current hour is one of those that are billed by key, and no record says that it is. */
+  readonly isCurrentDue: boolean;
 }
 
 /** The record of an hour as far as its end is concerned. */
@@ -57,21 +57,26 @@ function shardsCte(accounts: string): string {
 }
 
 /**
- * The hours from the federation's first one on that are over and not yet billed.
+ * The hours from the federation's first one on that are over and not yet billed, and those before it that were begun: the
+ * first one moves when the mode changes, and whoever was not charged yet by then still owes.
  * @throws FulaError FULA_BILLING_MODE_MIXED where the ledger's mode is not `wanted`, or nobody has set one
  */
 export async function unbilledHours(pool: Pool, wanted: BillingMode): Promise<UnbilledHours> {
   await findBillingMode(pool, wanted);
-  const { rows } = await runQuery<{ hour: Date; state: string | null; is_current: boolean }>(pool, {
+  const { rows } = await runQuery<{ hour: Date; state: string | null; is_current: boolean; is_ours: boolean }>(pool, {
     name: "billing_hours_unbilled",
     text: `
       with clock as materialized (select date_trunc('hour', clock_timestamp(), 'UTC') as hour)
-      select h as hour, b.state, h = clock.hour as is_current
+      select h as hour, b.state, h = clock.hour as is_current, h >= m.first_hour as is_ours
         from clock, billing_mode m,
              generate_series(least(m.first_hour, clock.hour), clock.hour, interval '1 hour') as h
         left join billing_hours b on b.hour = h
        where h = clock.hour or (h >= m.first_hour and (b.state is null or b.state = 'open'))
-       order by h`,
+       union all
+      select b.hour, b.state, false, false
+        from clock, billing_mode m, billing_hours b
+       where b.state = 'open' and b.hour < least(m.first_hour, clock.hour)
+       order by hour`,
     values: [],
   });
   const current = rows.at(-1);
@@ -81,29 +86,45 @@ export async function unbilledHours(pool: Pool, wanted: BillingMode): Promise<Un
       .filter((row) => !row.is_current)
       .map((row) => ({ hour: hourFromSql(row.hour), isOpen: row.state !== null })),
     currentHour: hourFromSql(current.hour),
-    isCurrentDone: current.state !== null && current.state !== "open",
+    isCurrentDue: current.is_ours && (current.state === null || current.state === "open"),
   };
 }
 
-/** Begins the billing of an hour: writes its record, with what it is charged by, and its shards. Nothing where it has one. */
+/**
+ * Begins the billing of an hour: writes its record, with what it is charged by, and its shards. Nothing where it has one.
+ *
+ * The statement itself looks whether it is the hour's turn: a look may be older than what it stands on, where its master
+ * slept, the mode was changed, or a standby took over that lacks the newest. An account's watermark passes the hour as
+ * soon as this one is charged, and whoever then still owed an earlier one would never be asked for it.
+ * @returns false where it is not its turn: an earlier hour is not billed, its usage is not closed, or it has no key
+ */
 export async function openHour(
   pool: Pool,
   hour: Hour,
   how: { readonly basis: "completed" | "current"; readonly policy: HourPolicy },
   { node, fence, shardAccounts = DEFAULT_SHARD_ACCOUNTS }: Writer,
-): Promise<void> {
+): Promise<boolean> {
   const { basis, policy } = how;
-  const { rows } = await runQuery<{ fenced: boolean }>(pool, {
+  const { rows } = await runQuery<{ fenced: boolean; opens: boolean }>(pool, {
     name: "billing_hour_open",
     text: `
-      with ${fenceCte(1)}, opened as (
+      with ${fenceCte(1)}, turn as materialized (
+        select from billing_mode m, usage_clock c
+         where m.mode = 'keyed' and m.first_hour <= $3::timestamptz
+           and ($4::text = 'current' or c.closed_through >= $3::timestamptz)
+           and not exists (select from billing_hours b where b.hour < $3::timestamptz and b.state = 'open' and not b.late)
+           and not exists (
+             select from generate_series(m.first_hour, $3::timestamptz - interval '1 hour', interval '1 hour') as earlier
+              where not exists (select from billing_hours b where b.hour = earlier))
+      ), opened as (
         insert into billing_hours
                (hour, state, basis, free_tier_bytes, fula_per_gib_month, while_suspended, began_by, began_epoch)
-        select $3, 'open', $4, $5, $6, $7, $8, $2 from fence
+        select $3::timestamptz, 'open', $4::text, $5, $6, $7, $8, $2 from fence, turn
             on conflict (hour) do nothing
         returning hour
       ), ${shardsCte("$9::integer")}
-      select exists (select from fence) as fenced`,
+      select exists (select from fence) as fenced,
+             exists (select from turn) or exists (select from billing_hours where hour = $3::timestamptz) as opens`,
     values: [
       ...fenceValues(fence),
       formatHour(hour),
@@ -116,6 +137,7 @@ export async function openHour(
     ],
   });
   assertFenced(rows[0]?.fenced, fence);
+  return rows[0]?.opens === true;
 }
 
 /**
@@ -128,7 +150,7 @@ export async function openSkippedHour(
   policy: HourPolicy,
   { node, fence, shardAccounts = DEFAULT_SHARD_ACCOUNTS }: Writer,
 ): Promise<void> {
-  const { rows } = await runQuery<{ fenced: boolean; opened: boolean; state: string | null }>(pool, {
+  const { rows } = await runQuery<{ fenced: boolean; opened: boolean }>(pool, {
     name: "billing_hour_open_skipped",
     text: `
       with ${fenceCte(1)}, opened as (
@@ -139,8 +161,7 @@ export async function openSkippedHour(
          where h.hour = $3 and h.state = 'skipped'
         returning h.hour
       ), ${shardsCte("$8::integer")}
-      select exists (select from fence) as fenced, exists (select from opened) as opened,
-             (select state from billing_hours where hour = $3) as state`,
+      select exists (select from fence) as fenced, exists (select from opened) as opened`,
     values: [
       ...fenceValues(fence),
       formatHour(hour),
@@ -152,8 +173,10 @@ export async function openSkippedHour(
     ],
   });
   assertFenced(rows[0]?.fenced, fence);
-  // An hour whose backfill was cut off is gone on with.
-  if (rows[0]?.opened !== true && rows[0]?.state !== "open") throw notSkipped(hour, rows[0]?.state ?? null);
+  if (rows[0]?.opened === true) return;
+  // An hour whose backfill was cut off is gone on with, and so is one that another master has just begun.
+  const state = (await readHourSums(pool, hour))?.state ?? null;
+  if (state !== "open") throw notSkipped(hour, state);
 }
 
 /** Leaves hours out that nobody has opened, with an alert in the same statement. @returns those that this call left out */

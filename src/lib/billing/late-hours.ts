@@ -2,6 +2,7 @@ import { FulaError } from "../kernel/errors.ts";
 import { type Fence, fenceCte, fenceValues, leaseLost } from "../postgres/fence.ts";
 import type { Pool } from "../postgres/pool.ts";
 import { runQuery } from "../postgres/run-query.ts";
+import { billingModeOf, findBillingMode } from "./billing-mode.ts";
 import { finishHour } from "./deduction.ts";
 import type { DeductionDeps, HourOutcome } from "./deduction-report.ts";
 import { formatHour, type Hour, hourFromSql } from "./hour.ts";
@@ -25,7 +26,8 @@ export async function skippedHours(pool: Pool): Promise<readonly Hour[]> {
  * watermarks say nothing about it: shards and the ledger's unique index stand alone against a second fee.
  * One that was cut off is gone on with by the next look of any master, or by this again.
  * @param policy the price of that hour; default: that of the settings
- * @throws FulaError FULA_BILLING_HOUR where it was not left out, and what `runDeduction` throws
+ * @throws FulaError FULA_BILLING_HOUR where it was not left out, FULA_BILLING_MODE_MIXED where fees have no keys, and
+ * what `runDeduction` throws
  */
 export async function backfillHour(
   deps: DeductionDeps,
@@ -33,6 +35,8 @@ export async function backfillHour(
   policy: HourPolicy = policyOf(deps.settings),
 ): Promise<HourOutcome> {
   const { pool, fence, clock, signal } = deps;
+  // Before the hour is begun: where the ledger takes no fee of it, nobody could end it.
+  await findBillingMode(pool, billingModeOf(true));
   await closeUsageHour(pool, hour, { fence, clock, signal });
   await openSkippedHour(pool, hour, policy, deps);
   return await finishHour(deps, hour);

@@ -65,9 +65,37 @@ async function enableTriggers(client: SessionClient, mode: BillingMode): Promise
   }
 }
 
+/**
+ * Leaves out the hours that are over and not begun, with an alert: once keys are on again the first hour is a later one,
+ * and nobody would ask for these any more. Their price is written by whoever bills them after all.
+ */
+async function leaveOutUnbilled(client: SessionClient, node: string): Promise<void> {
+  await client.query(
+    `with skipped as (
+       insert into billing_hours (hour, state, free_tier_bytes, fula_per_gib_month, began_by, reason)
+       select h, 'skipped', coalesce(newest.free_tier_bytes, 0), coalesce(newest.fula_per_gib_month, 0), $1,
+              'not billed when keys were turned off'
+         from billing_mode m
+         left join (select free_tier_bytes, fula_per_gib_month from billing_hours order by hour desc limit 1) as newest on true,
+              generate_series(m.first_hour, date_trunc('hour', clock_timestamp()) - interval '1 hour', interval '1 hour') as h
+        where m.mode = 'keyed'
+           on conflict (hour) do nothing
+       returning hour
+     )
+     insert into billing_alerts as standing (kind, subject, details)
+     select 'hours-skipped', 'mode/' || to_char(min(hour), 'YYYY-MM-DD"T"HH24'),
+            jsonb_build_object('hours', count(*), 'first', min(hour), 'last', max(hour))
+       from skipped having count(*) > 0
+         on conflict (kind, subject) where resolved_at is null
+         do update set details = excluded.details, last_seen_at = now(), times = standing.times + 1`,
+    [node],
+  );
+}
+
 async function writeMode(client: SessionClient, mode: BillingMode, node: string): Promise<void> {
   // Hours are UTC whatever time zone the session has.
   await client.query("set local time zone 'UTC'");
+  if (mode === "unkeyed") await leaveOutUnbilled(client, node);
   await client.query(
     `insert into billing_mode (mode, first_hour, changed_by) values ($1, (${FIRST_HOUR}), $2)
          on conflict (only_row) do update
@@ -91,7 +119,8 @@ function mixed(wanted: BillingMode, serving: readonly string[]): FulaError {
 
 /**
  * Joins the masters that bill in a mode, for as long as this session lives. The first master of all writes the mode down;
- * one that wants the other mode may change it while nobody else serves, from the next hour on that has no fee yet.
+ * one that wants the other mode may change it while nobody else serves, from the next hour on that has no fee yet. Hours
+ * that still wait when keys are turned off are left out, for `billing backfill`.
  * The triggers that refuse fees of the other mode change in the same transaction.
  * @throws FulaError FULA_BILLING_MODE_MIXED where others serve in the other mode; what the driver throws
  */

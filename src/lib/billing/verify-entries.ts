@@ -88,5 +88,8 @@ export const GUARDS: LedgerLook = {
       union all select 'credit_history', 'credit_history_keyed_refused', scope.mode = 'unkeyed' from scope where scope.mode is not null
     ) as wanted
       left join pg_trigger t on t.tgname = wanted.name and t.tgrelid = to_regclass('public.' || wanted.relation)
-     where t.oid is null or (t.tgenabled in ('O', 'A')) <> wanted.is_on`,
+     where t.oid is null or (t.tgenabled in ('O', 'A')) <> wanted.is_on
+    union all
+    select 'guards', 'billing_mode has no row, though hours were billed: nobody knows how, nor since when'
+      from scope where scope.mode is null and exists (select from billing_hours)`,
 };

@@ -30,6 +30,11 @@ export const HOURS: LedgerLook = {
         or h.state = 'skipped'
         or (h.state = 'open' and (hour <= scope.overdue or hour < (select max(b.hour) from billing_hours b)))
     union all
+    -- From before the mode was changed: nobody counts them among the hours since, and they are owed all the same.
+    select 'hours', format('%s, from before keys were turned off and on, is %s: %s', ${hourKeySql("h.hour")}, h.state, coalesce(h.reason, 'begun by ' || h.began_by))
+      from billing_hours h cross join scope
+     where h.hour < scope.first_hour and h.hour >= scope.since and h.state in ('open', 'skipped')
+    union all
     select 'hours', format('%s is billed, but it is not over yet', ${hourKeySql("h.hour")})
       from billing_hours h cross join scope
      where h.hour >= scope.running_hour and h.basis = 'completed'`,

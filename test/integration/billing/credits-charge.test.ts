@@ -3,8 +3,8 @@ import { adjustUser } from "../../../src/lib/billing/adjustments.ts";
 import { chargeShard, openShards } from "../../../src/lib/billing/charge.ts";
 import { creditUser } from "../../../src/lib/billing/credits.ts";
 import { hourlyFee } from "../../../src/lib/billing/fee.ts";
-import { hourOf } from "../../../src/lib/billing/hour.ts";
-import { openHour } from "../../../src/lib/billing/hours.ts";
+import { formatHour, hourOf } from "../../../src/lib/billing/hour.ts";
+import { completeHour, openHour } from "../../../src/lib/billing/hours.ts";
 import { formatUnits, parseUnits } from "../../../src/lib/billing/money.ts";
 import { reverseDeposit } from "../../../src/lib/billing/reversals.ts";
 import { freshDatabase } from "../../support/postgres.ts";
@@ -28,6 +28,10 @@ test("hours that are charged while the same accounts are credited, corrected and
   await pool.query("insert into user_usage (account_id, bytes) select id, $1 from user_credits", [BYTES.toString()]);
   const first = hourOf(Date.parse("2026-06-12T00:00:00Z"));
   const writer = { node: "test", fence: null };
+  await pool.query("insert into billing_mode (mode, first_hour, changed_by) values ('keyed', $1, 'test')", [
+    formatHour(first),
+  ]);
+  await pool.query("update usage_clock set closed_through = $1", [formatHour(first + HOURS)]);
 
   const charge = async (): Promise<void> => {
     for (let hour = first; hour < first + HOURS; hour += 1) {
@@ -38,6 +42,7 @@ test("hours that are charged while the same accounts are credited, corrected and
         for (const shard of shards) await chargeShard(pool, hour, shard, writer);
         return shards.length === 0;
       });
+      await completeHour(pool, hour, writer);
     }
   };
   const credit = async (name: string, index: number): Promise<void> => {

@@ -106,6 +106,7 @@ describe("a look for unbilled hours", () => {
     const { pool } = database;
     const first = await fillUnbilledLedger(pool, 1, [{ name: "anna", balance: "10", bytes: [10n * GIB] }]);
     const others = deductionDeps(pool, { node: "fula-2", settings: { fulaPerGbMonth: "6" } });
+    await closeUsageHour(pool, first, others);
     await openHour(pool, first, { basis: "completed", policy: policyOf(others.settings) }, others);
     await runDeduction(deductionDeps(pool));
     const books = await readBooks(pool, ["anna"]);
@@ -125,6 +126,53 @@ describe("a look for unbilled hours", () => {
       [hourKey(first), formatUnits(feeOf(GIB))],
       [hourKey(first + 1), formatUnits(feeOf(10n * GIB))],
     ]);
+  });
+
+  test("charges no hour that runs and was paid for without a key, also where the settings ask for the hour that runs", async () => {
+    const { pool } = database;
+    const first = await fillUnbilledLedger(pool, 0, [{ name: "anna", balance: "10", bytes: [10n * GIB] }]);
+    await pool.query("update billing_mode set first_hour = $1", [formatHour(first + 1)]);
+    const deps = deductionDeps(pool, { settings: { basis: "current" } });
+    expect(await runDeduction(deps)).toMatchObject({ hours: [], waitingFor: null });
+    const how = { basis: "current", policy: policyOf(deps.settings) } as const;
+    expect(await openHour(pool, first, how, deps)).toBe(false);
+    expect((await readBooks(pool, ["anna"]))["anna"]?.fees).toEqual([]);
+  });
+
+  test("begins no hour before those ahead of it are billed, also where a standby that lacks them took over in between", async () => {
+    const { pool } = database;
+    const first = await fillUnbilledLedger(pool, 2, [{ name: "anna", balance: "10", bytes: [10n * GIB] }]);
+    let begun = 0;
+    // Asynchronous replication: what the server had taken in last, the one that is asked from now on never saw.
+    const fallingBack = new Proxy(pool, {
+      get: (target, name) => {
+        const value: unknown = Reflect.get(target, name);
+        if (name !== "query" || typeof value !== "function") return value;
+        return async (...args: readonly unknown[]): Promise<unknown> => {
+          const [query] = args;
+          if (typeof query === "object" && query !== null && "name" in query && query.name === "billing_hour_open") {
+            begun += 1;
+            if (begun === 2) {
+              await pool.query("delete from billing_hours");
+              await pool.query("delete from credit_history");
+              await pool.query(
+                "update user_credits set balance_fula = opening_fula, total_deducted_fula = 0, billed_hour = null",
+              );
+            }
+          }
+          return await Reflect.apply(value.bind(target), undefined, args);
+        };
+      },
+    });
+    const report = await runDeduction(deductionDeps(fallingBack));
+    expect(report).toMatchObject({
+      hours: [{ hour: first }],
+      waitingFor: expect.stringContaining("it is not the turn of the hour"),
+    });
+    expect((await readBooks(pool, ["anna"]))["anna"]?.fees).toEqual([]);
+    await runDeduction(deductionDeps(pool));
+    expect((await readBooks(pool, ["anna"]))["anna"]?.fees).toHaveLength(2);
+    expect(await unbalanced(pool)).toEqual([]);
   });
 
   test("waits for a transaction that still changes pins in an hour, and says for whom", async () => {
