@@ -12,6 +12,12 @@ import { type PostgresState, superviseEmbeddedPostgres } from "../runtime/superv
 
 import { readInstallation } from "./installation.ts";
 
+/**
+ * The planner takes tables of one row, which nobody has analyzed, for thousands, and would have a statement compiled for a
+ * second that takes a millisecond.
+ */
+const SESSION_SETTINGS: Readonly<Record<string, string>> = { jit: "off" };
+
 /** What opening the ledger needs beside the configuration. */
 export interface LedgerDeps {
   readonly clock: Clock;
@@ -137,6 +143,7 @@ export async function openLedger(loaded: LoadedConfig, deps: LedgerDeps): Promis
   };
   const pool = createPool({
     ...connection,
+    sessionSettings: SESSION_SETTINGS,
     max: deps.poolMax ?? poolMax,
     ...(deps.log === undefined ? {} : { log: deps.log }),
   });

@@ -26,6 +26,7 @@ async function billing(...argv: readonly string[]): Promise<CliRun> {
 async function json(...argv: readonly string[]): Promise<Record<string, unknown>> {
   const { stdout, stderr, exitCode } = await billing(...argv, "--json");
   expect([exitCode, stderr.includes("Error")]).toEqual([0, false]);
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- every one of them prints an object
   return JSON.parse(stdout) as Record<string, unknown>;
 }
 

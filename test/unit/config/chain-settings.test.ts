@@ -6,8 +6,8 @@ import { Secret } from "../../../src/lib/kernel/secret.ts";
 const VAULT = "0x1111111111111111111111111111111111111111";
 const KEY = "https://rpc.example/v2/KEY-THAT-NOBODY-SEES";
 
-function given(chains: unknown): ReturnType<typeof CHAINS_SETTING.schema.parse> {
-  return CHAINS_SETTING.schema.parse(chains);
+function given(raw: unknown): ReturnType<typeof CHAINS_SETTING.schema.parse> {
+  return CHAINS_SETTING.schema.parse(raw);
 }
 
 function chains(raw: unknown, baseRpcUrls: readonly string[] = []): ReturnType<typeof chainsOf> {
