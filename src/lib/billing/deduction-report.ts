@@ -53,6 +53,6 @@ export interface DeductionReport {
   readonly waitingFor: string | null;
   /** Accounts that were suspended, and are no longer. */
   readonly unsuspended: number;
-  /** Unkeyed mode only: accounts that were charged by this run, and how much. */
-  readonly unkeyed: { readonly users: number; readonly sumUnits: bigint } | null;
+  /** Unkeyed mode only: accounts that were charged by this run, how much, and those that could not be. */
+  readonly unkeyed: { readonly users: number; readonly sumUnits: bigint; readonly failed: number } | null;
 }

@@ -173,7 +173,9 @@ export async function runDeduction(deps: DeductionDeps): Promise<DeductionReport
     // As older masters do it: who was lifted pays in the same run.
     const unsuspended = await lift();
     const unkeyed = await chargeUnkeyed(deps);
-    return { hours: [], waitingFor: null, unsuspended, unkeyed };
+    const waitingFor =
+      unkeyed.failed === 0 ? null : `accounts that could not be charged (${unkeyed.failed}) do not pay for this run`;
+    return { hours: [], waitingFor, unsuspended, unkeyed };
   }
   const { hours, waitingFor } = await withIndexAlert(deps, async () => await billKeyed(deps));
   return { hours, waitingFor, unsuspended: await lift(), unkeyed: null };

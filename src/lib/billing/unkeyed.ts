@@ -1,3 +1,5 @@
+import { isFulaError } from "../kernel/errors.ts";
+import { sqlStateOf } from "../postgres/database-errors.ts";
 import { type Fence, fenceCte, fenceValues, leaseLost } from "../postgres/fence.ts";
 import type { Pool } from "../postgres/pool.ts";
 import { runQuery } from "../postgres/run-query.ts";
@@ -74,29 +76,45 @@ async function chargeAccount(
   return fee;
 }
 
+/** Whether what happened to one account happens to all that follow, or is no account's at all. */
+function endsRun(error: unknown, signal: AbortSignal): boolean {
+  if (signal.aborted || isFulaError(error, "FULA_LEASE_LOST")) return true;
+  if (isFulaError(error, "FULA_DATABASE_UNREACHABLE") || isFulaError(error, "FULA_DATABASE_LOGIN")) return true;
+  // The ledger takes no fee without a key any more.
+  return sqlStateOf(error) === "FM001";
+}
+
 /**
  * One run without keys: every account that stores more than the free tier now pays for one hour, in a transaction of its
- * own. Nothing tells a second run from the first, so a run that was cut off charges those before the cut again when it
- * is repeated; that is what keys are for.
+ * own; one that cannot be charged is told and left out. Nothing tells a second run from the first, so a run that was cut off
+ * charges those before the cut again when it is repeated, and must not be before the next hour; that is what keys are for.
  * @throws FulaError FULA_BILLING_MODE_MIXED where the federation bills by keys, FULA_LEASE_LOST
  */
 export async function chargeUnkeyed(
   deps: DeductionDeps,
-): Promise<{ readonly users: number; readonly sumUnits: bigint }> {
-  const { pool, signal, fence, clock, random } = deps;
+): Promise<{ readonly users: number; readonly sumUnits: bigint; readonly failed: number }> {
+  const { pool, signal, fence, clock, random, log } = deps;
   const policy = policyOf(deps.settings);
   await findBillingMode(pool, billingModeOf(false));
   let users = 0;
   let sumUnits = 0n;
+  let failed = 0;
   for (const account of await dueAccounts(pool, policy)) {
     const fee = hourlyFee(account.bytes, policy);
-    const paid = await withTransaction(pool, async (client) => await chargeAccount(client, account, fee, fence), {
-      signal,
-      clock,
-      random,
-    });
-    if (paid > 0n) users += 1;
-    sumUnits += paid;
+    const options = { signal, clock, random };
+    try {
+      const paid = await withTransaction(
+        pool,
+        async (client) => await chargeAccount(client, account, fee, fence),
+        options,
+      );
+      if (paid > 0n) users += 1;
+      sumUnits += paid;
+    } catch (error) {
+      if (endsRun(error, signal)) throw error;
+      failed += 1;
+      log.error("billing.unkeyed.account_failed", { account: account.id.toString(), error });
+    }
   }
-  return { users, sumUnits };
+  return { users, sumUnits, failed };
 }

@@ -38,6 +38,7 @@ function deductionTask(pool: Pool, { billing: settings, node }: BillingConfig, d
     intervalMs: settings.deductionIntervalMs,
     atEachHour: settings.idempotency,
     atOnce: settings.idempotency,
+    triesAgain: settings.idempotency,
     run: async (fence, signal) => {
       const report = await runDeduction({ pool, log, clock, random, signal, fence, node: node.name, settings });
       const charged = report.hours.reduce((sum, { users }) => sum + users, report.unkeyed?.users ?? 0);
@@ -56,6 +57,7 @@ function scanTask(pool: Pool, config: BillingConfig, deps: BillingDeps): CronTas
     intervalMs: scannerIntervalMs,
     atEachHour: false,
     atOnce: true,
+    triesAgain: true,
     run: async (fence, signal) => {
       const { chains } = await runScan({
         pool,

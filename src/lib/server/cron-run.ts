@@ -17,7 +17,7 @@ export interface CronDeps {
   readonly onRun?: ((task: string, outcome: RunOutcome) => void) | undefined;
 }
 
-/** Pauses after runs that were not complete; the last one repeats. An hour is not to wait for the next interval. */
+/** Pauses after runs that were not complete, of tasks that try again; the last one repeats. An hour is not to wait for the next interval. */
 const RETRY_DELAYS_MS = [5_000, 15_000, 30_000, 60_000];
 /** From so many failures in a row on, a person is to look. */
 const FAILURES_TO_TELL = 3;
@@ -85,9 +85,9 @@ class TaskLoop {
 
   async #pauseMs(outcome: RunOutcome): Promise<number> {
     const { random, log, msToNextHour } = this.#deps;
-    const { name, intervalMs, atEachHour } = this.#task;
+    const { name, intervalMs, atEachHour, triesAgain } = this.#task;
     const retryMs = RETRY_DELAYS_MS[Math.min(this.#failures, RETRY_DELAYS_MS.length) - 1] ?? intervalMs;
-    if (outcome !== "complete") return Math.min(intervalMs, retryMs);
+    if (outcome !== "complete") return triesAgain ? Math.min(intervalMs, retryMs) : intervalMs;
     if (!atEachHour) return intervalMs;
     try {
       return Math.min(intervalMs, (await msToNextHour()) + AFTER_HOUR_MS + random.int(AFTER_HOUR_MS));

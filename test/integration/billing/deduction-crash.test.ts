@@ -4,7 +4,14 @@ import { hourlyFee } from "../../../src/lib/billing/fee.ts";
 import { formatUnits, parseUnits } from "../../../src/lib/billing/money.ts";
 import type { Pool } from "../../../src/lib/postgres/pool.ts";
 import { freshDatabase, type TestDatabase } from "../../support/postgres.ts";
-import { deductionDeps, fillUnbilledLedger, GIB, readBooks, unbalanced } from "../../support/unbilled-ledger.ts";
+import {
+  deductionDeps,
+  fillUnbilledLedger,
+  GIB,
+  readBooks,
+  unbalanced,
+  userId,
+} from "../../support/unbilled-ledger.ts";
 
 const NAMES = ["anna", "bert", "carl"] as const;
 const FEE = hourlyFee(10n * GIB, { freeTierBytes: 524_288_000n, fulaPerGibMonth: parseUnits("3") });
@@ -101,6 +108,18 @@ describe("a run without keys", () => {
       expect.stringMatching(/^\d{4}-/),
     ]);
     expect(await unbalanced(pool)).toEqual([]);
+  });
+
+  test("goes on after an account that cannot be charged, and says so, instead of charging the others again", async () => {
+    const { pool } = database;
+    await pool.query(
+      "update user_credits set balance_fula = -99999999999999999999.999999999999999999 where user_id = $1",
+      [userId("bert")],
+    );
+    const report = await runDeduction(deductionDeps(pool, { settings }));
+    expect(report).toMatchObject({ waitingFor: expect.stringContaining("(1)"), unkeyed: { users: 2, failed: 1 } });
+    const books = await readBooks(pool, NAMES);
+    expect(NAMES.map((name) => books[name]?.fees.length)).toEqual([1, 0, 1]);
   });
 
   test("that loses its connection at any statement of a user's transaction takes all of the fee or nothing, and once", async () => {

@@ -30,6 +30,7 @@ async function start(
         intervalMs: 3_600_000,
         atEachHour: true,
         atOnce: true,
+        triesAgain: true,
         run: async (fence, signal) => await run(pool, fence, signal),
       },
     ],

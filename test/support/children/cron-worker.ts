@@ -82,6 +82,7 @@ async function serveOurs(as: MasterOrders, signal: AbortSignal): Promise<void> {
         intervalMs: SLEEP_MS_MAX,
         atEachHour: true,
         atOnce: true,
+        triesAgain: true,
         run: async (fence, taskSignal) => {
           const report = await runDeduction({ ...deps, pool, fence, node, settings, signal: taskSignal });
           return report.waitingFor === null;

@@ -34,6 +34,7 @@ function rig(
     intervalMs: HOUR_MS,
     atEachHour: true,
     atOnce: true,
+    triesAgain: true,
     run: async (fence) => {
       runs.push(`${(clock.monotonicMs() - startMs) / 1_000} s, epoch ${fence?.epoch}`);
       const answer = answers.shift() ?? true;
@@ -117,6 +118,20 @@ describe("a task", () => {
     await ended;
   });
 
+  test.each([
+    ["failed", new FulaError("FULA_DATABASE_UNREACHABLE", "no answer")],
+    ["left something", false],
+  ])("that charges once more with each run waits for its interval also where a run %s", async (_, answer) => {
+    const { clock, runs, stop, ended } = rig({ triesAgain: false, atEachHour: false }, [answer, answer]);
+    await steps(clock, 0);
+    await steps(clock, 60_000, 59);
+    expect(runs).toHaveLength(1);
+    await steps(clock, 60_000);
+    expect(runs).toHaveLength(2);
+    stop.abort();
+    await ended;
+  });
+
   test("that has left something to do is run again soon", async () => {
     const { clock, runs, outcomes, stop, ended } = rig({}, [false]);
     await steps(clock, 0);
@@ -161,6 +176,7 @@ test("a run that outlives its right to run is not joined by another one of the s
     intervalMs: 60_000,
     atEachHour: false,
     atOnce: true,
+    triesAgain: true,
     run: async (fence) => {
       epochs.push(fence?.epoch ?? 0n);
       return epochs.length === 1 ? await promise : true;
