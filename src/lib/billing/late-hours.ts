@@ -2,6 +2,7 @@ import { FulaError } from "../kernel/errors.ts";
 import { type Fence, fenceCte, fenceValues, leaseLost } from "../postgres/fence.ts";
 import type { Pool } from "../postgres/pool.ts";
 import { runQuery } from "../postgres/run-query.ts";
+import { type TransactionClient, withTransaction } from "../postgres/transaction.ts";
 import { billingModeOf, findBillingMode } from "./billing-mode.ts";
 import { finishHour } from "./deduction.ts";
 import type { DeductionDeps, HourOutcome } from "./deduction-report.ts";
@@ -52,18 +53,19 @@ export interface Waiver {
   readonly fence: Fence | null;
 }
 
-/**
- * Decides that nobody pays for hours that are over and not begun, all of them or none. Those waived before stay so.
- * @returns the hours that this call waived
- * @throws FulaError FULA_BILLING_HOUR where one of them runs, is billed or is being billed; FULA_LEASE_LOST
- */
-export async function waiveHours(pool: Pool, waiver: Waiver, policy: HourPolicy): Promise<readonly Hour[]> {
+interface WaivedRow {
+  readonly fenced: boolean;
+  readonly waived: Date[] | null;
+  readonly left: string;
+  readonly refused: Date | null;
+  readonly why: string | null;
+}
+
+async function waiveWithin(client: TransactionClient, waiver: Waiver, policy: HourPolicy): Promise<readonly Hour[]> {
   const { first, last, reason, operator, fence } = waiver;
-  const { rows } = await runQuery<{ fenced: boolean; waived: Date[] | null; refused: Date | null; why: string | null }>(
-    pool,
-    {
-      name: "billing_hours_waive",
-      text: `
+  const { rows } = await client.query<WaivedRow>({
+    name: "billing_hours_waive",
+    text: `
       with ${fenceCte(1)}, span as (
         select h as hour, case when h + interval '1 hour' > clock_timestamp() then 'not over yet' else b.state end as state
           from generate_series($3::timestamptz, $4::timestamptz, interval '1 hour') as h
@@ -82,24 +84,45 @@ export async function waiveHours(pool: Pool, waiver: Waiver, policy: HourPolicy)
         returning hour
       )
       select exists (select from fence) as fenced, (select array_agg(hour order by hour) from waived) as waived,
+             (select count(*) from span where state is distinct from 'waived') - (select count(*) from waived) as left,
              (select hour from refused) as refused, (select state from refused) as why`,
-      values: [
-        ...fenceValues(fence),
-        formatHour(first),
-        formatHour(last),
-        policy.freeTierBytes.toString(),
-        formatUnits(policy.fulaPerGibMonth),
-        policy.whileSuspended,
-        operator,
-        reason,
-      ],
-    },
-  );
+    values: [
+      ...fenceValues(fence),
+      formatHour(first),
+      formatHour(last),
+      policy.freeTierBytes.toString(),
+      formatUnits(policy.fulaPerGibMonth),
+      policy.whileSuspended,
+      operator,
+      reason,
+    ],
+  });
   const row = rows[0];
   if (row?.fenced !== true && fence !== null) throw leaseLost(fence);
   if (row !== undefined && row.refused !== null) throw notWaived(hourFromSql(row.refused), row.why ?? "");
-  await settleSkippedAlerts(pool, operator);
-  return (row?.waived ?? []).map(hourFromSql);
+  // Somebody began or waived one of them after the statement had looked: all of it is undone.
+  if (row?.left !== "0") throw new BegunMeanwhile();
+  return (row.waived ?? []).map(hourFromSql);
+}
+
+class BegunMeanwhile extends Error {}
+
+/**
+ * Decides that nobody pays for hours that are over and not begun, all of them or none. Those waived before stay so.
+ * @returns the hours that this call waived
+ * @throws FulaError FULA_BILLING_HOUR where one of them runs, is billed or is being billed; FULA_LEASE_LOST
+ */
+export async function waiveHours(pool: Pool, waiver: Waiver, policy: HourPolicy): Promise<readonly Hour[]> {
+  for (;;) {
+    try {
+      const waived = await withTransaction(pool, async (client) => await waiveWithin(client, waiver, policy));
+      await settleSkippedAlerts(pool, waiver.operator);
+      return waived;
+    } catch (error) {
+      // The next look sees what that one is by now, and is done or says so.
+      if (!(error instanceof BegunMeanwhile)) throw error;
+    }
+  }
 }
 
 function notWaived(hour: Hour, state: string): FulaError {

@@ -11,6 +11,7 @@ import { formatHour, hourKey } from "../../../src/lib/billing/hour.ts";
 import { formatUnits, parseUnits } from "../../../src/lib/billing/money.ts";
 import { FakeClock } from "../../support/clock.ts";
 import { freshDatabase, type TestDatabase } from "../../support/postgres.ts";
+import { until } from "../../support/until.ts";
 import {
   deductionDeps,
   fillUnbilledLedger,
@@ -244,6 +245,33 @@ describe("hours that are too long ago", () => {
     expect((await runDeduction(deps)).hours).toMatchObject([{ hour: first, state: "done", users: 1 }]);
     expect((await readBooks(pool, ["anna"]))["anna"]?.fees).toHaveLength(2);
     expect(await standingAlerts(pool)).toEqual([]);
+  });
+
+  test("are waived all or none also where a master begins one of them at that moment", async () => {
+    const { pool } = database;
+    const first = await fillUnbilledLedger(pool, 2, [{ name: "anna", balance: "10", bytes: [10n * GIB] }]);
+    const deps = deductionDeps(pool);
+    const waiver = { first, last: first + 1, reason: "outage", operator: "alice", fence: null };
+    // A master that has begun the second hour and not committed yet: the waiver's statement does not see it, and waits.
+    const other = await pool.connect();
+    await other.query("begin");
+    await other.query(
+      "insert into billing_hours (hour, state, free_tier_bytes, fula_per_gib_month, began_by) values ($1, 'open', 0, 3, 'fula-2')",
+      [formatHour(first + 1)],
+    );
+    const waived = waiveHours(pool, waiver, policyOf(deps.settings));
+    const refused = expect(waived).rejects.toMatchObject({ code: "FULA_BILLING_HOUR" });
+    await until("the waiver waits", async () => {
+      const { rowCount } = await pool.query(
+        "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
+      );
+      return rowCount === 1;
+    });
+    await other.query("commit");
+    other.release();
+    await refused;
+    const { rows } = await pool.query("select state from billing_hours order by hour");
+    expect(rows).toEqual([{ state: "open" }]);
   });
 
   test("are waived all or none, and never those that are billed or run", async () => {
