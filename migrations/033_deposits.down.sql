@@ -24,6 +24,7 @@ drop index idx_token_transactions_lost;
 alter table token_transactions
   drop constraint token_transactions_state,
   drop column raw,
+  drop column token_address,
   drop column block_hash,
   drop column state,
   drop column sender_hash,

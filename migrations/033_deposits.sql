@@ -8,10 +8,13 @@ alter table token_transactions
   drop constraint token_transactions_tx_hash_chain_id_key,
   -- What the token's contract counts in, exactly.
   add column raw numeric(78, 0),
-  -- The block that holds it; null in rows of scanners that did not write it down.
+  -- The token's contract, in lower case; null until our scanner has seen it.
+  add column token_address text,
+  -- The block that holds it; null in rows of scanners that did not write it down: those are not credited before ours has seen them.
   add column block_hash text,
   -- 'waiting': not deep enough yet. 'unclaimed': settled, and credited as soon as the sender's wallet has an owner.
   -- 'credited'. 'dust': too little. 'orphaned': its block is no part of the chain any more. 'refused': not to be credited; note says why.
+  -- 'reversed': was credited, and an operator has taken it back.
   add column state text not null default 'unclaimed',
   -- Hex SHA-256 of the sender's address in lower case, as in wallet_owners.
   add column sender_hash varchar(64),
@@ -22,7 +25,7 @@ alter table token_transactions
   add column lost_at_block bigint,
   add column note text,
   add constraint token_transactions_state
-    check (state in ('waiting', 'unclaimed', 'credited', 'dust', 'orphaned', 'refused'));
+    check (state in ('waiting', 'unclaimed', 'credited', 'dust', 'orphaned', 'refused', 'reversed'));
 
 update token_transactions t
    set raw = case when t.amount_raw ~ '^\d{1,78}$' then t.amount_raw::numeric end,

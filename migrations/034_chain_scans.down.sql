@@ -5,6 +5,7 @@ alter table chain_sync_state
   drop constraint chain_sync_state_scanned,
   drop constraint chain_sync_state_settled,
   drop constraint chain_sync_state_halted,
+  drop column start_block,
   drop column scanned_block,
   drop column scanned_hash,
   drop column settled_block,

@@ -2,6 +2,8 @@
 -- last_scanned_block is no such mark: it moves over blocks that nobody looked at. Ours begins at the chain's start block.
 
 alter table chain_sync_state
+  -- The lowest block from which it was ever to be looked at; a lower one has it looked at from there.
+  add column start_block bigint,
   -- The head at the last look, and its hash.
   add column scanned_block bigint,
   add column scanned_hash text,

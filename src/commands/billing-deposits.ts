@@ -21,7 +21,7 @@ export const billingDepositsCommand = defineCommand<{
   summary: "list what was sent to the vault, and what became of it",
   description:
     "Lists recorded transfers to the vault, the newest first: waiting for confirmations, unclaimed because nobody has " +
-    "linked the sender's wallet, credited, dust, orphaned because their block is gone, or refused by the ledger. Reads only.",
+    "linked the sender's wallet, credited, dust, orphaned because their block is gone, refused by the ledger, or taken back. Reads only.",
   examples: [
     { command: "fula-master billing deposits --state unclaimed", explains: "whose sender nobody knows" },
     { command: "fula-master billing deposits --user ada@example.com", explains: "of one user, and of his wallets" },
@@ -31,7 +31,7 @@ export const billingDepositsCommand = defineCommand<{
     {
       flags: "--state <state>",
       description: "in this state alone",
-      choices: ["waiting", "unclaimed", "credited", "dust", "orphaned", "refused"],
+      choices: ["waiting", "unclaimed", "credited", "dust", "orphaned", "refused", "reversed"],
     },
     { flags: "--user <user>", description: "of this user: an e-mail address or a user id" },
     { flags: "--chain <name>", description: "on this chain alone, by name or chain id" },

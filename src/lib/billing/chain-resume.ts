@@ -20,7 +20,7 @@ export async function planResume(pool: Pool, { name, chainId }: Chain): Promise<
     text: `
       select halted_because,
              array(select reference from token_transactions t
-                    where t.chain_id = s.chain_id and t.lost_at_block is not null order by t.id) as lost
+                    where t.chain_id = s.chain_id and t.state = 'credited' and t.lost_at_block is not null order by t.id) as lost
         from chain_sync_state s where chain_id = $1 and halted_because is not null`,
     values: [chainId],
   });
@@ -56,7 +56,7 @@ export async function resumeChain(pool: Pool, plan: ChainResume, operator: strin
       text: `
         update token_transactions
            set state = 'orphaned', lost_at_block = null, note = 'credited, and gone from the chain since'
-         where chain_id = $1 and lost_at_block is not null`,
+         where chain_id = $1 and state = 'credited' and lost_at_block is not null`,
       values: [plan.chainId],
     });
     await client.query({

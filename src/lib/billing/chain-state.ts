@@ -46,9 +46,13 @@ function fenced(row: StateRow | undefined, fence: Fence | null): StateRow {
   throw fence === null ? new Error("The chain's row, or the row of the cron lease, is missing") : leaseLost(fence);
 }
 
+/** Whether what was looked through is what the settings ask for now. */
+const GOES_ON = `lower(s.token_address) = excluded.token_address and lower(s.vault_address) = excluded.vault_address
+  and coalesce(s.start_block <= excluded.start_block, true)`;
+
 /**
- * Makes the chain's row, or reads it. Where token or vault are others than when it was looked through, everything is
- * looked through again, from the start block on.
+ * Makes the chain's row, or reads it. Where token or vault are others than when it was looked through, or the start block
+ * is a lower one, everything is looked through again, from the start block on.
  * @throws FulaError FULA_LEASE_LOST
  */
 export async function openChainState(pool: Pool, chain: Chain, fence: Fence | null): Promise<ChainState> {
@@ -56,21 +60,18 @@ export async function openChainState(pool: Pool, chain: Chain, fence: Fence | nu
     name: "chain_state_open",
     text: `
       with ${fenceCte(1)}
-      insert into chain_sync_state as s (chain_id, chain_name, token_address, vault_address)
-      select $3, $4, $5, $6 from fence
+      insert into chain_sync_state as s (chain_id, chain_name, token_address, vault_address, start_block)
+      select $3, $4, $5, $6, $7::bigint from fence
           on conflict (chain_id) do update
          set chain_name = excluded.chain_name, token_address = excluded.token_address,
              vault_address = excluded.vault_address,
-             scanned_block = case when lower(s.token_address) = excluded.token_address
-                                   and lower(s.vault_address) = excluded.vault_address then s.scanned_block end,
-             scanned_hash = case when lower(s.token_address) = excluded.token_address
-                                  and lower(s.vault_address) = excluded.vault_address then s.scanned_hash end,
-             settled_block = case when lower(s.token_address) = excluded.token_address
-                                   and lower(s.vault_address) = excluded.vault_address then s.settled_block end,
-             settled_hash = case when lower(s.token_address) = excluded.token_address
-                                  and lower(s.vault_address) = excluded.vault_address then s.settled_hash end
+             start_block = least(s.start_block, excluded.start_block),
+             scanned_block = case when ${GOES_ON} then s.scanned_block end,
+             scanned_hash = case when ${GOES_ON} then s.scanned_hash end,
+             settled_block = case when ${GOES_ON} then s.settled_block end,
+             settled_hash = case when ${GOES_ON} then s.settled_hash end
       returning ${COLUMNS}`,
-    values: [...fenceValues(fence), chain.chainId, chain.name, chain.token, chain.vault],
+    values: [...fenceValues(fence), chain.chainId, chain.name, chain.token, chain.vault, chain.startBlock],
   });
   return stateOf(fenced(rows[0], fence));
 }

@@ -141,6 +141,16 @@ async function readClaimed(pool: Pool, chainId: number, txHash: string): Promise
   return rows;
 }
 
+function notTaken(txHash: string): FulaError {
+  return new FulaError(
+    "FULA_DEPOSIT_REFUSED",
+    `${txHash} is not credited: the ledger cannot take it, or it was taken back.`,
+    {
+      hint: "ask an operator, who sees why: fula-master billing deposits.",
+    },
+  );
+}
+
 /** Why nothing of the transaction is the user's to have. */
 function refusal(rows: readonly DepositRow[], { userId }: Claim, txHash: string, minUnits: bigint): FulaError | null {
   const mine = rows.filter((row) => row.owner === userId || (row.state === "credited" && row.user_id === userId));
@@ -164,7 +174,7 @@ function refusal(rows: readonly DepositRow[], { userId }: Claim, txHash: string,
       hint: "so little is recorded and not credited.",
     });
   }
-  return null;
+  return mine.some(({ state }) => state === "unclaimed") ? null : notTaken(txHash);
 }
 
 /**
@@ -173,7 +183,7 @@ function refusal(rows: readonly DepositRow[], { userId }: Claim, txHash: string,
  * itself later.
  * @throws FulaError FULA_DEPOSIT_HASH, FULA_CHAIN_UNKNOWN, FULA_CHAIN_OFF, FULA_CHAIN_HALTED, FULA_RPC_UNREACHABLE,
  *   FULA_RPC_DISAGREE, FULA_DEPOSIT_NOT_FOUND, FULA_DEPOSIT_UNLINKED, FULA_DEPOSIT_FOREIGN, FULA_DEPOSIT_CLAIMED,
- *   FULA_DEPOSIT_DUST
+ *   FULA_DEPOSIT_DUST, FULA_DEPOSIT_REFUSED
  */
 export async function claimDeposit(deps: ClaimDeps, claim: Claim): Promise<ClaimOutcome> {
   const { pool, minUnits } = deps;
@@ -194,6 +204,9 @@ export async function claimDeposit(deps: ClaimDeps, claim: Claim): Promise<Claim
     await holdChain(client, chain.chainId, null);
     await recordTransfers(client, chain, finding);
     return await creditClaimed(client, { userId: claim.userId, chainId: chain.chainId, txHash }, deps);
+  }).catch((error: unknown) => {
+    // What stands in the way may be another user's, and is none of this one's business; the scanner marks the deposit.
+    throw isFulaError(error, "FULA_CREDIT_REFERENCE_TAKEN") ? notTaken(txHash) : error;
   });
   const rows = await readClaimed(pool, chain.chainId, txHash);
   const refused = credited.count === 0 ? refusal(rows, claim, txHash, minUnits) : null;

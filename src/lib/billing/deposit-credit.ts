@@ -28,6 +28,13 @@ export interface Credited {
 /** Deposits of one transaction: enough that its cost does not matter, few enough that nobody waits long for an account. */
 const BATCH = 100;
 
+/**
+ * A record `t` that may be credited: settled, and never credited. One of other software counts when our scanner has seen its
+ * transfer, which also tells its exact amount; one of a chain that stands still when the chain goes on.
+ */
+const IS_DUE = `t.state = 'unclaimed' and t.claimed_at is null and t.block_hash is not null
+  and not exists (select from chain_sync_state s where s.chain_id = t.chain_id and s.halted_because is not null)`;
+
 interface DueRow {
   readonly id: string;
   readonly user_id: string;
@@ -82,9 +89,9 @@ export async function creditWaitingDeposits(
   const { rows } = await client.query<DueRow>({
     name: "deposits_of_wallet",
     text: `
-      select id, $2::text as user_id, reference, amount_fula from token_transactions
-       where sender_hash = $1 and state = 'unclaimed' and claimed_at is null
-       order by id for update`,
+      select t.id, $2::text as user_id, t.reference, t.amount_fula from token_transactions t
+       where t.sender_hash = $1 and ${IS_DUE}
+       order by t.id for update of t`,
     values: [owner.walletHash, owner.userId],
   });
   return await creditRows(client, rows, "cron", rules);
@@ -101,7 +108,7 @@ export async function creditClaimed(
     text: `
       select t.id, o.user_id, t.reference, t.amount_fula
         from token_transactions t join wallet_owners o on o.wallet_address_hash = t.sender_hash
-       where t.chain_id = $1 and t.tx_hash = $2 and o.user_id = $3 and t.state = 'unclaimed' and t.claimed_at is null
+       where t.chain_id = $1 and t.tx_hash = $2 and o.user_id = $3 and ${IS_DUE}
        order by t.id for update of t`,
     values: [claim.chainId, claim.txHash, claim.userId],
   });
@@ -138,7 +145,7 @@ async function creditBatch(
       text: `
         select t.id, o.user_id, t.reference, t.amount_fula
           from token_transactions t join wallet_owners o on o.wallet_address_hash = t.sender_hash
-         where t.chain_id = $1 and t.state = 'unclaimed' and t.claimed_at is null and t.id > $2
+         where t.chain_id = $1 and ${IS_DUE} and t.id > $2
          order by t.id limit $3 for update of t skip locked`,
       values: [run.chainId, after.toString(), limit],
     });
@@ -157,7 +164,7 @@ async function refuse(run: CreditRun, after: bigint, because: string): Promise<v
         update token_transactions set state = 'refused', note = $3
          where id = (select min(t.id) from token_transactions t
                        join wallet_owners o on o.wallet_address_hash = t.sender_hash
-                      where t.chain_id = $1 and t.state = 'unclaimed' and t.claimed_at is null and t.id > $2)`,
+                      where t.chain_id = $1 and ${IS_DUE} and t.id > $2)`,
       values: [run.chainId, after.toString(), because],
     });
   });

@@ -1,7 +1,7 @@
 import type { Transfer } from "./chain-transfers.ts";
 
 /** What becomes of a recorded transfer. */
-export const DEPOSIT_STATES = ["waiting", "unclaimed", "credited", "dust", "orphaned", "refused"] as const;
+export const DEPOSIT_STATES = ["waiting", "unclaimed", "credited", "dust", "orphaned", "refused", "reversed"] as const;
 export type DepositState = (typeof DEPOSIT_STATES)[number];
 
 /** A transfer that the ledger has on record. */
@@ -15,7 +15,11 @@ export interface DepositRow {
   readonly blockNumber: bigint;
   readonly from: string;
   readonly raw: bigint | null;
+  /** In units of 10⁻¹⁸ FULA. */
+  readonly amountUnits: bigint;
   readonly state: DepositState;
+  /** True where it was credited at some time. */
+  readonly isClaimed: boolean;
   readonly reference: string;
   readonly lostAtBlock: bigint | null;
 }

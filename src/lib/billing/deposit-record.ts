@@ -2,7 +2,16 @@ import type { Chain } from "../config/chain-settings.ts";
 import type { TransactionClient } from "../postgres/transaction.ts";
 import type { Transfer } from "./chain-transfers.ts";
 import { type DepositRow, type DepositState, matchTransfers } from "./deposit-match.ts";
-import { insertDeposits, markGone, type NewDeposit, readDeposits, updateDeposits } from "./deposit-rows.ts";
+import {
+  insertDeposits,
+  type LoneEntry,
+  markGone,
+  type NewDeposit,
+  readDeposits,
+  readLoneEntries,
+  setAside,
+  updateDeposits,
+} from "./deposit-rows.ts";
 
 /** What transfers were found, and how deep the place is that they were found in. */
 export interface Finding {
@@ -40,8 +49,15 @@ function firstState({ depth, minUnits }: Finding, units: bigint): DepositState {
   return units < minUnits || units === 0n ? "dust" : "unclaimed";
 }
 
+/** What is not decided anew when the transfer is seen again. */
+function isFinal({ state }: DepositRow): boolean {
+  return state === "credited" || state === "refused" || state === "reversed";
+}
+
 function nextState(row: DepositRow, transfer: Transfer, first: DepositState): DepositState {
-  if (row.state === "credited" || row.state === "refused") return row.state;
+  if (isFinal(row)) return row.state;
+  // It was credited, counted as gone, and is there again.
+  if (row.isClaimed) return "credited";
   // What was settled in this very block stays so, though an endpoint that is behind calls the block young.
   const isSettled = row.state === "unclaimed" || row.state === "dust";
   return first === "waiting" && isSettled && row.blockHash === transfer.blockHash ? row.state : first;
@@ -58,7 +74,41 @@ function newDeposit(chain: Chain, finding: Finding, transfer: Transfer, taken: R
     reference: taken.has(reference) ? `${reference}:${transfer.blockNumber}` : reference,
     amountUnits: state === "refused" ? 0n : units,
     note: state === "refused" ? "more than the ledger can hold" : null,
+    entry: null,
   };
+}
+
+function distance(a: bigint, b: bigint): bigint {
+  return a < b ? b - a : a - b;
+}
+
+/**
+ * Gives entries of the ledger whose records are gone to the transfers that they have credited: of their transaction, with
+ * the amount that comes nearest, since the fleet's amounts were rounded. So nobody is credited for one twice.
+ */
+function withEntries(
+  deposits: readonly NewDeposit[],
+  entries: readonly LoneEntry[],
+  chain: Chain,
+): readonly NewDeposit[] {
+  const given = new Map<NewDeposit, LoneEntry>();
+  for (const entry of entries) {
+    const off = ({ amountUnits }: NewDeposit): bigint => distance(amountUnits, entry.amountUnits);
+    const [nearest] = deposits
+      .filter(({ transfer }) => `${chain.chainId}:${transfer.txHash}` === entry.reference)
+      .toSorted((a, b) => (off(a) < off(b) ? -1 : off(a) > off(b) ? 1 : 0));
+    if (nearest !== undefined) given.set(nearest, entry);
+  }
+  return deposits.map((deposit) => {
+    const entry = given.get(deposit);
+    if (entry === undefined) return deposit;
+    const { amountUnits, reference } = entry;
+    return { ...deposit, state: "credited", note: null, amountUnits, reference, entry };
+  });
+}
+
+function placeOf({ txHash, logIndex }: Pick<Transfer, "txHash" | "logIndex">): string {
+  return `${txHash} ${logIndex}`;
 }
 
 /**
@@ -68,7 +118,7 @@ function newDeposit(chain: Chain, finding: Finding, transfer: Transfer, taken: R
 export async function recordTransfers(client: TransactionClient, chain: Chain, finding: Finding): Promise<Recorded> {
   const { transfers, depth, blocks, head } = finding;
   const txHashes = [...new Set(transfers.map(({ txHash }) => txHash))];
-  const rows = await readDeposits(client, chain.chainId, txHashes, blocks);
+  const rows = await readDeposits(client, chain, txHashes, blocks);
   const { known, fresh, missing } = matchTransfers(rows, transfers);
   const taken = new Set(rows.map(({ reference }) => reference));
   const gone = missing.filter((row) => {
@@ -88,20 +138,26 @@ export async function recordTransfers(client: TransactionClient, chain: Chain, f
     const state = nextState(row, transfer, firstState(finding, amountUnits));
     return { row, transfer, state, amountUnits: state === "refused" ? 0n : amountUnits };
   });
-  const isUnchanged = ({ row, transfer, state }: (typeof seen)[number]): boolean =>
+  const isUnchanged = ({ row, transfer, state, amountUnits }: (typeof seen)[number]): boolean =>
     row.state === state &&
+    (isFinal(row) || row.amountUnits === amountUnits) &&
     row.blockHash === transfer.blockHash &&
     row.logIndex === transfer.logIndex &&
     row.lostAtBlock === null;
+  const places = new Set(transfers.map(placeOf));
+  await setAside(
+    client,
+    missing.filter((row) => places.has(placeOf(row))).map(({ id }) => id),
+  );
   await updateDeposits(
     client,
+    chain,
     seen.filter((each) => !isUnchanged(each)),
   );
-  await insertDeposits(
-    client,
-    chain.chainId,
-    finding.source,
-    fresh.map((transfer) => newDeposit(chain, finding, transfer, taken)),
-  );
+  if (fresh.length > 0) {
+    const entries = await readLoneEntries(client, chain.chainId, [...new Set(fresh.map(({ txHash }) => txHash))]);
+    const deposits = fresh.map((transfer) => newDeposit(chain, finding, transfer, taken));
+    await insertDeposits(client, chain, finding.source, withEntries(deposits, entries, chain));
+  }
   return { found: fresh.length, gone: gone.length };
 }

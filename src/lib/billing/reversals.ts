@@ -151,6 +151,17 @@ function postingsOf(
   };
 }
 
+/** Marks the transfer that was credited, so that nobody takes it for money that is there. Before accounts are held, as all do. */
+async function markReversed(client: TransactionClient, { entryId, reference }: ReversalPlan): Promise<void> {
+  await client.query({
+    name: "deposit_reversed",
+    text: `
+      update token_transactions set state = 'reversed', lost_at_block = null, entry_id = $1
+       where reference = lower($2::text) and (entry_id is null or entry_id = $1)`,
+    values: [entryId.toString(), reference],
+  });
+}
+
 /**
  * Takes a deposit back, with every bonus that it brought, once. Balances may fall below zero; those accounts are
  * suspended. An operator's act: nothing reverses a deposit by itself.
@@ -161,6 +172,7 @@ export async function reverseDeposit(pool: Pool, order: ReversalOrder): Promise<
   return await settleOnce(pool, async (client) => {
     const plan = await readPlan(client, order.deposit);
     const { userId, bonuses } = plan;
+    await markReversed(client, plan);
     const held = await holdAccounts(client, [...new Set([userId, ...bonuses.map((bonus) => bonus.userId)])]);
     const { gate, clawBacks } = postingsOf(plan, held);
     const [outcome] = await postEntries(client, [gate], () => clawBacks);

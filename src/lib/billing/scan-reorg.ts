@@ -1,3 +1,4 @@
+import type { Chain } from "../config/chain-settings.ts";
 import type { Fence } from "../postgres/fence.ts";
 import type { Pool } from "../postgres/pool.ts";
 import { withTransaction } from "../postgres/transaction.ts";
@@ -67,18 +68,19 @@ export async function judgePast(pool: Pool, endpoints: Endpoints, state: ChainSt
  */
 export async function goBack(
   pool: Pool,
-  chainId: number,
+  chain: Chain,
   fence: Fence | null,
   state: ChainState,
   ancestor: BlockRef | null,
 ): Promise<number | null> {
+  const { chainId } = chain;
   return await withTransaction(pool, async (client) => {
     const held = await holdChain(client, chainId, fence);
     const { scanned } = held;
     if (scanned === null || scanned.hash !== state.scanned?.hash || scanned.number !== state.scanned.number)
       return null;
     const from = (ancestor?.number ?? -1n) + 1n;
-    const rows = await readDeposits(client, chainId, [], { from, to: scanned.number });
+    const rows = await readDeposits(client, chain, [], { from, to: scanned.number });
     await markGone(
       client,
       rows.map(({ id }) => id),

@@ -93,7 +93,7 @@ async function countVanished(
       select count(*), string_agg(reference, ', ' order by t.id) filter (where place <= 5) as examples
         from (select t.id, t.reference, row_number() over (order by t.id) as place
                 from token_transactions t join chain_sync_state s on s.chain_id = t.chain_id
-               where t.chain_id = $1 and t.lost_at_block <= s.settled_block) as t`,
+               where t.chain_id = $1 and t.state = 'credited' and t.lost_at_block <= s.settled_block) as t`,
     values: [chainId],
   });
   return { count: Number(rows[0]?.count ?? 0), examples: rows[0]?.examples ?? "" };
@@ -128,7 +128,8 @@ class ChainLook {
       if (error.details?.["differ"] === true)
         await raiseAlert(pool, "endpoints-disagree", String(chainId), { chain: name, problem: messageOf(error) });
     }
-    await this.#credit();
+    // What it stands still for may be under what waits to be credited.
+    if (this.#report.state !== "halted") await this.#credit();
     await this.#stopIfVanished();
     const { problem, state: outcome } = this.#report;
     if (outcome === "ok") await resolveAlert(pool, "endpoints-disagree", String(chainId), "scan");
@@ -155,7 +156,7 @@ class ChainLook {
         const verdict = await judgePast(this.#deps.pool, endpoints, state);
         if (verdict.kind === "too-deep") return await this.#stopForDepth(verdict.depth);
         if (verdict.kind === "reorganised") {
-          const gone = await goBack(this.#deps.pool, this.#chain.chainId, this.#deps.fence, state, verdict.ancestor);
+          const gone = await goBack(this.#deps.pool, this.#chain, this.#deps.fence, state, verdict.ancestor);
           if (gone === null) return this.#note({ state: "elsewhere" });
           this.#deps.log.warn("deposits.reorganised", {
             chain: this.#chain.name,

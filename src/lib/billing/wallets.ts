@@ -1,4 +1,4 @@
-import { FulaError } from "../kernel/errors.ts";
+import { FulaError, isFulaError } from "../kernel/errors.ts";
 import type { Random } from "../kernel/random.ts";
 import { Secret } from "../kernel/secret.ts";
 import { sqlStateOf } from "../postgres/database-errors.ts";
@@ -96,12 +96,19 @@ export async function linkWallet(
   const nonce = nonceOfMessage(message, deps.domain);
   await assertSignedBy(message, signature, address);
   const addressHash = walletHash(address);
-  try {
-    return await withTransaction(pool, async (client) => {
+  const link = async (creditWaiting: WalletLinkDeps["creditWaiting"] | null): Promise<Wallet> =>
+    await withTransaction(pool, async (client) => {
       await useWalletChallenge(client, claim, { message, nonce, domain: deps.domain });
       const connectedAt = await storeWallet(client, claim, deps);
-      await deps.creditWaiting(client, { userId, walletHash: addressHash });
+      await creditWaiting?.(client, { userId, walletHash: addressHash });
       return { address, addressHash, chainId, verified: true, connectedAt: connectedAt.toISOString() };
+    });
+  try {
+    return await link(deps.creditWaiting).catch(async (error: unknown) => {
+      // A deposit that the ledger does not take keeps nobody from his wallet: the scanner marks it and credits the others.
+      if (isFulaError(error, "FULA_CREDIT_REFERENCE_TAKEN") || isFulaError(error, "FULA_AMOUNT_INVALID"))
+        return await link(null);
+      throw error;
     });
   } catch (error) {
     if (!isTaken(error)) throw error;

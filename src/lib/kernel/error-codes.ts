@@ -681,6 +681,10 @@ export const ERROR_CODES = {
   FULA_DEPOSIT_FOREIGN: { kind: "refused", when: "A deposit was claimed that came from another account's wallet." },
   FULA_DEPOSIT_CLAIMED: { kind: "refused", when: "A deposit was claimed that is credited already." },
   FULA_DEPOSIT_DUST: { kind: "refused", when: "A deposit was claimed that is less than what is credited." },
+  FULA_DEPOSIT_REFUSED: {
+    kind: "refused",
+    when: "A deposit was claimed that the ledger cannot take, or that an operator has taken back.",
+  },
 } as const satisfies Record<string, ErrorCodeEntry>;
 
 /** A code of `ERROR_CODES`. */

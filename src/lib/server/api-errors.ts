@@ -42,6 +42,7 @@ const CLIENT_CODES: Readonly<Partial<Record<ErrorCode, number>>> = {
   // As the fleet answers a second claim.
   FULA_DEPOSIT_CLAIMED: 400,
   FULA_DEPOSIT_DUST: 400,
+  FULA_DEPOSIT_REFUSED: 409,
   FULA_WALLET_ADDRESS: 400,
   FULA_WALLET_SIGNATURE: 400,
   FULA_WALLET_CHALLENGE: 400,

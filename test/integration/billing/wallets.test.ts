@@ -5,6 +5,7 @@ import { issueWalletChallenge, type WalletChallenge } from "../../../src/lib/bil
 import { walletHash } from "../../../src/lib/billing/wallet-message.ts";
 import { linkWallet, listWallets, unlinkWallet, type Wallet } from "../../../src/lib/billing/wallets.ts";
 import { createSecretSealer } from "../../../src/lib/identity/sealed-secret.ts";
+import { FulaError } from "../../../src/lib/kernel/errors.ts";
 import { systemRandom } from "../../../src/lib/kernel/random.ts";
 import { Secret } from "../../../src/lib/kernel/secret.ts";
 import { freshDatabase, type TestDatabase } from "../../support/postgres.ts";
@@ -114,6 +115,15 @@ describe("a wallet is linked", () => {
     await expect(link(message, { creditWaiting: failing })).rejects.toThrow("no credit");
     expect(await wallets()).toEqual([]);
     await link(message);
+    expect(await wallets()).toHaveLength(1);
+  });
+
+  test("though a deposit from it is none that the ledger takes", async () => {
+    const taken = async (): Promise<void> => {
+      await Promise.resolve();
+      throw new FulaError("FULA_CREDIT_REFERENCE_TAKEN", "It stands for something else.");
+    };
+    expect(await link((await challenge()).message, { creditWaiting: taken })).toMatchObject({ verified: true });
     expect(await wallets()).toHaveLength(1);
   });
 

@@ -31,9 +31,10 @@ test("a wallet is linked by what it signed, its waiting deposit is credited with
   const user = "linker@example.org";
   await api.database.pool.query(
     `insert into token_transactions
-            (tx_hash, chain_id, from_address, to_address, amount_raw, amount_fula, block_number, block_timestamp)
-     values ($1, $2, $3, $4, '2500000000000000000', 2.5, 1, 1)`,
-    [`0x${"cd".repeat(32)}`, BASE, account.address, `0x${"ab".repeat(20)}`],
+            (tx_hash, chain_id, from_address, to_address, amount_raw, amount_fula, block_number, block_timestamp,
+             block_hash)
+     values ($1, $2, $3, $4, '2500000000000000000', 2.5, 1, 1, $5)`,
+    [`0x${"cd".repeat(32)}`, BASE, account.address, `0x${"ab".repeat(20)}`, `0x${"ef".repeat(32)}`],
   );
   const linked = await post(user, "/api/v1/wallets/link", {
     walletAddress: account.address.toLowerCase(),
