@@ -6,8 +6,8 @@ export const billingRunCommand = defineCommand<{ readonly dryRun?: boolean }>({
   summary: "bill the hours that wait, now",
   description:
     "Bills every hour that is over and not billed, in order: beside serve of this box where that holds the cron lease, " +
-    "else under a lease that it takes and gives back. Exits 3 where another master holds it, and says which; 1 where " +
-    "something is left.",
+    "else under a lease that it takes and gives back. Exits 3 where another master holds it, and says which, or " +
+    "where fees have no keys; 1 where something is left.",
   examples: [
     { command: "fula-master billing run --dry-run", explains: "which hours wait" },
     { command: "fula-master billing run", explains: "bill them" },

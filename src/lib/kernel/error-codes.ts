@@ -82,6 +82,10 @@ export const ERROR_CODES = {
     kind: "refused",
     when: "BILLING_IDEMPOTENCY of this master differs from how the federation bills, and other masters serve.",
   },
+  FULA_BILLING_UNKEYED: {
+    kind: "refused",
+    when: "Hours were to be billed by hand where fees have no keys: every such run would charge everybody once more.",
+  },
   FULA_BILLING_INDEX: {
     kind: "refused",
     when: "The unique index that keeps an hour from being charged twice is missing or INVALID; nothing was charged.",

@@ -58,8 +58,7 @@ function depsOf(
   };
 }
 
-async function waitingLines(pool: Pool, isKeyed: boolean): Promise<readonly HourLine[]> {
-  if (!isKeyed) return [];
+async function waitingLines(pool: Pool): Promise<readonly HourLine[]> {
   const { hours } = await unbilledHours(pool, billingModeOf(true));
   return hours.map(({ hour }) => ({ hour: formatHour(hour), state: "waiting", users: null, sumFula: null }));
 }
@@ -71,23 +70,32 @@ function fenceOfServe({ standing, holder, epoch }: LeaseRecord, node: string): F
 
 /**
  * One look for unbilled hours, now: under the lease of `serve` on this box where that holds it, else under one of its own.
- * @throws FulaError FULA_LEASE_HELD where another master holds it, and what `runDeduction` throws
+ * @throws FulaError FULA_LEASE_HELD where another master holds it, FULA_BILLING_UNKEYED where the settings bill without
+ * keys, and what `runDeduction` throws
  */
 export async function runBillingLook(context: BillingContext, dryRun: boolean): Promise<HoursReport> {
   return await withBillingLedger(context, async (pool, loaded, ledger) => {
     const { billing, node } = loaded.config;
-    if (dryRun) return { dryRun, hours: await waitingLines(pool, billing.idempotency), waitingFor: null };
+    if (!billing.idempotency) throw unkeyed();
+    if (dryRun) return { dryRun, hours: await waitingLines(pool), waitingFor: null };
     const look = async (fence: Fence | null, signal: AbortSignal): Promise<HoursReport> => {
       const report = await runDeduction({ ...depsOf(pool, loaded, { ...context, signal }), fence });
       return { dryRun, hours: report.hours.map(outcomeLine), waitingFor: report.waitingFor };
     };
     const lease = await readLease(pool);
     const shared = fenceOfServe(lease, node.name);
-    // Without keys a second look beside that of serve would charge everybody once more.
-    if (shared !== null && billing.idempotency) return await look(shared, context.signal);
+    if (shared !== null) return await look(shared, context.signal);
     if (billing.cronLeaderLease && lease.standing !== "free") throw leaseHeld(lease);
     return await underLease({ context, loaded, connection: ledger.connection }, look);
   });
+}
+
+function unkeyed(): FulaError {
+  return new FulaError(
+    "FULA_BILLING_UNKEYED",
+    "The settings of this master bill without keys: no hour waits, and a run now would charge everybody once more. Nothing was done.",
+    { hint: "serve charges by itself, once each billing.deductionIntervalMs; fula-master billing mode says more." },
+  );
 }
 
 function leaseHeld(lease: LeaseRecord): FulaError {

@@ -123,6 +123,17 @@ describe("billing run", () => {
   });
 });
 
+test("billing run is refused without keys, a dry run too: each run would charge everybody once more", async () => {
+  await run("mode", "unkeyed");
+  for (const more of [[], ["--dry-run"]]) {
+    const refused = await runCliForTest(["billing", "run", ...more], {
+      baseDir: box.baseDir,
+      env: { HOME: process.env["HOME"], PATH: process.env["PATH"], BILLING_IDEMPOTENCY: "false" },
+    });
+    expect([refused.exitCode, refused.stderr]).toEqual([3, expect.stringContaining("bill without keys")]);
+  }
+});
+
 describe("hours that were left out", () => {
   test("are billed by backfill for what its dry run said, and their alert ends", async () => {
     await unbilledLedger(6);

@@ -80,6 +80,12 @@ const DAMAGES: readonly Damage[] = [
     says: /its balance is 99\.\d{17}[^5].*but after entry/,
   },
   {
+    what: "a mode that is gone, and with it every hour that somebody could miss",
+    sql: "delete from billing_mode",
+    found: ["guards"],
+    says: /billing_mode has no row, though hours were billed/,
+  },
+  {
     what: "an opening balance that was changed",
     sql: `update user_credits set opening_fula = 1 where user_id = '${A}'`,
     found: ["balances", "running-balances"],
