@@ -17,6 +17,8 @@ export type Access = "public" | "read" | "write" | "admin";
 declare module "fastify" {
   interface FastifyContextConfig {
     readonly access?: Access;
+    /** True where a user's requests are not counted. */
+    readonly isUnlimited?: boolean;
   }
   interface FastifyRequest {
     /** Null where the route is public, or the system key opened it. */
@@ -101,7 +103,7 @@ export function createAccessHook(
   const failures = app.createRateLimit({ max: FAILURES_PER_MINUTE, timeWindow });
   const strangers = app.createRateLimit({ max: PUBLIC_PER_MINUTE, timeWindow });
   return async (request, reply) => {
-    const access = request.routeOptions.config.access ?? "public";
+    const { access = "public", isUnlimited = false } = request.routeOptions.config;
     const key = judgeSystemKey(headerOf(request, "x-system-key") ?? undefined, rules.systemKey);
     if (access === "public") {
       if (key !== "valid") await spend(strangers, request, reply, "Too many requests from this address");
@@ -121,7 +123,7 @@ export function createAccessHook(
       throw unauthorized(verdict, key);
     }
     request.caller = verdict.caller;
-    if (key !== "valid") await spend(perUser, request, reply, "Too many requests of this user");
+    if (key !== "valid" && !isUnlimited) await spend(perUser, request, reply, "Too many requests of this user");
     assertMay(verdict.caller, access, rules.admins);
     if (access === "admin") request.operator = `admin:${verdict.caller.userId}`;
   };

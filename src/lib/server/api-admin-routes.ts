@@ -21,11 +21,11 @@ function addAdjustRoute(app: ApiApp, services: ApiServices): void {
     url: "/api/admin/adjust",
     config: { access: "admin" },
     schema: {
-      ...describeRoute("admin", "admin", "Corrects a balance, once a key.", { 200: adjustedSchema }, [409]),
+      ...describeRoute("admin", "admin", "Corrects a balance, once a key.", { 200: adjustedSchema }, [404, 409]),
       body: adjustBodySchema,
     },
     handler: async (request) => {
-      const { user, amount, reason, key } = request.body;
+      const { user, amount, reason, key, create } = request.body;
       const userId = resolveUserId(user);
       const outcome = await services.adjust({
         userId,
@@ -33,6 +33,7 @@ function addAdjustRoute(app: ApiApp, services: ApiServices): void {
         reason,
         operator: operatorOf(request),
         key: key ?? null,
+        create,
       });
       const balance = moneyOf(outcome.balanceUnits);
       return {
@@ -54,9 +55,13 @@ function addSuspensionRoutes(app: ApiApp, services: ApiServices): void {
     url: "/api/admin/unsuspend",
     config: { access: "admin" },
     schema: {
-      ...describeRoute("admin", "admin", "Lifts a suspension; the next fee may suspend again.", {
-        200: unsuspendedSchema,
-      }),
+      ...describeRoute(
+        "admin",
+        "admin",
+        "Lifts a suspension; the next fee may suspend again.",
+        { 200: unsuspendedSchema },
+        [404],
+      ),
       body: unsuspendBodySchema,
     },
     handler: async (request) => {

@@ -29,6 +29,7 @@ export interface ErrorAnswer {
 // What a client caused and may read about, with its status; any other failure is ours, and its text stays in the log.
 const CLIENT_CODES: Readonly<Partial<Record<ErrorCode, number>>> = {
   FULA_USER_INVALID: 400,
+  FULA_ACCOUNT_UNKNOWN: 404,
   FULA_AMOUNT_INVALID: 400,
   FULA_CREDIT_REFERENCE_TAKEN: 409,
   FULA_HISTORY_PAGE: 400,

@@ -26,11 +26,19 @@ const decimal = z
   .meta({ description: "The exact decimal number of FULA." });
 const amount = z.number().meta({ description: "FULA as a JSON number, which is not exact." });
 const bytes = z.int().min(0);
+/** What a balance pays for may be more than a JSON number counts exactly. */
+const manyBytes = z.number().min(0);
 const time = z.iso.datetime();
 const userId = z.string().regex(/^[0-9a-f]{64}$/);
 const txHash = z.string().regex(/^0x[0-9a-fA-F]{64}$/);
 const chainId = z.int().min(1).max(2_147_483_647);
-const note = z.string().trim().min(1).max(500);
+// One line: what is stored is shown in terminals, and PostgreSQL takes no NUL.
+const note = z
+  .string()
+  .trim()
+  .min(1)
+  .max(500)
+  .regex(/^\P{Cc}*$/u, "must be one line of text");
 
 /** Money as the API tells it: the fleet's JSON number, and the exact text beside it. */
 export function moneyOf(units: bigint): { readonly number: number; readonly text: string } {
@@ -46,8 +54,8 @@ export function numberOrNull(value: bigint | null): number | null {
 export const storageSchema = z.object({
   currentStorageBytes: bytes,
   freeTierBytes: bytes,
-  paidStorageBytes: bytes.nullable().meta({ description: "Null where storage costs nothing." }),
-  totalAvailableBytes: bytes.nullable(),
+  paidStorageBytes: manyBytes.nullable().meta({ description: "Null where storage costs nothing." }),
+  totalAvailableBytes: manyBytes.nullable(),
   balanceFula: amount,
   monthlyBurnRate: amount,
   isConsuming: z.boolean(),
@@ -171,6 +179,10 @@ export const adjustBodySchema = z.strictObject({
     .regex(/^[\w.:-]{1,100}$/)
     .optional()
     .meta({ description: "The same key again changes nothing." }),
+  create: z
+    .boolean()
+    .default(false)
+    .meta({ description: "True makes an account for a user whom the ledger does not know." }),
 });
 export const adjustedSchema = z.object({
   success: z.literal(true),

@@ -47,6 +47,8 @@ export interface ApiServices {
     readonly operator: string;
     /** Null makes a new one. */
     readonly key: string | null;
+    /** False refuses a user whom the ledger does not know. */
+    readonly create: boolean;
   }) => Promise<Pick<CreditOutcome, "entryId" | "balanceUnits" | "applied"> & { readonly key: string }>;
   readonly unsuspend: (request: {
     readonly userId: string;

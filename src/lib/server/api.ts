@@ -1,3 +1,4 @@
+import { isUserKnown } from "../billing/account-search.ts";
 import { readAccount } from "../billing/account-view.ts";
 import { adjustUser } from "../billing/adjustments.ts";
 import { readCreditHistory } from "../billing/credit-history.ts";
@@ -20,6 +21,7 @@ import { createSecretSealer } from "../identity/sealed-secret.ts";
 import { resolveUserId } from "../identity/user-id.ts";
 import { readUserProfile } from "../identity/user-profile.ts";
 import type { Clock } from "../kernel/clock.ts";
+import { FulaError } from "../kernel/errors.ts";
 import type { Log } from "../kernel/log.ts";
 import type { Random } from "../kernel/random.ts";
 import type { Pool } from "../postgres/pool.ts";
@@ -118,6 +120,14 @@ function walletServices(
   };
 }
 
+/** Every address has an id, a mistyped one too. @throws FulaError FULA_ACCOUNT_UNKNOWN */
+async function assertKnown(pool: Pool, userId: string): Promise<void> {
+  if (await isUserKnown(pool, userId)) return;
+  throw new FulaError("FULA_ACCOUNT_UNKNOWN", `This ledger knows no user ${userId}. Nothing was changed.`, {
+    hint: "look at the spelling; a user is known once he has signed up, stored or paid.",
+  });
+}
+
 function createServices(loaded: LoadedConfig, deps: ApiDeps, closing: AbortSignal): ApiServices {
   const { pool, random } = deps;
   const policy = policyOf(loaded.config.billing);
@@ -130,11 +140,15 @@ function createServices(loaded: LoadedConfig, deps: ApiDeps, closing: AbortSigna
     readUser: async (userId) => await readUserProfile(pool, userId),
     readHistory: async (userId, question) => await readCreditHistory(pool, userId, question),
     pricing: () => ({ freeTierBytes: policy.freeTierBytes, monthlyUnitsPerGib: policy.fulaPerGibMonth, chains }),
-    adjust: async (adjustment) => {
+    adjust: async ({ create, ...adjustment }) => {
+      if (!create) await assertKnown(pool, adjustment.userId);
       const key = adjustment.key ?? Buffer.from(random.bytes(KEY_BYTES)).toString("hex");
       return { ...(await adjustUser(pool, { ...adjustment, key })), key };
     },
-    unsuspend: async (act) => await unsuspendUser(pool, act),
+    unsuspend: async (act) => {
+      await assertKnown(pool, act.userId);
+      return await unsuspendUser(pool, act);
+    },
     listSuspended: async (limit) => await listSuspended(pool, limit),
   };
 }

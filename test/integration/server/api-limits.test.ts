@@ -44,9 +44,18 @@ test("200 users behind one gateway without the key are all answered (defect 15)"
   expect(await statuses(calls)).toEqual({ 200: 200 });
 });
 
+test("what gateways ask before they take an object is always answered, since they take a refusal for a yes (defect 15)", async () => {
+  const headers = await api.bearer("suspended@example.org");
+  const url = "/api/v1/storage";
+  expect(await statuses(repeated(PER_USER * 3, { url, headers, from: GATEWAY }))).toEqual({ 200: PER_USER * 3 });
+  // Nor does what the user asks beside it take anything of it.
+  await statuses(repeated(PER_USER * 2, { url: "/api/v1/credits", headers, from: GATEWAY }));
+  expect((await api.call({ url, headers, from: GATEWAY })).status).toBe(200);
+});
+
 test("one user who asks too often waits, wherever from, and nobody else does", async () => {
   const headers = await api.bearer("eager@example.org");
-  const url = "/api/v1/storage";
+  const url = "/api/v1/credits";
   expect(await statuses(repeated(PER_USER, { url, headers, from: GATEWAY }))).toEqual({ 200: PER_USER });
   const late: ApiAnswer = await api.call({ url, headers, from: "203.0.113.99" });
   expect(late).toMatchObject({ status: 429, json: { error: { reason: "TOO_MANY_REQUESTS" } } });
@@ -67,7 +76,7 @@ test("a wrong system key opens nothing, and whoever goes on trying is told to wa
 
 test("a wrong system key lifts no limit", async () => {
   const headers = { ...(await api.bearer("wrongkey@example.org")), "x-system-key": `${api.secrets.system}x` };
-  const counts = await statuses(repeated(PER_USER + 5, { url: "/api/v1/storage", headers, from: GATEWAY }));
+  const counts = await statuses(repeated(PER_USER + 5, { url: "/api/v1/credits", headers, from: GATEWAY }));
   expect(counts).toEqual({ 200: PER_USER, 429: 5 });
 });
 

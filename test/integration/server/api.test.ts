@@ -51,6 +51,14 @@ describe("GET /api/v1/storage", () => {
     });
   });
 
+  test("answers whoever has more than JSON counts exactly, in FULA and in the bytes that it pays for", async () => {
+    await giveAccount("whale@example.org", "99999999999999999999.5");
+    const headers = await api.bearer("whale@example.org");
+    const { status, json } = await api.call({ url: "/api/v1/storage", headers });
+    expect([status, json.canUpload, json.balance]).toEqual([200, true, "99999999999999999999.5"]);
+    expect(json.paidStorageBytes).toBeGreaterThan(Number.MAX_SAFE_INTEGER);
+  });
+
   test("knows a user whom nobody has met, who may store what is free", async () => {
     const { json } = await api.call({ url: "/api/v1/storage", headers: await api.bearer("new@example.org") });
     expect(json).toMatchObject({ currentStorageBytes: 0, balanceFula: 0, canUpload: true, isSuspended: false });
@@ -93,7 +101,7 @@ describe("credits", () => {
         method: "POST",
         url: "/api/admin/adjust",
         headers: { "x-system-key": api.secrets.system },
-        body: { user, amount, reason: "test" },
+        body: { user, amount, reason: "test", create: true },
       });
     }
     const headers = await api.bearer(user);
@@ -109,6 +117,29 @@ describe("credits", () => {
     expect(second.json.nextCursor).toBeNull();
     const byPage = await api.call({ url: "/api/v1/credits/history?limit=2&page=2", headers });
     expect(byPage.json.history).toEqual(second.json.history);
+  });
+
+  test("the history names no operator, and not why he did it", async () => {
+    const user = "nosy@example.org";
+    const admin = resolveUserId(ADMIN);
+    const userId = await giveAccount(user, "0");
+    await api.call({
+      method: "POST",
+      url: "/api/admin/adjust",
+      headers: { authorization: `Bearer ${await insertSession(api.database, ADMIN)}` },
+      body: { user, amount: "1", reason: "a secret of the house", key: "ticket-9" },
+    });
+    // As the existing fleet wrote them.
+    for (const reference of [`admin:${admin}:goodwill`, "system:x402:top-up"]) {
+      await api.database.pool.query(
+        "insert into credit_history (user_id, tx_type, amount_fula, balance_after, reference_id) values ($1, 'adjustment', 1, 1, $2)",
+        [userId, reference],
+      );
+    }
+    const { json } = await api.call({ url: "/api/v1/credits/history", headers: await api.bearer(user) });
+    const references = json.history.map(({ referenceId }: { referenceId: string | null }) => referenceId);
+    expect(references).toEqual(["system:x402:top-up", "admin", "adjustment:ticket-9"]);
+    expect(JSON.stringify(json)).not.toMatch(new RegExp(`${admin}|${ADMIN}|secret|goodwill`));
   });
 
   test("a limit above 100 is taken as 100, and a page that is no number is refused", async () => {
@@ -215,7 +246,7 @@ describe("administration", () => {
   const system = (): Readonly<Record<string, string>> => ({ "x-system-key": api.secrets.system });
 
   test("an adjustment is made once a key, and says who made it", async () => {
-    const body = { user: "adjust@example.org", amount: "0.1", reason: "refund", key: "ticket-7" };
+    const body = { user: "adjust@example.org", amount: "0.1", reason: "refund", key: "ticket-7", create: true };
     const first = await api.call({ method: "POST", url, headers: system(), body });
     expect(first.json).toMatchObject({ success: true, applied: true, key: "ticket-7", balance: "0.1" });
     const again = await api.call({ method: "POST", url, headers: system(), body });
@@ -243,7 +274,7 @@ describe("administration", () => {
   });
 
   test("amounts that are none, fields that nobody knows and users that are none are refused, and change nothing", async () => {
-    const good = { user: "adjust2@example.org", amount: "1", reason: "x" };
+    const good = { user: "adjust2@example.org", amount: "1", reason: "x", create: true };
     for (const change of [
       { amount: "1e3" },
       { amount: "NaN" },
@@ -251,12 +282,31 @@ describe("administration", () => {
       { ammount: 1 },
       { user: "nobody" },
       { reason: " " },
+      { reason: "two\nlines" },
+      { reason: "nothing\u0000" },
+      { create: "yes" },
     ]) {
       const { status } = await api.call({ method: "POST", url, headers: system(), body: { ...good, ...change } });
       expect([change, status]).toEqual([change, 400]);
     }
     const { json } = await api.call({ url: "/api/v1/storage", headers: await api.bearer(good.user) });
     expect(json.balance).toBe("0");
+  });
+
+  test("a user whom the ledger does not know is made by no mistyped name, only where that is asked for", async () => {
+    const body = { user: "mistyped@example.org", amount: "1", reason: "refund" };
+    const unknown = { status: 404, json: { error: { reason: "ACCOUNT_UNKNOWN" } } };
+    expect(await api.call({ method: "POST", url, headers: system(), body })).toMatchObject(unknown);
+    const lift = { user: body.user, reason: "paid" };
+    const lifting = { method: "POST", url: "/api/admin/unsuspend", headers: system(), body: lift } as const;
+    expect(await api.call(lifting)).toMatchObject(unknown);
+    const { rows } = await api.database.pool.query("select from user_credits where user_id = $1", [
+      resolveUserId(body.user),
+    ]);
+    expect(rows).toEqual([]);
+    const made = await api.call({ method: "POST", url, headers: system(), body: { ...body, create: true } });
+    expect(made).toMatchObject({ status: 200, json: { applied: true, balance: "1" } });
+    expect(await api.call({ method: "POST", url, headers: system(), body })).toMatchObject({ status: 200 });
   });
 
   test("suspended accounts are listed, and a suspension can be lifted", async () => {
