@@ -63,7 +63,8 @@ export class Anvil implements AsyncDisposable {
     this.chainId = chainId;
   }
 
-  static async start(chainId = 31_337): Promise<Anvil> {
+  /** @param history states that are kept, so that blocks can be taken back; 0 for a chain of very many blocks */
+  static async start({ chainId = 31_337, history = 200 } = {}): Promise<Anvil> {
     const [port = 0] = await findFreePorts(1);
     const probe = async (): Promise<void> => {
       await askHttp(`http://127.0.0.1:${port}`, "POST");
@@ -71,8 +72,12 @@ export class Anvil implements AsyncDisposable {
     const args = ["--port", String(port), "--chain-id", String(chainId), "--no-mining", "--silent", "--accounts", "1"];
     const daemon = new DaemonProcess("anvil", {
       program: anvilProgram(),
-      // From Prague on a block costs more the more there are before it, and old states go to the disk one by one.
-      args: [...args, "--gas-limit", "3000000000", "--prune-history", "200", "--hardfork", "london"],
+      // From Prague on, and with states that are kept, a block costs more the more there are before it.
+      args: [
+        ...args,
+        ...["--gas-limit", "3000000000", "--hardfork", "london"],
+        ...(history === 0 ? ["--prune-history"] : ["--prune-history", String(history)]),
+      ],
       env: {},
       probe,
     });
