@@ -102,13 +102,18 @@ const CHARGE_SHARD = `
      where s.hour = $3::timestamptz and s.shard = $4::integer and exists (select from shard)
     returning s.users
   )
-  select exists (select from fence) as fenced, exists (select from done) as charged`;
+  select exists (select from fence) as fenced, (select users from done) as charged`;
 
 /**
- * Charges a shard of an open hour. @returns false where somebody else has it, or has had it
+ * Charges a shard of an open hour. @returns how many accounts; null where somebody else has it, or has had it
  * @throws FulaError FULA_LEASE_LOST, FULA_BILLING_INDEX
  */
-export async function chargeShard(pool: Pool, hour: Hour, shard: Shard, { node, fence }: Writer): Promise<boolean> {
+export async function chargeShard(
+  pool: Pool,
+  hour: Hour,
+  shard: Shard,
+  { node, fence }: Writer,
+): Promise<number | null> {
   const values = [
     ...fenceValues(fence),
     formatHour(hour),
@@ -119,13 +124,14 @@ export async function chargeShard(pool: Pool, hour: Hour, shard: Shard, { node, 
     node,
   ];
   try {
-    const { rows } = await runQuery<{ fenced: boolean; charged: boolean }>(pool, {
+    const { rows } = await runQuery<{ fenced: boolean; charged: string | null }>(pool, {
       name: "billing_shard_charge",
       text: CHARGE_SHARD,
       values,
     });
     if (rows[0]?.fenced !== true && fence !== null) throw leaseLost(fence);
-    return rows[0]?.charged === true;
+    const charged = rows[0]?.charged ?? null;
+    return charged === null ? null : Number(charged);
   } catch (error) {
     // invalid_column_reference: nothing that is unique, valid and of these columns.
     throw sqlStateOf(error) === "42P10" ? indexMissing(error) : error;

@@ -30,6 +30,8 @@ export interface DeductionProgress {
   readonly hour: Hour;
   readonly shardsDone: number;
   readonly shards: number;
+  /** Accounts that this master charged in this shard. */
+  readonly users: number;
 }
 
 /** What became of one hour during a look, whichever masters worked on it. */

@@ -25,7 +25,7 @@ function shuffled(shards: readonly Shard[], deps: DeductionDeps): readonly Shard
   return [...shards.slice(start), ...shards.slice(0, start)];
 }
 
-async function chargeOnce(deps: DeductionDeps, hour: Hour, shard: Shard): Promise<boolean> {
+async function chargeOnce(deps: DeductionDeps, hour: Hour, shard: Shard): Promise<number | null> {
   return await retry(async () => await chargeShard(deps.pool, hour, shard, deps), {
     delaysMs: DEADLOCK_DELAYS_MS,
     clock: deps.clock,
@@ -42,9 +42,10 @@ async function chargeShards(deps: DeductionDeps, hour: Hour): Promise<void> {
     let charged = 0;
     for (const shard of shuffled(shards, deps)) {
       deps.signal.throwIfAborted();
-      if (!(await chargeOnce(deps, hour, shard))) continue;
+      const users = await chargeOnce(deps, hour, shard);
+      if (users === null) continue;
       charged += 1;
-      deps.onProgress?.({ hour, shardsDone: count - shards.length + charged, shards: count });
+      deps.onProgress?.({ hour, shardsDone: count - shards.length + charged, shards: count, users });
     }
     if (charged === shards.length) return;
     idle = charged > 0 ? 0 : idle + 1;

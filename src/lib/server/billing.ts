@@ -40,9 +40,21 @@ function deductionTask(pool: Pool, { billing: settings, node }: BillingConfig, d
     atOnce: settings.idempotency,
     triesAgain: settings.idempotency,
     run: async (fence, signal) => {
-      const report = await runDeduction({ pool, log, clock, random, signal, fence, node: node.name, settings });
-      const charged = report.hours.reduce((sum, { users }) => sum + users, report.unkeyed?.users ?? 0);
-      metrics.feesCharged(charged);
+      const report = await runDeduction({
+        pool,
+        log,
+        clock,
+        random,
+        signal,
+        fence,
+        node: node.name,
+        settings,
+        // Shard by shard: what is charged counts also where the look does not come to its end, and once among all masters.
+        onProgress: ({ users }) => {
+          metrics.feesCharged(users);
+        },
+      });
+      metrics.feesCharged(report.unkeyed?.users ?? 0);
       return report.waitingFor === null;
     },
   };

@@ -2,6 +2,7 @@ import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { creditUser } from "../../../src/lib/billing/credits.ts";
 import { runDeduction } from "../../../src/lib/billing/deduction.ts";
+import type { DeductionProgress } from "../../../src/lib/billing/deduction-report.ts";
 import { hourlyFee } from "../../../src/lib/billing/fee.ts";
 import { formatHour, hourKey } from "../../../src/lib/billing/hour.ts";
 import { formatUnits, parseUnits } from "../../../src/lib/billing/money.ts";
@@ -58,11 +59,16 @@ describe("masters that race without a lease, with deposits in between", () => {
             hours,
             accounts.map((bytes, index) => ({ name: `user-${index}`, balance, bytes: bytes.slice(0, hours) })),
           );
+          let charged = 0;
+          const onProgress = ({ users }: DeductionProgress): void => {
+            charged += users;
+          };
           await Promise.all([
             ...pools
               .slice(0, masters)
               .map(
-                async (own, index) => await runDeduction(deductionDeps(own, { node: `fula-${index}`, shardAccounts })),
+                async (own, index) =>
+                  await runDeduction(deductionDeps(own, { node: `fula-${index}`, shardAccounts, onProgress })),
               ),
             ...deposits.map(
               async (account, index) =>
@@ -86,6 +92,7 @@ describe("masters that race without a lease, with deposits in between", () => {
               .map(({ key, fee }) => [key, formatUnits(fee)]),
           );
           expect(names.map((name) => books[name]?.fees)).toEqual(expected);
+          expect(charged).toBe(expected.flat().length);
         }),
         property(8),
       );
