@@ -75,7 +75,10 @@ export class Anvil implements AsyncDisposable {
       // From Prague on, and with states that are kept, a block costs more the more there are before it.
       args: [
         ...args,
-        ...["--gas-limit", "3000000000", "--hardfork", "london"],
+        "--gas-limit",
+        "3000000000",
+        "--hardfork",
+        "london",
         ...(history === 0 ? ["--prune-history"] : ["--prune-history", String(history)]),
       ],
       env: {},
