@@ -27,7 +27,14 @@ const TRANSFER_TOPIC = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a
 
 const hex = z.string().regex(/^0x[0-9a-fA-F]*$/);
 /** A number as JSON-RPC writes it. */
-export const quantity = hex.min(3).transform((text) => BigInt(text));
+// The ledger's columns hold no more than 63 bits.
+export const quantity = hex
+  .min(3)
+  .max(18)
+  .transform((text) => BigInt(text))
+  .refine((value) => value < 2n ** 63n);
+// Greater places are the ledger's own (deposit-rows.ts).
+const place = quantity.refine((value) => value < 1_000_000_000n);
 /** 32 bytes. */
 export const hash = z
   .string()
@@ -46,7 +53,7 @@ export const LOG = z.object({
   blockNumber: quantity,
   blockHash: hash,
   transactionHash: hash,
-  logIndex: quantity,
+  logIndex: place,
   removed: z.boolean().optional(),
   blockTimestamp: quantity.optional(),
 });

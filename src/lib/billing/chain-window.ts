@@ -23,6 +23,8 @@ export interface WindowRange {
   readonly parentHash: string | null;
   /** Further blocks whose hashes are wanted. */
   readonly marks: readonly bigint[];
+  /** True where no other endpoint is asked for the same. */
+  readonly isAlone: boolean;
 }
 
 /** Readings of a range that changes while it is read; after so many it is left for the next look. */
@@ -37,27 +39,34 @@ async function blockOf(endpoint: RpcEndpoint, number: bigint): Promise<Block> {
   return block;
 }
 
-async function blocksOf(endpoint: RpcEndpoint, numbers: readonly bigint[]): Promise<readonly BlockRef[]> {
-  const blocks: BlockRef[] = [];
+async function blocksOf(endpoint: RpcEndpoint, numbers: readonly bigint[]): Promise<readonly Block[]> {
+  const blocks: Block[] = [];
   for (let start = 0; start < numbers.length; start += BLOCKS_AT_ONCE) {
     const some = numbers.slice(start, start + BLOCKS_AT_ONCE);
-    const read = await Promise.all(some.map(async (number) => await blockOf(endpoint, number)));
-    blocks.push(...read.map(({ number, hash }) => ({ number, hash })));
+    blocks.push(...(await Promise.all(some.map(async (number) => await blockOf(endpoint, number)))));
   }
   return blocks;
 }
 
-/** Adds the time of its block to each transfer that came without. */
-async function withTimes(endpoint: RpcEndpoint, transfers: readonly Transfer[]): Promise<readonly Transfer[]> {
-  const times = new Map<bigint, bigint>();
-  for (const { blockNumber, timestamp } of transfers) {
-    if (timestamp === null && !times.has(blockNumber))
-      times.set(blockNumber, (await blockOf(endpoint, blockNumber)).timestamp);
-  }
-  return transfers.map((transfer) => ({
-    ...transfer,
-    timestamp: transfer.timestamp ?? times.get(transfer.blockNumber) ?? null,
-  }));
+/**
+ * Holds transfers to their blocks, of which some are asked for: whatever came without a time gets its block's.
+ * @param isAlone asks for every block, since no other endpoint is asked whether it is part of the chain
+ * @throws RpcError where a block is another one, or there is none
+ */
+async function withBlocks(
+  endpoint: RpcEndpoint,
+  transfers: readonly Transfer[],
+  isAlone: boolean,
+): Promise<readonly Transfer[]> {
+  const asked = transfers.filter(({ timestamp }) => isAlone || timestamp === null);
+  const read = await blocksOf(endpoint, [...new Set(asked.map(({ blockNumber }) => blockNumber))]);
+  const blocks = new Map(read.map((block) => [block.number, block]));
+  return transfers.map((transfer) => {
+    const block = blocks.get(transfer.blockNumber);
+    if (block !== undefined && block.hash !== transfer.blockHash)
+      throw new RpcError(`${endpoint.label} has logs of another block ${block.number} than the chain's`, false);
+    return { ...transfer, timestamp: transfer.timestamp ?? block?.timestamp ?? null };
+  });
 }
 
 /**
@@ -68,7 +77,7 @@ async function withTimes(endpoint: RpcEndpoint, transfers: readonly Transfer[]):
 export async function readWindow(
   endpoint: RpcEndpoint,
   filter: TransferFilter,
-  { from, to, parentHash, marks }: WindowRange,
+  { from, to, parentHash, marks, isAlone }: WindowRange,
 ): Promise<WindowReading> {
   for (let attempt = 0; attempt < ATTEMPTS; attempt += 1) {
     const [before, first] = await Promise.all([
@@ -76,8 +85,8 @@ export async function readWindow(
       parentHash === null ? null : blockOf(endpoint, from),
     ]);
     if (first !== null && first.parentHash !== parentHash) return { kind: "fork" };
-    const transfers = await withTimes(endpoint, await endpoint.transfers(filter, from, to));
-    const marked = await blocksOf(endpoint, marks);
+    const transfers = await withBlocks(endpoint, await endpoint.transfers(filter, from, to), isAlone);
+    const marked = (await blocksOf(endpoint, marks)).map(({ number, hash }) => ({ number, hash }));
     const after = await blockOf(endpoint, to);
     if (after.hash === before.hash)
       return { kind: "read", transfers, to: { number: to, hash: after.hash }, marks: marked };

@@ -38,6 +38,8 @@ export class RpcError extends Error {
   }
 }
 
+/** Shorter parts of an address, such as `v2`, are words that say nothing. */
+const KEY_LENGTH_MIN = 6;
 const ANSWER_TIMEOUT_MS = 20_000;
 const ANSWER_BYTES_MAX = 64 * 1024 * 1024;
 /** Pauses before the second and third attempt where the endpoint could not be reached or has too much to do. */
@@ -69,9 +71,20 @@ function hexOf(value: bigint): string {
   return `0x${value.toString(16)}`;
 }
 
-/** Text of somebody else in a message of ours: one line, not long, and without addresses that may hold keys. */
-function foreign(text: string): string {
-  return text
+/** What of an endpoint's address may be a key: the parts of its path, and the values of its query. */
+function keysIn(url: Secret): readonly string[] {
+  const { pathname, searchParams } = new URL(url.reveal());
+  // A query is decoded by form's rules, which refuse nothing; a path may have percent signs of its own.
+  const decoded =
+    new URLSearchParams(`path=${pathname.replaceAll("&", "%26").replaceAll("+", "%2B")}`).get("path") ?? "";
+  const parts = [...pathname.split("/"), ...decoded.split("/")];
+  return [...parts, ...searchParams.values()].filter((part) => part.length >= KEY_LENGTH_MIN);
+}
+
+/** Text of somebody else in a message of ours: one line, not long, and without keys and addresses that may hold them. */
+function foreign(text: string, keys: readonly string[]): string {
+  return keys
+    .reduce((clean, key) => clean.replaceAll(key, "…"), text)
     .replaceAll(/https?:\/\/\S+/g, "…")
     .replaceAll(/[\p{Cc}\s]+/gu, " ")
     .slice(0, 200);
@@ -82,11 +95,13 @@ export class RpcEndpoint {
   /** For people. */
   readonly label: string;
   readonly #url: Secret;
+  readonly #keys: readonly string[];
   readonly #deps: RpcDeps;
 
   constructor(url: Secret, deps: RpcDeps) {
     this.label = endpointLabel(url);
     this.#url = url;
+    this.#keys = keysIn(url);
     this.#deps = deps;
   }
 
@@ -189,7 +204,10 @@ export class RpcEndpoint {
     if (!envelope.success) throw this.#odd(`answers ${method} with what is no answer of JSON-RPC`);
     const { error, result } = envelope.data;
     if (error !== undefined && error !== null)
-      throw new RpcError(`${this.label} refuses ${method}: ${foreign(error.message ?? `error ${error.code}`)}`, true);
+      throw new RpcError(
+        `${this.label} refuses ${method}: ${foreign(error.message ?? `error ${error.code}`, this.#keys)}`,
+        true,
+      );
     // `undefined` would pass for "there is none", which is `null`.
     if (result === undefined) throw this.#odd(`answers ${method} without a result`);
     return result;
@@ -217,7 +235,7 @@ export class RpcEndpoint {
       signal.throwIfAborted();
       if (error instanceof RpcError) throw error;
       if (patience.aborted) throw new RpcError(`${this.label} was silent for ${ANSWER_TIMEOUT_MS / 1_000} s`, true);
-      throw new RpcError(`${this.label} cannot be reached: ${reasonOf(error)}`, false);
+      throw new RpcError(`${this.label} cannot be reached: ${reasonOf(error, this.#keys)}`, false);
     }
   }
 
@@ -239,7 +257,7 @@ function isPassing(error: unknown): boolean {
   return error instanceof RpcError && !error.isAboutSize;
 }
 
-function reasonOf(error: unknown): string {
+function reasonOf(error: unknown, keys: readonly string[]): string {
   const cause = error instanceof Error && error.cause !== undefined ? error.cause : error;
-  return systemErrorCode(cause) ?? foreign(messageOf(cause));
+  return systemErrorCode(cause) ?? foreign(messageOf(cause), keys);
 }

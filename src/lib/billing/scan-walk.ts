@@ -5,7 +5,7 @@ import type { Fence } from "../postgres/fence.ts";
 import type { Pool } from "../postgres/pool.ts";
 import { withTransaction } from "../postgres/transaction.ts";
 import { agree, type Endpoints } from "./chain-agreement.ts";
-import { type BlockRef, type ChainState, holdChain, moveMarks, rememberBlocks } from "./chain-state.ts";
+import { type BlockRef, type ChainState, holdChain, moveMarks, openChainState, rememberBlocks } from "./chain-state.ts";
 import { readWindow, windowDigest, type WindowReading } from "./chain-window.ts";
 import { type Finding, recordTransfers, type Recorded } from "./deposit-record.ts";
 import { RpcError } from "./rpc.ts";
@@ -85,7 +85,7 @@ async function readAgreed(walk: Walk, from: bigint, to: bigint, parentHash: stri
   const { chain, endpoints } = walk;
   assert(chain.vault !== null, "a chain without a vault is off");
   const filter = { token: chain.token, vault: chain.vault };
-  const range = { from, to, parentHash, marks: [] };
+  const range = { from, to, parentHash, marks: [], isAlone: endpoints.needed === 1 };
   return await agree(
     endpoints,
     `blocks ${from} to ${to}`,
@@ -158,7 +158,7 @@ export async function lookAtNewest(walk: Walk, state: ChainState): Promise<Reach
   if (from > to || (state.scanned !== null && to < state.scanned.number)) return { kind: "done", state };
   assert(chain.vault !== null, "a chain without a vault is off");
   const filter = { token: chain.token, vault: chain.vault };
-  const range = { from, to, parentHash: parentHashOf(from, state.settled), marks: markNumbers(walk) };
+  const range = { from, to, parentHash: parentHashOf(from, state.settled), marks: markNumbers(walk), isAlone: false };
   const problems: string[] = [];
   for (const endpoint of endpoints.usable) {
     walk.signal.throwIfAborted();
@@ -182,18 +182,42 @@ export async function lookAtNewest(walk: Walk, state: ChainState): Promise<Reach
   );
 }
 
+/** Attempts at one range while somebody else goes on moving the marks. */
+const REREADS_MAX = 10;
+
 /**
- * Reads what is settled once more, from a block on, and writes down what is not there. The marks stay.
+ * Reads what is settled once more and writes down what is not there. The marks stay; where somebody else moves them
+ * meanwhile, the range is read again under the new ones.
+ * @param range from which block, and up to which; null = to the end of what is settled
+ * @returns `elsewhere` where not all of it was written down
  * @throws FulaError FULA_RPC_DISAGREE, FULA_RPC_UNREACHABLE, FULA_LEASE_LOST; the signal's reason
  */
-export async function rereadSettled(walk: Walk, state: ChainState, first: bigint): Promise<void> {
-  const last = state.settled?.number ?? -1n;
-  for (let from = first; from <= last; from += WINDOW_BLOCKS) {
-    walk.signal.throwIfAborted();
+export async function rereadSettled(
+  walk: Walk,
+  state: ChainState,
+  range: { readonly from: bigint; readonly to: bigint | null },
+): Promise<"done" | "elsewhere"> {
+  const { pool, chain, fence, signal } = walk;
+  const settled = state.settled?.number ?? -1n;
+  const last = range.to === null ? settled : smaller(range.to, settled);
+  let known = state;
+  let attempts = 0;
+  for (let from = range.from; from <= last; ) {
+    signal.throwIfAborted();
     const to = smaller(from + WINDOW_BLOCKS - 1n, last);
     const reading = await readAgreed(walk, from, to, null);
-    if (reading.kind === "fork") return;
+    assert(reading.kind === "read", "a range without a known parent is no fork");
     const { transfers } = reading;
-    await writeDown(walk, state, state, { transfers, depth: "settled", blocks: { from, to } }, []);
+    const { kind } = await writeDown(walk, known, known, { transfers, depth: "settled", blocks: { from, to } }, []);
+    if (kind === "done") {
+      from = to + 1n;
+      attempts = 0;
+      continue;
+    }
+    known = await openChainState(pool, chain, fence);
+    attempts += 1;
+    const isLower = known.settled === null || known.settled.number < to;
+    if (isLower || known.haltedBecause !== null || attempts === REREADS_MAX) return "elsewhere";
   }
+  return "done";
 }

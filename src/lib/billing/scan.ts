@@ -30,6 +30,8 @@ export interface ScanWishes {
   readonly chainId?: number | undefined;
   /** Also reads what is settled again, from this block on; the marks stay. */
   readonly rereadFrom?: bigint | undefined;
+  /** Up to this one; undefined = all that is settled. */
+  readonly rereadTo?: bigint | undefined;
 }
 
 /** What one look at one chain did. */
@@ -200,9 +202,11 @@ class ChainLook {
       this.#note({ state: "degraded", problem });
     }
     if (reached !== null) reached = await step(lookAtNewest(walk, reached));
-    const { rereadFrom } = this.#wishes;
-    if (reached !== null && rereadFrom !== undefined && canAgree(endpoints))
-      await rereadSettled(walk, reached, rereadFrom);
+    const { rereadFrom, rereadTo = null } = this.#wishes;
+    if (reached !== null && rereadFrom !== undefined && canAgree(endpoints)) {
+      const outcome = await rereadSettled(walk, reached, { from: rereadFrom, to: rereadTo });
+      if (outcome === "elsewhere") this.#note({ state: "elsewhere" });
+    }
     return reached === null && this.#report.state === "failed" ? "fork" : "done";
   }
 

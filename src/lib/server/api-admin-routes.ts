@@ -107,8 +107,9 @@ function addScanRoute(app: ApiApp, services: ApiServices): void {
     },
     handler: async (request) => {
       const { chainId, blocks = [] } = request.body;
-      const rereadFrom = blocks.length === 0 ? undefined : BigInt(Math.min(...blocks));
-      const { chains } = await services.scan({ chainId, rereadFrom });
+      const reread =
+        blocks.length === 0 ? {} : { rereadFrom: BigInt(Math.min(...blocks)), rereadTo: BigInt(Math.max(...blocks)) };
+      const { chains } = await services.scan({ chainId, ...reread });
       return {
         chains: chains.map((chain) => ({
           chainId: chain.chainId,

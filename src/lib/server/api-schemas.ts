@@ -217,7 +217,7 @@ export const scanBodySchema = z
       .array(z.int().min(0))
       .max(10_000)
       .optional()
-      .meta({ description: "Blocks that are to be read again, from the lowest on; needs chainId." }),
+      .meta({ description: "Blocks that are to be read again, from the lowest to the highest; needs chainId." }),
   })
   .refine(({ chainId: chain, blocks }) => blocks === undefined || chain !== undefined, "blocks needs chainId");
 export const scannedSchema = z.object({

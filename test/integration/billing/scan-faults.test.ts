@@ -124,6 +124,43 @@ describe("an endpoint that", () => {
     expect(await box.scan(over(box, proxy.url))).toMatchObject({ state: "ok", found: 1_201 });
   });
 
+  test("tells of logs in a block that is not the chain's, alone, is not believed", async () => {
+    await using box = await boxWithDeposit();
+    proxy.meddle = async (method, _params, pass) => {
+      const answer = await pass();
+      if (method !== "eth_getLogs") return answer;
+      const logs = (answer as LogsAnswer).result;
+      return { result: logs.map((log) => ({ ...(log as object), blockHash: `0x${"9".repeat(64)}` })) };
+    };
+    expect(await box.scan(over(box, proxy.url))).toMatchObject({ state: "failed", settledBlock: null, credited: 0 });
+    expect(await box.scan(over(box, anvil.url))).toMatchObject({ state: "ok", credited: 1 });
+  });
+
+  test.each([
+    ["logIndex", `0x${"f".repeat(10)}`],
+    ["blockTimestamp", `0x${"f".repeat(20)}`],
+  ])("answers with a %s that cannot be fails alone, and stops no other chain", async (field, value) => {
+    await using box = await boxWithDeposit();
+    proxy.meddle = async (method, _params, pass) => {
+      const answer = await pass();
+      if (method !== "eth_getLogs") return answer;
+      return { result: (answer as LogsAnswer).result.map((log) => ({ ...(log as object), [field]: value })) };
+    };
+    expect(await box.scan(over(box, proxy.url))).toMatchObject({ state: "failed", credited: 0 });
+  });
+
+  test("repeats its key in what it says has it in no message", async () => {
+    await using box = await boxWithDeposit();
+    proxy.meddle = async () => {
+      await Promise.resolve();
+      return { error: { message: "no such project: SECRET-KEY, or SECRET/TOKEN" } };
+    };
+    const report = await box.scan(over(box, `${proxy.url}/v2/SECRET-KEY?token=SECRET%2FTOKEN`));
+    expect(report).toMatchObject({ state: "failed" });
+    expect(report.problem).toContain("no such project");
+    expect(report.problem).not.toContain("SECRET");
+  });
+
   test("is on another chain is not asked for anything else", async () => {
     await using box = await boxWithDeposit();
     proxy.meddle = async (method, _params, pass) => (method === "eth_chainId" ? { result: "0x1" } : await pass());

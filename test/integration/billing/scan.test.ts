@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { standingAlerts } from "../../../src/lib/billing/alerts.ts";
+import { Secret } from "../../../src/lib/kernel/secret.ts";
 import { addressOf, Anvil } from "../../support/anvil.ts";
-import { FULA, ScanBox } from "../../support/scan-box.ts";
+import { FULA, RpcProxy, ScanBox } from "../../support/scan-box.ts";
 import { userId } from "./ledger.ts";
 
 let anvil: Anvil;
@@ -210,6 +211,32 @@ describe("scanners at the same time", () => {
     await expect(box.scan({ fence: late })).rejects.toMatchObject({ code: "FULA_LEASE_LOST" });
     expect(await box.balance(ADA)).toBe("1");
   });
+});
+
+test("blocks that are read again are all read, though another scanner moves the marks meanwhile", async () => {
+  await using box = await ScanBox.open(anvil);
+  await using proxy = await RpcProxy.start(anvil.url);
+  await box.link(ADA, WALLET);
+  await box.pay(box.move(WALLET, 5n));
+  await anvil.mine(4);
+  await box.scan();
+  await box.database.pool.query("delete from token_transactions");
+  let isOver = false;
+  proxy.meddle = async (method, params, pass) => {
+    const answer = await pass();
+    const isReread = method === "eth_getLogs" && JSON.stringify(params).includes('"fromBlock":"0x0"');
+    if (isReread && !isOver) {
+      isOver = true;
+      await anvil.mine(2);
+      await box.scan();
+    }
+    return answer;
+  };
+  const over = { chains: [{ ...box.chain, rpcUrls: [new Secret(proxy.url)] }] };
+  expect(await box.scan(over, { rereadFrom: 0n })).toMatchObject({ state: "ok", found: 1 });
+  expect(isOver).toBe(true);
+  expect(await box.deposits()).toMatchObject([{ state: "credited" }]);
+  expect(await box.balance(ADA)).toBe("5");
 });
 
 test("a deposit that the ledger refuses is marked, and the others are credited", async () => {

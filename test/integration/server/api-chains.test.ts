@@ -15,7 +15,7 @@ let token: string;
 let api: TestApi;
 
 beforeAll(async () => {
-  anvil = await Anvil.start(CHAIN);
+  anvil = await Anvil.start({ chainId: CHAIN });
   token = await anvil.deployToken();
   const chain = { chainId: CHAIN, rpcUrls: [anvil.url], token, confirmations: CONFIRMATIONS, finalityDepth: 8 };
   api = await makeTestApi({
