@@ -90,6 +90,70 @@ describe("a claim by the transaction's hash", () => {
   });
 });
 
+describe("a claimed transaction", () => {
+  test("of two senders credits the one whose wallet is linked, and the other's part when his is", async () => {
+    await using box = await ScanBox.open(anvil);
+    await box.link(ADA, WALLET);
+    const tx = await box.pay(box.move(addressOf(9), 4n), box.move(WALLET, 3n));
+    await anvil.mine(3);
+    expect(await box.claim({ userId: ADA, txHash: tx })).toMatchObject({
+      creditedUnits: 3n * FULA,
+      deposits: [{ state: "unclaimed" }, { state: "credited" }],
+    });
+    await expect(box.claim({ userId: ADA, txHash: tx })).rejects.toMatchObject({ code: "FULA_DEPOSIT_CLAIMED" });
+    await expect(box.claim({ userId: BEN, txHash: tx })).rejects.toMatchObject({ code: "FULA_DEPOSIT_FOREIGN" });
+    await box.link(BEN, addressOf(9));
+    await expect(box.claim({ userId: BEN, txHash: tx })).rejects.toMatchObject({ code: "FULA_DEPOSIT_CLAIMED" });
+    expect([await box.balance(ADA), await box.balance(BEN)]).toEqual(["3", "4"]);
+  });
+
+  test("that a reorganisation takes away before it is deep enough is not credited, and is when it is mined again", async () => {
+    await using box = await ScanBox.open(anvil);
+    await box.link(ADA, WALLET);
+    const tx = await box.pay(box.move(WALLET, 3n));
+    const raw = await anvil.rawOf(tx);
+    expect(await box.claim({ userId: ADA, txHash: tx })).toMatchObject({ deposits: [{ state: "waiting" }] });
+    await anvil.reorg(1);
+    await expect(box.claim({ userId: ADA, txHash: tx })).rejects.toMatchObject({ code: "FULA_DEPOSIT_NOT_FOUND" });
+    await anvil.mine(5);
+    expect(await box.scan()).toMatchObject({ state: "ok", credited: 0 });
+    expect(await box.deposits()).toMatchObject([{ state: "orphaned" }]);
+    await anvil.call("eth_sendRawTransaction", [raw]);
+    await anvil.mine(1);
+    expect(await box.claim({ userId: ADA, txHash: tx })).toMatchObject({ deposits: [{ state: "waiting" }] });
+    await anvil.mine(3);
+    expect(await box.scan()).toMatchObject({ state: "ok", credited: 1 });
+    expect(await box.balance(ADA)).toBe("3");
+  });
+
+  test("that the fleet has recorded, in another case and by rounded amounts, is the same one", async () => {
+    await using box = await ScanBox.open(anvil);
+    await box.link(ADA, WALLET);
+    const done = await box.pay(box.move(WALLET, 3n), box.move(WALLET, 4n));
+    const open = await box.pay({ from: WALLET, to: box.chain.vault ?? "", value: 5n * FULA + 1n });
+    await anvil.mine(3);
+    const { pool } = box.database;
+    const record = `insert into token_transactions (tx_hash, chain_id, from_address, to_address, amount_raw, amount_fula, block_number, block_timestamp, claimed_at, user_id)
+      values ($1, 31337, $2, $3, $4, $5, 1, 1, $6, $7)`;
+    const upper = (text: string): string => `0x${text.slice(2).toUpperCase()}`;
+    const to = upper(box.chain.vault ?? "");
+    await pool.query(record, [upper(done), upper(WALLET), to, (3n * FULA).toString(), 3, new Date(), ADA]);
+    await pool.query(record, [upper(open), upper(WALLET), to, (5n * FULA + 1n).toString(), 5, null, null]);
+    await pool.query(
+      "insert into user_credits (user_id, balance_fula) values ($1, 3) on conflict (user_id) do update set balance_fula = 3",
+      [ADA],
+    );
+    await pool.query(
+      "insert into credit_history (user_id, tx_type, amount_fula, balance_after, reference_id) values ($1, 'deposit', 3, 3, $2)",
+      [ADA, `31337:${upper(done)}`],
+    );
+    expect(await box.claim({ userId: ADA, txHash: upper(done) })).toMatchObject({ creditedUnits: 4n * FULA });
+    expect(await box.claim({ userId: ADA, txHash: upper(open) })).toMatchObject({ creditedUnits: 5n * FULA + 1n });
+    expect(await box.scan()).toMatchObject({ state: "ok", found: 0, credited: 0 });
+    expect(await box.balance(ADA)).toBe("12.000000000000000001");
+  });
+});
+
 test("a claim that other software makes of a deposit that we recorded counts as its credit, and is not credited again", async () => {
   await using box = await ScanBox.open(anvil);
   const tx = await box.pay(box.move(WALLET, 3n));

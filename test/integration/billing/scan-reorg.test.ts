@@ -107,6 +107,21 @@ describe("a reorganisation", () => {
   });
 });
 
+test("a chain that is off while it is reorganised goes on from where it parted when it is on again", async () => {
+  await using box = await ScanBox.open(anvil, { confirmations: 10 });
+  await box.link(ADA, WALLET);
+  await anvil.mine(2);
+  await box.pay(box.move(WALLET, 3n));
+  expect(await box.scan()).toMatchObject({ found: 1, credited: 0 });
+  const off = { chains: [{ ...box.chain, offBecause: "chains.anvil.enabled is false" }] };
+  await anvil.reorg(2);
+  await box.pay(box.move(WALLET, 4n));
+  await anvil.mine(60);
+  expect(await box.scan(off)).toMatchObject({ state: "off", credited: 0 });
+  expect(await box.scan()).toMatchObject({ state: "ok", credited: 1, gone: 1 });
+  expect(await box.balance(ADA)).toBe("4");
+});
+
 test("a head that went down is no reorganisation: what was found stays as it is", async () => {
   await using box = await ScanBox.open(anvil, { confirmations: 20 });
   await box.pay(box.move(WALLET, 3n));
