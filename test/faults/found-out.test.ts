@@ -8,7 +8,10 @@ import { seededRandom } from "../support/seeded-random.ts";
 import { describeOutcome, isRight, runScenario } from "./run-scenario.ts";
 import { drawScenario, type Fault, MASTERS, type Scenario } from "./scenario.ts";
 
-const DEADLINE_MS = 5_000;
+/** Masters that were hurt may never be through; what they did by then is enough. */
+const DEADLINE_MS = 3_000;
+/** One of these at the latest gives them away. */
+const SEEDS = 4;
 /** What fragile masters send for fifty hours. */
 const MESSAGES = 1_200;
 
@@ -34,7 +37,7 @@ function withFaults(seed: number, harm: Fault["harm"], count: number): Scenario 
 
 test("masters that nothing happens to are right, even if they trust in that", async () => {
   const scenario = withFaults(1, { kind: "kill", restartMs: 0 }, 0);
-  const outcome = await runScenario(scenario, workers, "fragile", DEADLINE_MS);
+  const outcome = await runScenario(scenario, workers, "fragile");
   expect(isRight(outcome), describeOutcome(scenario, outcome)).toBe(true);
 });
 
@@ -44,7 +47,7 @@ test.each<[string, Fault["harm"]]>([
   ["a pause that outlasts the lease", { kind: "pause", forMs: 1_000 }],
 ])("masters that trust in nothing happening are found out by %s", async (_, harm) => {
   const found = { verified: 0, recomputed: 0 };
-  for (const seed of [1, 2, 3]) {
+  for (let seed = 1; seed <= SEEDS && found.verified * found.recomputed === 0; seed += 1) {
     const { verified, recomputed } = await runScenario(withFaults(seed, harm, 8), workers, "fragile", DEADLINE_MS);
     if (verified.length > 0) found.verified += 1;
     if (recomputed.length > 0) found.recomputed += 1;

@@ -1,7 +1,17 @@
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
-import { appendFileSync, chmodSync, chownSync, cpSync, existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import {
+  appendFileSync,
+  chmodSync,
+  chownSync,
+  cpSync,
+  existsSync,
+  mkdtempSync,
+  rmSync,
+  statfsSync,
+  writeFileSync,
+} from "node:fs";
 import { createRequire } from "node:module";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -234,10 +244,14 @@ interface RunningTestPostgres {
 /**
  * Starts a real PostgreSQL. Whatever happens to this process, a guard process removes server and directory when it ends.
  * @param settings lines of postgresql.conf that go before those of the tests, which give safety away for speed
+ * @param parent where its directory is made
  */
-export async function startTestPostgres(settings: string = ""): Promise<RunningTestPostgres> {
+export async function startTestPostgres(
+  settings: string = "",
+  parent: string = tmpdir(),
+): Promise<RunningTestPostgres> {
   const account = findAccount();
-  const dir = mkdtempSync(join(tmpdir(), "fula-test-postgres-"));
+  const dir = mkdtempSync(join(parent, "fula-test-postgres-"));
   const guard = startGuard(dir);
   const stop = async (): Promise<void> => {
     const exited = once(guard, "exit");
@@ -262,9 +276,20 @@ export async function startTestPostgres(settings: string = ""): Promise<RunningT
   }
 }
 
+const MEMORY_DIR = "/dev/shm";
+/** The databases that are there at one time take a tenth of it. */
+const MEMORY_BYTES_MIN = 4 * 1024 ** 3;
+
+/** In memory where there is much of it: each test has a database of its own, which is hundreds of small files. */
+function placeOfData(): string {
+  if (!existsSync(MEMORY_DIR)) return tmpdir();
+  const { bavail, bsize } = statfsSync(MEMORY_DIR);
+  return bavail * bsize >= MEMORY_BYTES_MIN ? MEMORY_DIR : tmpdir();
+}
+
 /** Starts the server that a whole run shares, and hands its address to the tests. */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
-  const { postgres, stop } = await startTestPostgres();
+  const { postgres, stop } = await startTestPostgres("", placeOfData());
   project.provide("postgres", postgres);
   return stop;
 }
