@@ -96,7 +96,10 @@ const READ_SCOPE = `
   ), bounds as (
     select chosen.since,
            case when chosen.since is null then 0
-                else coalesce((select id from credit_history where created_at < chosen.since order by id desc limit 1), 0) end as after_id,
+                -- An entry says when its transaction began, its number when it was written: one that took long stands
+                -- behind entries that look newer.
+                else coalesce((select id from credit_history where created_at < chosen.since - interval '1 hour'
+                                order by id desc limit 1), 0) end as after_id,
            (select applied_at from schema_migrations where version = 29) as opened_at
       from chosen
   )

@@ -343,6 +343,24 @@ describe("a bounded look", () => {
     expect(brokenIn(await verifyLedger(pool, { since: "2026-01-01T00:00:00Z" }))).toEqual(["hour-records"]);
   });
 
+  test("is not led past what was written since by an entry of a transaction that began before", async () => {
+    await using database = await billed();
+    const { pool } = database;
+    const key = await keyAgo(pool, 1);
+    await pool.query(
+      `insert into credit_history (user_id, tx_type, amount_fula, balance_after, created_at)
+       select user_id, 'adjustment', 0, balance_fula, date_trunc('hour', now()) - interval '150 minutes'
+         from user_credits where user_id = $1`,
+      [A],
+    );
+    expect(brokenIn(await verifyLedger(pool, { hours: 2 }))).toEqual([]);
+    await pool.query(
+      "update credit_history set amount_fula = amount_fula * 2 where user_id = $1 and reference_id = $2",
+      [A, key],
+    );
+    expect(brokenIn(await verifyLedger(pool, { hours: 2 }))).toContain("amounts");
+  });
+
   test("counts everything it finds and shows as much as it is asked for", async () => {
     await using database = await billed();
     await database.pool.query("update user_credits set balance_fula = balance_fula + 1");
