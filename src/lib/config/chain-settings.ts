@@ -100,6 +100,11 @@ const CHAIN_FIELDS = z.strictObject({
 
 type ChainFields = z.infer<typeof CHAIN_FIELDS>;
 
+/** Two endpoints must say the same; one that is named twice would agree with itself. */
+function hasTwice(urls: readonly Secret[]): boolean {
+  return new Set(urls.map((url) => new URL(url.reveal()).href)).size < urls.length;
+}
+
 /** What a chain that is no preset must say. */
 const REQUIRED = ["chainId", "token", "confirmations", "finalityDepth", "startBlock"] as const;
 
@@ -110,6 +115,7 @@ function problemWith(name: string, fields: ChainFields): string | null {
     const meant = nearest(name, Object.keys(PRESETS));
     return `${name} lacks ${missing.join(", ")}${meant === null ? "" : `; did you mean the preset ${meant}?`}`;
   }
+  if (hasTwice(fields.rpcUrls ?? [])) return `${name}.rpcUrls names an endpoint twice`;
   if ((merged.finalityDepth ?? 0) < (merged.confirmations ?? 0))
     return `${name}.finalityDepth is less than its confirmations`;
   return null;
@@ -200,8 +206,13 @@ export const CHAINS_SETTING: Setting<readonly ChainGiven[]> = privateValue({
 /** The fleet's name for Base's endpoint, which is used where `chains` gives none. */
 export const BASE_RPC_URL_SETTING: Setting<readonly Secret[]> = privateValue({
   description: "JSON-RPC endpoints of Base, where chains.base.rpcUrls names none; the existing fleet's name for them.",
-  expected: "a list of addresses such as https://rpc.example",
-  schema: z.array(rpcUrl).max(8).readonly(),
+  expected: "a list of addresses such as https://rpc.example, none of them twice",
+  schema: z
+    .array(rpcUrl)
+    .max(8)
+    .readonly()
+    // A step of its own, which addresses that are none do not reach.
+    .pipe(z.custom<readonly Secret[]>().refine((urls) => !hasTwice(urls))),
   fromText: (text) =>
     text
       .split(",")

@@ -18,6 +18,19 @@ import { readInstallation } from "./installation.ts";
  */
 const SESSION_SETTINGS: Readonly<Record<string, string>> = { jit: "off" };
 
+/**
+ * Of a process that stays, which may be paused or cut off in the middle of a credit: it keeps no account locked for long,
+ * because whoever bills would wait for it.
+ */
+const STAYING_SETTINGS: Readonly<Record<string, string>> = {
+  ...SESSION_SETTINGS,
+  idle_in_transaction_session_timeout: "10000",
+  tcp_user_timeout: "15000",
+  tcp_keepalives_idle: "5",
+  tcp_keepalives_interval: "5",
+  tcp_keepalives_count: "3",
+};
+
 /** What opening the ledger needs beside the configuration. */
 export interface LedgerDeps {
   readonly clock: Clock;
@@ -143,7 +156,7 @@ export async function openLedger(loaded: LoadedConfig, deps: LedgerDeps): Promis
   };
   const pool = createPool({
     ...connection,
-    sessionSettings: SESSION_SETTINGS,
+    sessionSettings: deps.supervise === true ? STAYING_SETTINGS : SESSION_SETTINGS,
     max: deps.poolMax ?? poolMax,
     ...(deps.log === undefined ? {} : { log: deps.log }),
   });

@@ -55,6 +55,12 @@ describe("an embedded ledger", () => {
     expect((await serve.pool.query("select 1 as one")).rows).toEqual([{ one: 1 }]);
   });
 
+  test("that serve keeps open lets nobody wait for long who is paused in the middle of a change", async () => {
+    await using serve = await openLedger(await load(), { ...deps, part: "serve", supervise: true });
+    const { rows } = await serve.pool.query("show idle_in_transaction_session_timeout");
+    expect(rows).toEqual([{ idle_in_transaction_session_timeout: "10s" }]);
+  });
+
   test("gives the callback's error on and is stopped all the same", async () => {
     const failing = withLedger(await load(), deps, async () => {
       await Promise.resolve();

@@ -1,5 +1,10 @@
 import { describe, expect, test } from "vitest";
-import { CHAINS_SETTING, chainsOf, endpointLabel } from "../../../src/lib/config/chain-settings.ts";
+import {
+  BASE_RPC_URL_SETTING,
+  CHAINS_SETTING,
+  chainsOf,
+  endpointLabel,
+} from "../../../src/lib/config/chain-settings.ts";
 import { parseSettingsFile } from "../../../src/lib/config/yaml-file.ts";
 import { Secret } from "../../../src/lib/kernel/secret.ts";
 
@@ -74,11 +79,19 @@ describe("the chains of the settings", () => {
     [{ base: { rpcUrls: ["ftp://x"] } }, "base.rpcUrls.0: must be an address such as https://rpc.example"],
     [{ base: { chainId: 1 }, ethereum: {} }, "base and ethereum both have the chain id 1"],
     [{ base: { confirmations: 2_000 } }, "base.finalityDepth is less than its confirmations"],
+    [{ base: { rpcUrls: [KEY, KEY] } }, "base.rpcUrls names an endpoint twice"],
     [{ base: { token: "0x12" } }, "base.token: must be 0x and 40 hex digits"],
     [{ base: 1 }, "base is no mapping"],
   ])("that cannot be used are refused with what is wrong: %j", (raw, reason) => {
     expect(CHAINS_SETTING.schema.safeParse(raw).success).toBe(false);
     expect(CHAINS_SETTING.explain(raw)).toContain(reason);
+  });
+
+  test("take no endpoint of Base twice, which would agree with itself, and none that is no address", () => {
+    const { schema } = BASE_RPC_URL_SETTING;
+    expect(schema.safeParse([KEY, "https://fleet.example"]).success).toBe(true);
+    expect(schema.safeParse(["https://fleet.example", "https://FLEET.example/"]).success).toBe(false);
+    expect(schema.safeParse(["fleet.example", "fleet.example"]).success).toBe(false);
   });
 
   test("are read from the settings file as one value", () => {
