@@ -8,6 +8,7 @@ import {
   validatorCompiler,
   type ZodTypeProvider,
 } from "fastify-type-provider-zod";
+import type { ServerResponse } from "node:http";
 import type { Clock } from "../kernel/clock.ts";
 import type { Log } from "../kernel/log.ts";
 import { type AccessRules, createAccessHook } from "./api-access.ts";
@@ -81,6 +82,13 @@ function answerErrors(app: FastifyInstance, log: Log): void {
   });
 }
 
+/** Answers a path that no router reads: there is no route then, and no hook is run. */
+function refusePath(response: ServerResponse): void {
+  const details = "The path of the request cannot be read.";
+  response.writeHead(400, { "content-type": "application/json; charset=utf-8", "cache-control": "no-store" });
+  response.end(JSON.stringify({ error: { reason: "INVALID_REQUEST", details } }));
+}
+
 async function describeApi(app: FastifyInstance): Promise<void> {
   await app.register(swagger, {
     openapi: {
@@ -121,6 +129,9 @@ export async function createApiListener(parts: ApiParts): Promise<ApiListener> {
     connectionTimeout: CONNECTION_TIMEOUT_MS,
     forceCloseConnections: "idle",
     trustProxy: trustedProxies.length === 0 ? false : [...trustedProxies],
+    frameworkErrors: (_error, _request, reply) => {
+      refusePath(reply.raw);
+    },
   }).withTypeProvider<ZodTypeProvider>();
   const drain = createDrain(app.server, clock);
   app.setValidatorCompiler(validatorCompiler);

@@ -361,6 +361,14 @@ describe("the OpenAPI document", () => {
     }
   });
 
+  test("a path that cannot be read is refused as documented", async () => {
+    const headers = await api.bearer("path@example.org");
+    for (const address of ["%zz", "a".repeat(300)]) {
+      const refused = await api.call({ method: "DELETE", url: `/api/v1/wallets/${address}`, headers });
+      expect(refused).toMatchObject({ status: 400, json: { error: { reason: "INVALID_REQUEST" } } });
+    }
+  });
+
   test("a body that is too long or of another kind is refused as documented", async () => {
     const headers = await api.bearer("body@example.org");
     const url = "/api/v1/wallets/challenge";
