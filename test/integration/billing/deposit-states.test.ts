@@ -243,6 +243,34 @@ describe("records of one transaction", () => {
   });
 });
 
+test("a wallet that is linked, taken off and linked by another while scanners and claims go on has its deposits credited once each", async () => {
+  await using box = await ScanBox.open(anvil);
+  const { pool } = box.database;
+  for (let round = 0; round < 6; round += 1) {
+    const wallet = addressOf(100 + round);
+    const tx = await box.pay(box.move(wallet, 1n), box.move(wallet, 1n));
+    await anvil.mine(3);
+    if (round % 2 === 0) await box.scan();
+    const hand = async (): Promise<void> => {
+      await box.link(ADA, wallet);
+      await pool.query("delete from user_wallets where user_id = $1", [ADA]);
+      await box.link(BEN, wallet);
+    };
+    await Promise.allSettled([
+      hand(),
+      box.scan(),
+      box.claim({ userId: ADA, txHash: tx }),
+      box.claim({ userId: BEN, txHash: tx }),
+      box.scan(),
+    ]);
+    await box.scan();
+    const balances = [Number(await box.balance(ADA)), Number(await box.balance(BEN))] as const;
+    expect([round, balances[0] + balances[1]]).toEqual([round, 2 * (round + 1)]);
+  }
+  expect(new Set(await states(box))).toEqual(new Set(["credited"]));
+  expect(await findings(box)).toEqual([]);
+});
+
 test("a start block that is set lower has what is below looked through too, once", async () => {
   await using box = await ScanBox.open(anvil);
   await box.link(ADA, WALLET);
