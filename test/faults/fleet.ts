@@ -5,7 +5,7 @@ import type { PoolOptions } from "../../src/lib/postgres/pool.ts";
 import type { Fault, Harm, Scenario } from "./scenario.ts";
 
 /** A master that takes longer to end than this, when it is told to, hangs. */
-const STOP_MS = 5_000;
+const STOP_MS = 20_000;
 /** Lines of a master's log that are shown where a scenario fails. */
 const LOG_LINES = 15;
 

@@ -145,10 +145,14 @@ describe("a token of the fleet", () => {
   test("with any character changed is never taken", async () => {
     const good = await token({ sub: USER, scope: "*" });
     await fc.assert(
-      fc.asyncProperty(fc.nat(good.length - 1), fc.constantFrom("A", "a", "0", "_", "-", ".", "z"), async (at, char) => {
-        fc.pre(good[at] !== char);
-        expect(await verifyJwt(good.slice(0, at) + char + good.slice(at + 1))).toMatch(/^(refused|absent)/);
-      }),
+      fc.asyncProperty(
+        fc.nat(good.length - 1),
+        fc.constantFrom("A", "a", "0", "_", "-", ".", "z"),
+        async (at, char) => {
+          fc.pre(good[at] !== char);
+          expect(await verifyJwt(good.slice(0, at) + char + good.slice(at + 1))).toMatch(/^(refused|absent)/);
+        },
+      ),
       property(100),
     );
   });
