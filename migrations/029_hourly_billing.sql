@@ -13,6 +13,8 @@ alter table credit_history add column usage_bytes bigint;
 
 lock table user_credits, credit_history in share row exclusive mode;
 
+-- Nothing of an account changes that its owner would know of: updated_at stays.
+alter table user_credits disable trigger user_credits_updated_at;
 update user_credits c
    set opening_fula = coalesce(c.balance_fula, 0) - coalesce(l.amount, 0)
   from user_credits as own
@@ -20,6 +22,7 @@ update user_credits c
     using (user_id)
  where own.id = c.id
    and coalesce(c.balance_fula, 0) <> coalesce(l.amount, 0);
+alter table user_credits enable trigger user_credits_updated_at;
 
 -- How every master of the federation bills; written by the first that does, changed by `fula-master billing mode`.
 create table billing_mode (

@@ -110,11 +110,11 @@ describe("first start", () => {
     await expect(query(running.port, "select 1", "")).rejects.toThrow(/password/);
   });
 
-  test("the configured role owns its database and is no superuser", async () => {
+  test("the configured role owns its database, may make others for drills, and is no superuser", async () => {
     const { port } = await ensure();
     expect(
       await query(port, "select rolsuper, rolcreaterole, rolcreatedb from pg_roles where rolname = current_user"),
-    ).toEqual([[false, false, false]]);
+    ).toEqual([[false, false, true]]);
     await query(port, "create table mine (id int)");
     await query(port, "create extension pgcrypto");
   });
