@@ -13,7 +13,7 @@ import { describeScenario, type Fault, type Scenario } from "./scenario.ts";
 const DEADLINE_MS = 45_000;
 /** Lines of each kind that are shown where a scenario fails. */
 const SHOWN = 12;
-const POLL_MS = 20;
+const POLL_MS = 50;
 
 /** What came of a scenario. */
 export interface ScenarioOutcome {

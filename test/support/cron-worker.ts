@@ -43,6 +43,7 @@ export class CronWorker {
   readonly #ready: Promise<void>;
   /** The newest order to serve has been sent; one to stop must not overtake it. */
   #told: Promise<void> = Promise.resolve();
+  #stopping: Promise<void> | null = null;
   #onStopped: (() => void) | null = null;
   #hasEnded = false;
 
@@ -80,6 +81,14 @@ export class CronWorker {
 
   /** Tells it to give up the lease and end its work as at SIGTERM. Fulfilled when it has, or when its process is gone. */
   async stop(): Promise<void> {
+    // Told twice, as by two faults at one time, it ends once.
+    this.#stopping ??= this.#stopOnce().finally(() => {
+      this.#stopping = null;
+    });
+    await this.#stopping;
+  }
+
+  async #stopOnce(): Promise<void> {
     await this.#told;
     if (this.#hasEnded) return;
     const { promise, resolve } = Promise.withResolvers<void>();

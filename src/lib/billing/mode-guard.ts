@@ -109,12 +109,56 @@ function mixed(wanted: BillingMode, serving: readonly string[]): FulaError {
   const mode = otherThan(wanted);
   return new FulaError(
     "FULA_BILLING_MODE_MIXED",
-    `The federation bills ${mode}, as do ${serving.join(", ")}; this master would bill ${wanted}.`,
+    `The federation bills ${mode}, as ${serving.length === 0 ? "another master does" : `do ${serving.join(", ")}`}; this master would bill ${wanted}.`,
     {
       hint: `set BILLING_IDEMPOTENCY=${mode === "keyed"} here; to change all of them, stop every master first.`,
       details: { mode, wanted, serving },
     },
   );
+}
+
+/**
+ * Joins where the ledger is as wanted already, which it is at every start but the first: without a lock that masters would
+ * wait for in turn, and one that is cut off in the middle would keep from all others.
+ */
+async function joinAsItIs(client: SessionClient, wanted: BillingMode): Promise<boolean> {
+  const lock = [MODE_LOCKS[wanted].toString()];
+  // Held first and read second: whoever changes the mode away from it takes this lock for himself alone.
+  await client.query("select pg_advisory_lock_shared($1)", lock);
+  const { rows } = await client.query<{ is_wanted: boolean }>(
+    `select exists (select from billing_mode where mode = $1)
+            and not exists (select from pg_trigger
+                             where tgrelid = 'credit_history'::regclass and tgname = any ($2)
+                               and (tgenabled <> 'D') <> (tgname = $3)) as is_wanted`,
+    [wanted, Object.values(REFUSING), REFUSING[wanted]],
+  );
+  if (rows[0]?.is_wanted === true) return true;
+  await client.query("select pg_advisory_unlock_shared($1)", lock);
+  return false;
+}
+
+/** Leaves the masters of the other mode, if this session had joined them. */
+async function leaveOther(client: SessionClient, other: BillingMode): Promise<void> {
+  await client.query(
+    "select pg_advisory_unlock_shared($1) from pg_locks where pid = pg_backend_pid() and locktype = 'advisory' and objsubid = 1 and mode = 'ShareLock' and (classid::bigint << 32) | objid::bigint = $1",
+    [MODE_LOCKS[other].toString()],
+  );
+}
+
+/** Writes down the mode where it is another one and nobody else serves in that, until the transaction's end. */
+async function changeMode(client: SessionClient, wanted: BillingMode, node: string): Promise<void> {
+  const other = otherThan(wanted);
+  // Masters that start at the same time decide one after the other; there may be no row to lock yet.
+  await client.query("lock table billing_mode in share row exclusive mode");
+  const { rows } = await client.query<{ mode: BillingMode }>("select mode from billing_mode");
+  if (rows[0]?.mode !== wanted) {
+    const locked = await client.query<{ is_free: boolean }>("select pg_try_advisory_xact_lock($1) as is_free", [
+      MODE_LOCKS[other].toString(),
+    ]);
+    if (locked.rows[0]?.is_free !== true) throw mixed(wanted, await servingIn(client, other));
+    await writeMode(client, wanted, node);
+  }
+  await enableTriggers(client, wanted);
 }
 
 /**
@@ -125,28 +169,18 @@ function mixed(wanted: BillingMode, serving: readonly string[]): FulaError {
  * @throws FulaError FULA_BILLING_MODE_MIXED where others serve in the other mode; what the driver throws
  */
 export async function assertBillingMode(client: SessionClient, wanted: BillingMode, node: string): Promise<void> {
-  const other = otherThan(wanted);
-  await client.query("begin");
-  try {
-    await client.query(`set local lock_timeout = ${LOCK_TIMEOUT_MS}`);
-    await client.query("set local statement_timeout = 0");
-    // Masters that start at the same time decide one after the other; there may be no row to lock yet.
-    await client.query("lock table billing_mode in share row exclusive mode");
-    const { rows } = await client.query<{ mode: BillingMode }>("select mode from billing_mode");
-    if (rows[0]?.mode !== wanted) {
-      const serving = await servingIn(client, other);
-      if (serving.length > 0) throw mixed(wanted, serving);
-      await writeMode(client, wanted, node);
+  if (!(await joinAsItIs(client, wanted))) {
+    await client.query("begin");
+    try {
+      await client.query(`set local lock_timeout = ${LOCK_TIMEOUT_MS}`);
+      await client.query("set local statement_timeout = 0");
+      await changeMode(client, wanted, node);
+      await client.query("select pg_advisory_lock_shared($1)", [MODE_LOCKS[wanted].toString()]);
+      await client.query("commit");
+    } catch (error) {
+      await client.query("rollback");
+      throw error;
     }
-    await enableTriggers(client, wanted);
-    await client.query(
-      "select pg_advisory_unlock_shared($1) from pg_locks where pid = pg_backend_pid() and locktype = 'advisory' and objsubid = 1 and (classid::bigint << 32) | objid::bigint = $1",
-      [MODE_LOCKS[other].toString()],
-    );
-    await client.query("select pg_advisory_lock_shared($1)", [MODE_LOCKS[wanted].toString()]);
-    await client.query("commit");
-  } catch (error) {
-    await client.query("rollback");
-    throw error;
   }
+  await leaveOther(client, otherThan(wanted));
 }
