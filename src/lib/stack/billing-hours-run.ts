@@ -1,6 +1,7 @@
 import { runDeduction } from "../billing/deduction.ts";
 import type { DeductionDeps, HourOutcome } from "../billing/deduction-report.ts";
 import { billingModeOf } from "../billing/billing-mode.ts";
+import { billingSwitch } from "../billing/billing-switch.ts";
 import { formatHour, type Hour, parseHour } from "../billing/hour.ts";
 import { unbilledHours } from "../billing/hours.ts";
 import { backfillHour, skippedHours, waiveHours } from "../billing/late-hours.ts";
@@ -77,6 +78,9 @@ export async function runBillingLook(context: BillingContext, dryRun: boolean): 
   return await withBillingLedger(context, async (pool, loaded, ledger) => {
     const { billing, node } = loaded.config;
     if (!billing.idempotency) throw unkeyed();
+    const { mode } = await readMode(pool, loaded, dryRun);
+    // Before the first master serves with billing on no hour waits, and no command begins to bill by accident.
+    if (mode === null && (dryRun || !billingSwitch(billing).isOn)) return { dryRun, hours: [], waitingFor: null };
     if (dryRun) return { dryRun, hours: await waitingLines(pool), waitingFor: null };
     const look = async (fence: Fence | null, signal: AbortSignal): Promise<HoursReport> => {
       const report = await runDeduction({ ...depsOf(pool, loaded, { ...context, signal }), fence });

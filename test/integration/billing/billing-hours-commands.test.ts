@@ -99,6 +99,14 @@ describe("billing run", () => {
     }
   }
 
+  test("begins nothing, and is not alarmed, where billing is off and nobody has billed yet", async () => {
+    for (const argv of [["run", "--dry-run"], ["run"]]) {
+      expect(await run(...argv)).toMatchObject({ exitCode: 0, stdout: "No hour is to be billed.\n" });
+    }
+    const { rows } = await box.database.pool.query("select from billing_mode");
+    expect(rows).toEqual([]);
+  });
+
   test("is refused where another master leads, by name, and nothing is billed", async () => {
     await unbilledLedger(2);
     await whileLeading("other", async () => {
