@@ -8,7 +8,7 @@ import { messageOf } from "../../../src/lib/kernel/errors.ts";
 import { applyProject } from "../../../src/lib/runtime/compose-apply.ts";
 import { isApplied } from "../../../src/lib/runtime/compose-plan.ts";
 import { removeProject, stopProject } from "../../../src/lib/runtime/compose-remove.ts";
-import { findFreePort } from "../../../src/lib/runtime/processes.ts";
+import { findFreePort } from "../../support/free-port.ts";
 import { composeProject, type TestProject } from "../../support/compose-stack.ts";
 import { runContainer, startNetwork } from "../../support/containers.ts";
 import { tinyCompose } from "../../support/tiny-service.ts";

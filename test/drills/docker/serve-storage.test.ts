@@ -3,7 +3,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { loadConfig } from "../../../src/lib/config/load.ts";
-import { findFreePort } from "../../../src/lib/runtime/processes.ts";
+import { findFreePort } from "../../support/free-port.ts";
 import { composeProject } from "../../support/compose-stack.ts";
 import { sendHttp } from "../../support/http.ts";
 import { startTestServer } from "../../support/serving.ts";

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { z } from "zod";
 import { isApplied } from "../../../src/lib/runtime/compose-plan.ts";
-import { findFreePort } from "../../../src/lib/runtime/processes.ts";
+import { findFreePort } from "../../support/free-port.ts";
 import { IMAGES } from "../../infra/image-names.ts";
 import { composeProjectOf, type TestProject } from "../../support/compose-stack.ts";
 import { runToEnd, uniqueName } from "../../support/containers.ts";

@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { makePin, type Pin } from "../../../src/lib/cluster/pins.ts";
+import { until } from "../../support/until.ts";
 import type { SweepReport } from "../../../src/lib/pinset/sweep-report.ts";
 import { type ClusterBox, makeClusterBox } from "../../support/cluster-box.ts";
 import { startCluster, type TestCluster } from "../../support/cluster-processes.ts";
@@ -98,6 +99,8 @@ describe("a sweep of a real cluster", () => {
     await cluster.peer("store-1").process.start();
     await box.untilBack(cluster.peer("store-1"));
     await box.untilHeld((await box.pins()).keys());
+    // Every peer has to see it again, not the writer alone; a dry run tells, and writes nothing.
+    await until("nothing is wrong any more", async () => (await sweep("--strict", "--dry-run")).exitCode === 0);
     expect(await sweep("--strict")).toMatchObject({ exitCode: 0, report: { outcome: "ok", alertsCleared: 0 } });
     expect(alertEvents()).toEqual([`peer ${idOf("store-1")}`, `peer-cleared ${idOf("store-1")}`]);
   });
