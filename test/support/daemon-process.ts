@@ -1,6 +1,6 @@
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { findFreePort } from "../../src/lib/runtime/processes.ts";
+import { findFreePort } from "./free-port.ts";
 
 /** How a daemon is started. */
 export interface DaemonCommand {

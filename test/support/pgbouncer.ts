@@ -4,7 +4,7 @@ import { chmod, chown, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { findFreePort } from "../../src/lib/runtime/processes.ts";
+import { findFreePort } from "./free-port.ts";
 import type { TestDatabase } from "./postgres.ts";
 import { until } from "./until.ts";
 

@@ -11,7 +11,7 @@ import { createSecretSealer } from "../../src/lib/identity/sealed-secret.ts";
 import { resolveUserId } from "../../src/lib/identity/user-id.ts";
 import { systemClock } from "../../src/lib/kernel/clock.ts";
 import { systemRandom } from "../../src/lib/kernel/random.ts";
-import { findFreePort } from "../../src/lib/runtime/processes.ts";
+import { findFreePort } from "./free-port.ts";
 import { createJsonLog } from "../../src/lib/server/json-log.ts";
 import type { RunningServer } from "../../src/lib/server/running-server.ts";
 import { startServer } from "../../src/lib/server/start.ts";

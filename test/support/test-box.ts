@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type LoadedConfig, loadConfig } from "../../src/lib/config/load.ts";
 import { systemClock } from "../../src/lib/kernel/clock.ts";
-import { findFreePort } from "../../src/lib/runtime/processes.ts";
+import { findFreePort } from "./free-port.ts";
 import { stopDaemon } from "../../src/lib/stack/daemon.ts";
 import { type CliRun, type CliTestOptions, runCliForTest } from "./cli.ts";
 
