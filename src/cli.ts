@@ -3,7 +3,7 @@ import { systemClock } from "./lib/kernel/clock.ts";
 import { FulaError } from "./lib/kernel/errors.ts";
 import { toolVersion } from "./lib/kernel/project.ts";
 import { systemRandom } from "./lib/kernel/random.ts";
-import type { CommandSpec, GlobalOptions } from "./lib/terminal/command.ts";
+import { type CommandContext, type CommandSpec, type GlobalOptions, typedName } from "./lib/terminal/command.ts";
 import { EXIT, reportError } from "./lib/terminal/errors.ts";
 import { Output, StdoutClosedError, type TerminalStreams } from "./lib/terminal/output.ts";
 import {
@@ -93,6 +93,32 @@ function buildProgram(
   return program.addHelpText("after", EXIT_CODES);
 }
 
+/**
+ * Asks the control plane where a command needs that. @returns the context, with who was let do it
+ * @throws FulaError what `authorizeCommand` throws
+ */
+async function authorized(
+  context: CommandContext,
+  spec: CommandSpec,
+  options: Readonly<Record<string, unknown>>,
+  args: readonly string[],
+): Promise<CommandContext> {
+  if (spec.requires === undefined) return context;
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- each command declares the options that Commander parses for it
+  if (spec.onlyLooks?.(options as never, args) === true) return context;
+  // Only here: neither the help nor the completion needs a control plane, and both must be quick.
+  const { authorizeCommand } = await import("./lib/stack/authorize.ts");
+  const { dryRun, withoutAuthorization } = options;
+  const { operator, warnings } = await authorizeCommand(context, {
+    command: typedName(context.commands, spec),
+    role: spec.requires,
+    dryRun: dryRun === true,
+    emergency: typeof withoutAuthorization === "string" ? withoutAuthorization : null,
+  });
+  for (const warning of warnings) context.out.warn(warning);
+  return operator === null ? context : { ...context, operator };
+}
+
 /** Runs the CLI once. @returns the exit code; never throws for what an operator can cause. */
 export async function runCli(
   argv: readonly string[],
@@ -105,7 +131,8 @@ export async function runCli(
     const globals = globalsOf(options);
     const out = new Output(environment, { ...globals, env, signal });
     try {
-      const context = { globals, out, env, cwd, clock: systemClock, random: systemRandom, signal, commands };
+      const given = { globals, out, env, cwd, clock: systemClock, random: systemRandom, signal, commands };
+      const context = await authorized(given, spec, options, args);
       // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- each command declares the options that Commander parses for it
       exitCode = (await spec.run?.(context, options as never, args)) ?? EXIT.done;
     } catch (error) {

@@ -4,6 +4,7 @@ import {
   type CommandSpec,
   GLOBAL_OPTIONS,
   type OptionSpec,
+  describeCommand,
   ownOptionsOf,
 } from "../../src/lib/terminal/command.ts";
 import { GENERATED_NOTE, table } from "./markdown.ts";
@@ -52,7 +53,7 @@ function sectionsOf(spec: CommandSpec, parentPath: string, depth: number): reado
   const aliases = (spec.aliases ?? []).map((alias) => `\`${parentPath} ${alias}\``);
   const section = [
     `${"#".repeat(depth)} ${path.replace("fula-master ", "")}`,
-    spec.description,
+    describeCommand(spec),
     ...(aliases.length === 0 ? [] : [`Also: ${aliases.join(", ")}.`]),
     `\`\`\`text\n${usageOf(spec, path)}\n\`\`\``,
     ...(args.length === 0

@@ -8,6 +8,7 @@ function unused(): never {
 }
 
 const SERVICES: ApiServices = {
+  pins: { list: unused, read: unused, request: unused, replace: unused, remove: unused },
   readAccount: unused,
   readUser: unused,
   readHistory: unused,
@@ -20,6 +21,9 @@ const SERVICES: ApiServices = {
   adjust: unused,
   unsuspend: unused,
   listSuspended: unused,
+  leaseBlocks: unused,
+  denials: { deny: unused, lift: unused, list: unused, signOut: unused },
+  credentials: { listKeys: unused, createKey: unused, revokeKey: unused, issueSession: unused },
   scan: unused,
 };
 
@@ -27,7 +31,13 @@ const SERVICES: ApiServices = {
 export async function renderOpenApiDoc(): Promise<string> {
   const { app } = await createApiListener({
     services: SERVICES,
-    access: { verifiers: [], systemKey: null, admins: new Set(), requestsPerMinute: 1 },
+    access: {
+      identities: { identify: unused, admit: unused },
+      systemKeys: [],
+      authorize: unused,
+      onRefused: unused,
+      requestsPerMinute: 1,
+    },
     trustedProxies: [],
     metrics: { requestStarted: unused, requestFinished: unused },
     clock: systemClock,

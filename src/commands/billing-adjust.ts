@@ -65,6 +65,7 @@ export const billingAdjustCommand = defineCommand<AdjustCommandOptions>({
   ],
   changes: true,
   asks: true,
+  requires: "operator",
   run: async (context, { reason, operator, key, dryRun = false, yes = false }, [user = "", amount = ""]) => {
     const { runAdjust } = await import("../lib/stack/credit-run.ts");
     const { out } = context;

@@ -16,6 +16,7 @@ const resolveCommand = defineCommand<{ readonly dryRun?: boolean }>({
   examples: [{ command: "fula-master billing alerts resolve 7", explains: "by the id that billing alerts shows" }],
   arguments: [{ name: "id", description: "the alert's id", required: true }],
   changes: true,
+  requires: "operator",
   run: async (context, { dryRun = false }, [id = ""]) => {
     const { resolveAlertByHand } = await import("../lib/stack/billing-alerts.ts");
     const alert = await resolveAlertByHand(context, parseAlertId(id), dryRun);

@@ -27,6 +27,7 @@ export const billingBackfillCommand = defineCommand<BackfillOptions>({
     { flags: "--to <hour>", description: "the last one, itself included" },
   ],
   changes: true,
+  requires: "operator",
   run: async (context, { from, to, dryRun = false }) => {
     const { runBackfill } = await import("../lib/stack/billing-hours-run.ts");
     const { hoursText } = await import("../lib/stack/billing-hours-text.ts");

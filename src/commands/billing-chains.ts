@@ -23,6 +23,7 @@ const resumeCommand = defineCommand<{
     { flags: "--operator <name>", description: "who decided it" },
   ],
   changes: true,
+  requires: "operator",
   run: async (context, { reason, operator, dryRun = false }, [chain = ""]) => {
     const { runChainResume } = await import("../lib/stack/deposit-run.ts");
     const resumed = await runChainResume(context, chain, { reason, operator }, dryRun);

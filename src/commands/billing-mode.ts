@@ -23,6 +23,8 @@ export const billingModeCommand = defineCommand<{ readonly dryRun?: boolean }>({
   ],
   arguments: [{ name: "mode", description: "what to change it to", choices: MODES }],
   changes: true,
+  requires: "operator",
+  onlyLooks: (_options, args) => args.length === 0,
   run: async (context, { dryRun = false }, [text]) => {
     const { runMode } = await import("../lib/stack/billing-hours-run.ts");
     const { modeText } = await import("../lib/stack/billing-hours-text.ts");

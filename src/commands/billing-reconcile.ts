@@ -22,9 +22,10 @@ function uncountedText({ uncounted: { withoutUser, unmeasured, overlong } }: Rec
 }
 
 function verdictText({ dryRun, accounts, differing, repaired }: ReconcileReport, repair: boolean): string {
-  if (differing === 0) return `${formatCount(accounts, "account")} looked at; each stores what its pins add up to.`;
+  if (differing === 0)
+    return `${formatCount(accounts, "account")} looked at; each stores what its pins and buckets add up to.`;
   if (repaired > 0) return `${formatCount(repaired, "account")} set right, from the open hour on.`;
-  const what = `${formatCount(differing, "account")} of ${accounts} not billed by what the pins add up to`;
+  const what = `${formatCount(differing, "account")} of ${accounts} not billed by what pins and buckets add up to`;
   return repair && dryRun ? `${what}; --repair would set them right.` : `${what}; --repair sets them right.`;
 }
 
@@ -34,7 +35,7 @@ function reportText(out: CommandContext["out"], report: ReconcileReport, repair:
     [
       { title: "USER" },
       { title: "KEPT", align: "right" },
-      { title: "PINS", align: "right" },
+      { title: "FOUND", align: "right" },
       { title: "HISTORY", align: "right" },
       { title: "CONTENTS", align: "right" },
     ],
@@ -54,16 +55,16 @@ function reportText(out: CommandContext["out"], report: ReconcileReport, repair:
   ].join("\n");
 }
 
-/** `fula-master billing reconcile`: whether accounts are billed by what their pins add up to. */
+/** `fula-master billing reconcile`: whether accounts are billed by what their pins and buckets add up to. */
 export const billingReconcileCommand = defineCommand<{
   readonly repair?: boolean;
   readonly dryRun?: boolean;
   readonly limit: number;
 }>({
   name: "reconcile",
-  summary: "compare what accounts are billed by with their pins",
+  summary: "compare what accounts are billed by with their pins and buckets",
   description:
-    "Reads every pin and adds them up, in one snapshot that holds up nobody, and lists the accounts for which something " +
+    "Reads every pin and bucket and adds them up, in one snapshot that holds up nobody, and lists the accounts for which something " +
     "else is kept: they differ where triggers were turned off, or tables were changed by hand. Exits 1 where any does. " +
     "With --repair it sets them right, one transaction each, and writes down who did it; past hours stay as they were " +
     "billed. Pins that are pinned and billed to nobody are counted. docs/billing-usage.md says what counts.",
@@ -80,6 +81,8 @@ export const billingReconcileCommand = defineCommand<{
     { flags: "--limit <count>", description: "accounts to list at most", default: 100, parse: parseLimit },
   ],
   changes: true,
+  requires: "operator",
+  onlyLooks: ({ repair = false }) => !repair,
   run: async (context, { repair = false, dryRun = false, limit }) => {
     const { runReconcile } = await import("../lib/stack/reconcile-run.ts");
     const report = await runReconcile(context, { repair, dryRun, limit });

@@ -55,6 +55,7 @@ export const billingReverseCommand = defineCommand<{
   ],
   changes: true,
   asks: true,
+  requires: "operator",
   run: async (context, { reason, operator, dryRun = false, yes = false }, [deposit = ""]) => {
     const { runReverse } = await import("../lib/stack/credit-run.ts");
     const { formatUnits } = await import("../lib/billing/money.ts");

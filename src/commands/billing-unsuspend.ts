@@ -36,6 +36,7 @@ export const billingUnsuspendCommand = defineCommand<{
     { flags: "--operator <name>", description: "who decided it (default: who runs the command, and this box)" },
   ],
   changes: true,
+  requires: "operator",
   run: async (context, { reason, operator, dryRun = false }, [user = ""]) => {
     const { runUnsuspend } = await import("../lib/stack/account-run.ts");
     const report = await runUnsuspend(context, { user, reason, operator, dryRun });

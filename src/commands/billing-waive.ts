@@ -30,6 +30,7 @@ export const billingWaiveCommand = defineCommand<WaiveOptions>({
   ],
   changes: true,
   asks: true,
+  requires: "operator",
   run: async (context, { reason, operator, dryRun = false, yes = false }, [from = "", to = ""]) => {
     const { runWaive } = await import("../lib/stack/billing-hours-run.ts");
     const { hoursText } = await import("../lib/stack/billing-hours-text.ts");

@@ -12,10 +12,10 @@ export const doctorCommand = defineCommand<DoctorOptions>({
   summary: "check everything on this box, and say what to do about what is wrong",
   description:
     "Makes every check that makes sense on this box, side by side: settings and secrets, disk, clock, ports, what others " +
-    "could reach, containers, the ledger and its schema, Kubo, the cluster and whom it trusts, a block that is stored, " +
-    "pinned, read back and removed, the newest snapshot with its chain, sweeps, alerts and timers. Each tells what it " +
-    "looked at, and what to do where it failed. Exits 1 on any failure; a check that could not be made is one. Leaves " +
-    "nothing behind.",
+    "could reach, containers, the ledger and its schema, the control plane and its servers, Kubo, the cluster and whom it " +
+    "trusts, a block that is stored, pinned, read back and removed, the newest snapshot with its chain, sweeps, alerts and " +
+    "timers. Each tells what it looked at, and what to do where it failed. Exits 1 on any failure; a check that could not " +
+    "be made is one. Leaves nothing behind.",
   examples: [
     { command: "fula-master doctor", explains: "all checks; exit code 0 = nothing failed, 1 = something did" },
     { command: "fula-master doctor --only exposure,ports", explains: "these alone" },

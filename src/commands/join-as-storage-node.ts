@@ -89,6 +89,8 @@ export const joinAsStorageNodeCommand = defineCommand<StorageOptions>({
     },
     { flags: "--node-name <name>", description: "name of this box (default: the host name)" },
     { flags: "--project <name>", description: "Compose project of the containers (default: fula-storage)" },
+    { flags: "--storage-api <url>", description: "API of a master: clients may bring blocks to this node then" },
+    { flags: "--ingest-port <port>", description: "port that this node takes them on (default: 3601)" },
     { flags: "--set <key=value...>", description: "further settings, such as cluster.swarmPort=9196" },
     {
       flags: "--wait <duration>",

@@ -33,6 +33,7 @@ export const migrateAdoptCommand = defineCommand<AdoptCommandOptions>({
   ],
   changes: true,
   asks: true,
+  requires: "operator",
   run: async (context, { backup: wantsBackup, dryRun, yes, lockWait, postgresUrl }) => {
     const { adopt, planAdopt } = await import("../lib/postgres/adopt.ts");
     const { adoptText } = await import("../lib/postgres/migration-text.ts");

@@ -24,6 +24,8 @@ const upCommand = defineCommand<DatabaseOptions & { readonly to?: string; readon
   ],
   options: [TO_OPTION, LOCK_OPTION, URL_OPTION],
   changes: true,
+  requires: "operator",
+  emergency: true,
   run: async (context, { to, dryRun, lockWait, postgresUrl }) => {
     const { migrateUp, planMigrations } = await import("../lib/postgres/migrator.ts");
     const { upText } = await import("../lib/postgres/migration-text.ts");
@@ -62,6 +64,8 @@ const downCommand = defineCommand<
   options: [TO_OPTION, { flags: "--force", description: "go on although data will be lost" }, LOCK_OPTION, URL_OPTION],
   changes: true,
   asks: true,
+  requires: "operator",
+  emergency: true,
   run: async (context, { to, force, dryRun, yes, lockWait, postgresUrl }) => {
     const { migrateDown, planMigrateDown, refuseLosses } = await import("../lib/postgres/migrator.ts");
     const { downText } = await import("../lib/postgres/migration-text.ts");

@@ -73,6 +73,7 @@ const peersExportCommand = defineCommand<ExportCommandOptions>({
     { flags: "--output <file>", description: "write it to this file instead of standard output" },
   ],
   changes: true,
+  requires: "operator",
   run: async (context, { expires, output, dryRun = false }) => {
     const { exportPeers, renderSignedPeers } = await import("../lib/stack/peers-run.ts");
     const report = await exportPeers(context, { expires, output: output ?? null, dryRun });
@@ -97,6 +98,7 @@ const peersForgetCommand = defineCommand<{ readonly dryRun?: boolean; readonly y
   arguments: [{ name: "name", description: "the box's name, as peers show prints it", required: true }],
   changes: true,
   asks: true,
+  requires: "admin",
   run: async (context, { dryRun = false, yes = false }, [name = ""]) => {
     const { forgetPeer } = await import("../lib/stack/peers-run.ts");
     if (!dryRun) await context.out.confirm(`Forget the box ${name}?`, yes);

@@ -81,6 +81,7 @@ const pinAddCommand = defineCommand<PinSettings & { readonly dryRun?: boolean }>
     { flags: "--metadata <key=value...>", description: "facts to keep with the pin; give them after the CIDs" },
   ],
   changes: true,
+  requires: "operator",
   run: async (context, options, args) => {
     const { formatUtc } = await import("../lib/kernel/clock.ts");
     const { parseCid } = await import("../lib/blocks/cid.ts");
@@ -159,6 +160,7 @@ const pinRemoveCommand = defineCommand<{ readonly dryRun?: boolean; readonly yes
   arguments: [{ name: "cid", description: "whose pin to remove", required: true, variadic: true }],
   changes: true,
   asks: true,
+  requires: "operator",
   run: async (context, options, args) => {
     const { parseCid } = await import("../lib/blocks/cid.ts");
     const { out } = context;

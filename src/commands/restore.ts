@@ -58,6 +58,8 @@ export const restoreCommand = defineCommand<RestoreOptions>({
   ],
   changes: true,
   asks: true,
+  requires: "operator",
+  emergency: true,
   run: async (context, options, [file]) => {
     const { keepYoungGenerationSmall } = await import("../lib/kernel/heap.ts");
     const { loadConfig } = await import("../lib/config/load.ts");

@@ -45,10 +45,10 @@ export const statusCommand = defineCommand<StatusOptions>({
   name: "status",
   summary: "show how this box is, on one screen",
   description:
-    "Looks at serve, the ledger and its schema, containers, Kubo, the cluster and its peers, pins, disks, the last good " +
-    "snapshot, the last sweep and its alerts, schedules and the snapshot key, all at the same time, so that it answers " +
-    "within seconds whatever hangs. Exits 1 where something is wrong or cannot be looked at. Changes nothing, and works " +
-    "when serve is down.",
+    "Looks at serve, the ledger and its schema, the control plane, containers, Kubo, the cluster and its peers, pins, " +
+    "disks, the last good snapshot, the last sweep and its alerts, schedules and the snapshot key, all at the same time, " +
+    "so that it answers within seconds whatever hangs. Exits 1 where something is wrong or cannot be looked at. Changes " +
+    "nothing, and works when serve is down.",
   examples: [
     { command: "fula-master status", explains: "one screen; exit code 0 = healthy, 1 = not" },
     { command: "fula-master status --watch 5s", explains: "the same, drawn again every five seconds until Ctrl-C" },

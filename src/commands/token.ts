@@ -20,7 +20,7 @@ const CAUTIONS = {
 } as const;
 
 /** What an operator must know about a token; it goes to stderr, so that the token alone goes into a file. */
-function remarksOn({ role, expiresAt, key, issuer, masters }: TokenReport): string {
+function remarksOn({ role, expiresAt, key, issuer, masters, remarks }: TokenReport): string {
   const command = role === "master" ? "join" : "join-as-storage-node";
   return [
     "",
@@ -30,6 +30,7 @@ function remarksOn({ role, expiresAt, key, issuer, masters }: TokenReport): stri
     `Key:         ${key}`,
     "",
     ...CAUTIONS[role],
+    ...remarks.flatMap((remark) => ["", remark]),
     "",
     "On the new box:",
     `  fula-master ${command} --token -     (paste the token)`,
@@ -59,7 +60,7 @@ const tokenCreateCommand = defineCommand<CreateOptions>({
     },
     {
       command: "fula-master token create --json",
-      explains: "token, id, role, issuer, expiresAt, key and masters as JSON",
+      explains: "token, id, role, issuer, expiresAt, key, masters and remarks as JSON",
     },
   ],
   options: [
@@ -72,6 +73,7 @@ const tokenCreateCommand = defineCommand<CreateOptions>({
     { flags: "--expires <duration>", description: "how long it is good, 30d at most", default: "24h" },
   ],
   changes: true,
+  requires: "admin",
   run: async (context, { role, expires, dryRun = false }) => {
     const { makeToken } = await import("../lib/stack/token-run.ts");
     const report = await makeToken(context, { role, expires, dryRun });
@@ -135,6 +137,7 @@ const tokenRevokeCommand = defineCommand<{ readonly dryRun?: boolean }>({
   ],
   arguments: [{ name: "id", description: "the token's id", required: true }],
   changes: true,
+  requires: "admin",
   run: async (context, { dryRun = false }, [id = ""]) => {
     const { withdrawToken } = await import("../lib/stack/token-run.ts");
     const report = await withdrawToken(context, id, dryRun);

@@ -37,11 +37,33 @@ json_peers() {
 # The API on this container's own address and on loopback, never on all interfaces: who reaches it owns the node.
 ipfs config --json Addresses.API "[\"/ip4/127.0.0.1/tcp/5001\",\"/ip4/$address/tcp/5001\"]"
 ipfs config --json Addresses.Gateway '[]'
-ipfs config --json Addresses.Swarm '["/ip4/0.0.0.0/tcp/4001","/ip4/0.0.0.0/udp/4001/quic-v1"]'
+swarm='["/ip4/0.0.0.0/tcp/4001","/ip4/0.0.0.0/udp/4001/quic-v1"]'
+reach=${FULA_KUBO_REACH:-public}
+# Kubo's own defaults but in a private network, which neither certificates nor web sockets belong in.
+in_public=null
+if [ "${FULA_KUBO_PRIVATE:-false}" = true ]; then
+  # libp2p encrypts with the key below everything else, which QUIC has no place for; and nobody of the public network has it.
+  swarm='["/ip4/0.0.0.0/tcp/4001"]'
+  reach=federation
+  in_public=false
+  swarm_key=$(tr -d '[:space:]' </run/secrets/swarm_key 2>/dev/null || true)
+  case "$swarm_key" in
+    *[!0-9a-f]* | "") fail "kubo.private is on, and /run/secrets/swarm_key holds no key of 64 hex digits" ;;
+  esac
+  [ "${#swarm_key}" -eq 64 ] || fail "the key in /run/secrets/swarm_key has ${#swarm_key} characters instead of 64"
+  (umask 077 && printf '/key/swarm/psk/1.0.0/\n/base16/\n%s\n' "$swarm_key" >"$IPFS_PATH/swarm.key")
+  # Without it Kubo would go into the public network where the key were lost.
+  export LIBP2P_FORCE_PNET=1
+else
+  rm -f "$IPFS_PATH/swarm.key"
+fi
+ipfs config --json Addresses.Swarm "$swarm"
+ipfs config --json AutoTLS.Enabled "$in_public"
+ipfs config --json Swarm.Transports.Network.Websocket "$in_public"
 ipfs config --json Addresses.AppendAnnounce "$(json_list "${FULA_KUBO_ANNOUNCE:-}")"
 ipfs config --json Peering.Peers "$(json_peers "${FULA_KUBO_PEERS:-}")"
 
-case "${FULA_KUBO_REACH:-public}" in
+case "$reach" in
   public)
     ipfs config --json AutoConf.Enabled true
     ipfs config --json Bootstrap '["auto"]'
@@ -64,7 +86,7 @@ esac
 # Nodes of the public network announce private addresses by mistake; to a hosting provider, dialling them looks like a
 # scan. They are neither dialled nor announced, unless this federation has such addresses itself.
 filters='[]'
-if [ "${FULA_KUBO_REACH:-public}" = public ]; then
+if [ "$reach" = public ]; then
   case ",${FULA_KUBO_ANNOUNCE:-},${FULA_KUBO_PEERS:-}" in
     *,/ip4/10.* | *,/ip4/192.168.* | *,/ip4/172.1[6-9].* | *,/ip4/172.2[0-9].* | *,/ip4/172.3[01].*) ;;
     *,/ip4/100.6[4-9].* | *,/ip4/100.[7-9][0-9].* | *,/ip4/100.1[01][0-9].* | *,/ip4/100.12[0-7].*) ;;

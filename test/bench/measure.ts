@@ -47,7 +47,7 @@ export function printAgainstFirst(measured: readonly Measured[]): void {
     name,
     medianMs.toFixed(1),
     minMs.toFixed(1),
-    `+${(medianMs - baseline).toFixed(1)}`,
+    `${medianMs < baseline ? "" : "+"}${(medianMs - baseline).toFixed(1)}`,
     `${(medianMs / baseline).toFixed(2)} ×`,
   ]);
   const table = [["", "median ms", "min ms", "difference", "ratio"], ...rows];
@@ -61,11 +61,12 @@ export function printAgainstFirst(measured: readonly Measured[]): void {
 }
 
 /**
- * The most memory that this process ever held, in MB (10⁶ bytes). Read from the kernel's account of its address space,
+ * The most memory that a process ever held, in MB (10⁶ bytes). Read from the kernel's account of its address space,
  * because `getrusage` also counts what the parent held when it forked.
  */
-export function peakMemoryMB(): number {
-  const kilobytes = /^VmHWM:\s+(\d+) kB$/m.exec(readFileSync("/proc/self/status", "utf8"))?.[1];
-  if (kilobytes === undefined) throw new Error("/proc/self/status has no VmHWM");
+export function peakMemoryMB(pid: number | "self" = "self"): number {
+  const status = `/proc/${pid}/status`;
+  const kilobytes = /^VmHWM:\s+(\d+) kB$/m.exec(readFileSync(status, "utf8"))?.[1];
+  if (kilobytes === undefined) throw new Error(`${status} has no VmHWM`);
   return (Number(kilobytes) * 1024) / 1e6;
 }

@@ -67,7 +67,15 @@ describe("a writer that runs already", () => {
   test("is adopted, is proved to pin, and is left as it is by a second join", async () => {
     const peer = cluster.peer("writer");
     const { changed } = reportOf(await first.run([...joinArgs(first, "m1", peer), "--json"]));
-    const others = new Set<StepId>(["token", "images", "compose", "containers", "serve"]);
+    const others = new Set<StepId>([
+      "token",
+      "control-plane-keys",
+      "images",
+      "compose",
+      "containers",
+      "control-plane-servers",
+      "serve",
+    ]);
     expect(changed).toEqual(STEP_IDS.filter((id) => !others.has(id)));
     expect((await first.load()).config).toMatchObject({
       runtime: "external",

@@ -100,8 +100,16 @@ test("a master of the older installers is taken over: its writer, its secrets, i
   const old = await writeOldBase();
   await startOldPostgres();
   const before = await infra().docker.getContainer(box.container("postgres")).inspect();
-  const kept = new Set(["postgres.port", "server.port", "gateway.port", "docker.images.postgres"]);
-  const sets = Object.entries(settingsOf(box.ports)).filter(([key]) => kept.has(key));
+  const kept = new Set([
+    "postgres.port",
+    "server.port",
+    "gateway.port",
+    "docker.images.postgres",
+    "docker.images.nats",
+  ]);
+  const sets = Object.entries(settingsOf(box.ports)).filter(
+    ([key]) => kept.has(key) || key.startsWith("controlPlane."),
+  );
   const where = ["--runtime", "docker", "--project", box.project, "--schedule-root", box.scheduleRoot];
   const args = ["join", ...where, "--yes", "--json", ...sets.flatMap(([key, value]) => ["--set", `${key}=${value}`])];
   const { summary } = JSON.parse(expectDone(await box.run(...args), "join").stdout);

@@ -17,10 +17,10 @@ import { journalNames, journalText, launch } from "../support/launched.ts";
 import { until } from "../support/until.ts";
 import { expectDone, type HostMember, joinArgs, placeMember, removeMember } from "./federation/member.ts";
 
-const SERVICES = ["postgres", "kubo", "cluster"] as const;
+const SERVICES = ["postgres", "kubo", "cluster", "nats", "nats-witness"] as const;
 /** Published on loopback alone, whatever `--announce` says. */
-const PRIVATE = ["postgres", "kuboApi", "clusterApi"] as const;
-const SWARMS = ["kuboSwarm", "clusterSwarm"] as const;
+const PRIVATE = ["postgres", "kuboApi", "clusterApi", "natsClient", "natsMonitor"] as const;
+const SWARMS = ["kuboSwarm", "clusterSwarm", "natsRoute"] as const;
 // Of TEST-NET-1: nobody answers there, and nobody shall.
 const ANNOUNCED = "192.0.2.7";
 

@@ -86,7 +86,10 @@ async function expectWholeMaster(seen: FirstSeen): Promise<void> {
     snapshot: { state: "ok" },
   });
   const { clusterId } = (await box.load()).config.node;
-  expect(await readInstallation(join(box.baseDir, "state"))).toMatchObject({ clusterId, made: ["ledger", "pinset"] });
+  expect(await readInstallation(join(box.baseDir, "state"))).toMatchObject({
+    clusterId,
+    made: ["ledger", "pinset", "control-plane"],
+  });
   const verified = await box.run(["verify", "--json"]);
   expect(verified).toMatchObject({ exitCode: 0 });
   expect(verified.stdout).toContain(clusterId);

@@ -15,7 +15,7 @@ import { type ClusterPeer, startCluster, type TestCluster } from "../support/clu
 import { CLUSTER_ID, makeDocument, makePeer } from "../support/federation.ts";
 import { until } from "../support/until.ts";
 
-const PATIENCE_MS = 60_000;
+const PATIENCE_MS = 240_000;
 const signal = new AbortController().signal;
 let cluster: TestCluster;
 let document: PeersDocument;

@@ -28,7 +28,8 @@ async function writeThrough(note: string, type: string, verdict: Verdict): Promi
     user,
     password,
     application_name: "writer",
-    query_timeout: 200,
+    // Nobody hears of what is swallowed; whatever is not may take its time.
+    query_timeout: verdict.startsWith("swallow") ? 1_000 : 30_000,
   });
   client.on("error", () => {});
   await client.connect();

@@ -73,10 +73,17 @@ export function binaries(): Binaries {
   };
 }
 
-/** Builds what is not in the cache. @returns the names of the modules that were built @throws Error of `go build` */
-export async function buildDaemons(say: Say): Promise<readonly string[]> {
-  const missing = MODULES.filter((module) =>
-    Object.keys(module.packages).some((program) => !existsSync(programPath(program))),
+/**
+ * Builds what is not in the cache.
+ * @param only the modules that are wanted; all of them where it is left out
+ * @returns the names of the modules that were built
+ * @throws Error of `go build`
+ */
+export async function buildDaemons(say: Say, only?: readonly Module["name"][]): Promise<readonly string[]> {
+  const missing = MODULES.filter(
+    (module) =>
+      (only?.includes(module.name) ?? true) &&
+      Object.keys(module.packages).some((program) => !existsSync(programPath(program))),
   );
   if (missing.length === 0) return [];
   const go = await findGo(goVersionWanted(), say);

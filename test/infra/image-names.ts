@@ -6,6 +6,8 @@ export interface Images {
   readonly nats: string;
   readonly node: string;
   readonly master: string;
+  /** A whole box of a master: `master` with PostgreSQL's programs beside it. */
+  readonly box: string;
 }
 
 /** Tags that a test can put into `docker.images.*`. */
@@ -16,4 +18,5 @@ export const IMAGES: Images = {
   nats: "fula-test/nats:2.15.2",
   node: "fula-test/node:24",
   master: "fula-test/fula-master:dev",
+  box: "fula-test/box:dev",
 };

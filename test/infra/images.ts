@@ -108,16 +108,27 @@ function recipes(built: Binaries): readonly Recipe[] {
       makePackage(context, say);
     },
   };
+  const postgres = debianRecipe("postgres", IMAGES.postgres, POSTGRES_SYSTEM, {
+    "postgres-entrypoint.sh": join(IMAGE_DIR, "postgres-entrypoint.sh"),
+  });
+  const bootScript = join(IMAGE_DIR, "box-boot.sh");
+  const box = recipe("box", {
+    tag: IMAGES.box,
+    made: [postgres.inputs, master.inputs, hashOf({ paths: [bootScript] })].join(" "),
+    buildArgs: { NODE_IMAGE: IMAGES.node, MASTER_IMAGE: IMAGES.master, POSTGRES_IMAGE: IMAGES.postgres },
+    fill: (context) => {
+      place(bootScript, context);
+    },
+  });
   return [
-    debianRecipe("postgres", IMAGES.postgres, POSTGRES_SYSTEM, {
-      "postgres-entrypoint.sh": join(IMAGE_DIR, "postgres-entrypoint.sh"),
-    }),
+    postgres,
     busybox,
     daemonRecipe("kubo", IMAGES.kubo, busybox, [built.ipfs]),
     daemonRecipe("cluster", IMAGES.cluster, busybox, [built.clusterService, built.clusterCtl]),
     daemonRecipe("nats", IMAGES.nats, busybox, [built.nats]),
     node,
     master,
+    box,
   ];
 }
 

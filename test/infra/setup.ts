@@ -49,3 +49,10 @@ export async function setUpInfra(say: Say): Promise<Made> {
   const daemons = await buildDaemons(say);
   return { engine, daemons, images: await buildImages(new Docker(), say) };
 }
+
+/** Builds the nats-server alone: what needs no engine needs nothing else of the infrastructure. */
+export async function setUpNatsServer(say: Say): Promise<void> {
+  using _turn = await takeTurn(say);
+  ensurePrograms({ unzip: "unzip" });
+  await buildDaemons(say, ["nats-server"]);
+}

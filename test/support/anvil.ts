@@ -29,6 +29,26 @@ const TOKEN_CODE = [
 ].join("");
 const TOKEN_INIT = `0x604780600b6000396000f3${TOKEN_CODE}`;
 
+/**
+ * A wallet as far as ERC-1271 goes: knows the 65-byte signatures (v 27 or 28) of its owner, and reverts for all else. It
+ * hands digest, v, r and s of its arguments to the precompiled contract that recovers a signer.
+ */
+function walletInit(owner: string): string {
+  const code = [
+    "600435600052", // memory[0x00] = the digest, the first argument
+    "60a43560001a602052", // memory[0x20] = v, the signature's last byte
+    "606435604052", // memory[0x40] = r
+    "608435606052", // memory[0x60] = s
+    "602060806080600060015afa50", // memory[0x80] = ecrecover(memory[0x00…0x80])
+    `60805173${owner.slice(2)}14`, // is it the owner?
+    "604957", // then go to the end (0x49)
+    "60006000fd", // else revert
+    "5b631626ba7e60e01b60005260206000f3", // return the selector, with zeros behind it
+  ].join("");
+  const length = (code.length / 2).toString(16).padStart(2, "0");
+  return `0x60${length}80600b6000396000f3${code}`;
+}
+
 /** A transfer to be made. */
 export interface Move {
   readonly from: string;
@@ -119,15 +139,22 @@ export class Anvil implements AsyncDisposable {
 
   /** Puts a token of its own on the chain. @returns its address */
   async deployToken(): Promise<string> {
-    const txHash = await this.call<string>("eth_sendTransaction", [
-      { from: this.#account, data: TOKEN_INIT, gas: "0x100000" },
-    ]);
+    return await this.#deploy(TOKEN_INIT);
+  }
+
+  /** Puts a wallet on the chain that is a contract, with one owner for all time. @returns its address */
+  async deployWallet(owner: string): Promise<string> {
+    return await this.#deploy(walletInit(owner));
+  }
+
+  async #deploy(data: string): Promise<string> {
+    const txHash = await this.call<string>("eth_sendTransaction", [{ from: this.#account, data, gas: "0x100000" }]);
     await this.mine();
     const { contractAddress, status } = await this.call<{ contractAddress: string; status: string }>(
       "eth_getTransactionReceipt",
       [txHash],
     );
-    if (status !== "0x1") throw new Error("the token was not deployed");
+    if (status !== "0x1") throw new Error("the contract was not deployed");
     return contractAddress.toLowerCase();
   }
 

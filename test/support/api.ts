@@ -1,14 +1,22 @@
 import { createHash, createHmac, randomBytes } from "node:crypto";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { SignJWT } from "jose";
 import type { OutgoingHttpHeaders } from "node:http";
 import type { LightMyRequestResponse } from "fastify";
 import { loadConfig } from "../../src/lib/config/load.ts";
+import { createSecretSealer } from "../../src/lib/identity/sealed-secret.ts";
 import { resolveUserId } from "../../src/lib/identity/user-id.ts";
 import { systemClock } from "../../src/lib/kernel/clock.ts";
 import { silentLog } from "../../src/lib/kernel/log.ts";
 import { systemRandom } from "../../src/lib/kernel/random.ts";
+import { openAccessKeys } from "../../src/lib/server/access-keys.ts";
 import { openApi } from "../../src/lib/server/api.ts";
+import { type ControlPlaneHandle, startControlPlane } from "../../src/lib/server/control-plane.ts";
+import { openIdentities } from "../../src/lib/server/identities.ts";
 import { createMetrics } from "../../src/lib/server/metrics.ts";
+import { markJoined } from "./joined.ts";
 import { type AnswerCheck, checkAnswers, type OpenApiDocument, parseOpenApi } from "./openapi.ts";
 import { freshDatabase, type TestDatabase } from "./postgres.ts";
 
@@ -27,6 +35,7 @@ export interface ApiCall {
 export interface ApiAnswer {
   readonly status: number;
   readonly headers: OutgoingHttpHeaders;
+  /** Null where there is no body. */
   // oxlint-disable-next-line typescript/no-explicit-any -- tests compare it with what they expect
   readonly json: any;
 }
@@ -39,10 +48,15 @@ export interface TestApi extends AsyncDisposable {
     readonly system: string;
     readonly service: string;
     readonly encryption: string;
+    readonly cluster: string;
   };
+  /** Its own, in a file. */
+  readonly controlPlane: ControlPlaneHandle;
   readonly document: OpenApiDocument;
   readonly answers: AnswerCheck;
   call(call: ApiCall): Promise<ApiAnswer>;
+  /** What a browser asks before it lets a page send anything. */
+  preflight(url: string): Promise<Pick<ApiAnswer, "status" | "headers">>;
   /** `authorization` of a token that is signed for a user. */
   bearer(user: string, claims?: Readonly<Record<string, unknown>>): Promise<{ readonly authorization: string }>;
 }
@@ -53,6 +67,9 @@ const SETTINGS = {
   chains: '{"base":{"rpcUrls":["http://127.0.0.1:9"]}}',
 };
 
+/** Where this API has clients of its pinning service connect to. */
+export const DELEGATE = "/dns4/kubo.example.org/tcp/4001/p2p/12D3KooWGRUVh1ZjEHtVHhXKkDQpBjgSkP4rGbPcPCUTsBfmgSvi";
+
 /** Makes one. @param more further settings, as `--set` takes them */
 export async function makeTestApi(more: Readonly<Record<string, string>> = {}): Promise<TestApi> {
   const database = await freshDatabase();
@@ -61,24 +78,40 @@ export async function makeTestApi(more: Readonly<Record<string, string>> = {}): 
     system: randomBytes(32).toString("hex"),
     service: randomBytes(32).toString("hex"),
     encryption: randomBytes(32).toString("hex"),
+    cluster: randomBytes(32).toString("hex"),
   };
+  const baseDir = await mkdtemp(join(tmpdir(), "fula-api-"));
+  markJoined(baseDir, "6f1e9a4e-0000-4000-8000-00000000000a");
   const given = Object.entries({ ...SETTINGS, ...more }).map(([key, value]) => [key, { flag: "--set", value }]);
   const loaded = await loadConfig(
     {
-      globals: { baseDir: "/nonexistent" },
+      globals: { baseDir },
       env: {
         JWT_SECRET: secrets.jwt,
         SYSTEM_KEY: secrets.system,
         FULA_PIN_SERVICE_SECRET: secrets.service,
         ENCRYPTION_KEY: secrets.encryption,
+        CLUSTER_SECRET: secrets.cluster,
       },
       cwd: "/",
     },
     Object.fromEntries(given),
   );
+  const sealer = createSecretSealer(loaded.secrets.encryptionKey);
+  const keyDeps = { pool: database.pool, sealer, clock: systemClock, log: silentLog };
+  const keys = await openAccessKeys(loaded.config, keyDeps);
+  const metrics = createMetrics({ version: "0", nodeVersion: "0" });
+  const identityDeps = { ...keyDeps, connection: database.options, keys, metrics: metrics.identity };
+  const opened = await openIdentities(loaded, identityDeps);
+  const controlPlane = await startControlPlane(loaded, { clock: systemClock, random: systemRandom, log: silentLog });
   const { app } = await openApi(loaded, {
+    controlPlane,
     pool: database.pool,
-    metrics: createMetrics({ version: "0", nodeVersion: "0" }),
+    identities: opened.identities,
+    denials: opened.denials,
+    keyring: opened.keyring,
+    metrics,
+    delegates: { read: async () => [DELEGATE] },
     clock: systemClock,
     random: systemRandom,
     log: silentLog,
@@ -89,6 +122,7 @@ export async function makeTestApi(more: Readonly<Record<string, string>> = {}): 
   return {
     database,
     secrets,
+    controlPlane,
     document,
     answers,
     call: async ({ method = "GET", url, body, headers = {}, from = "203.0.113.1" }) => {
@@ -100,13 +134,22 @@ export async function makeTestApi(more: Readonly<Record<string, string>> = {}): 
         ...(body === undefined ? {} : { payload: JSON.stringify(body) }),
       });
       answers.check(method, url, response.statusCode, response.body);
-      return { status: response.statusCode, headers: response.headers, json: response.json() };
+      const json: unknown = response.body === "" ? null : response.json();
+      return { status: response.statusCode, headers: response.headers, json };
+    },
+    preflight: async (url) => {
+      const { statusCode, headers } = await app.inject({ method: "OPTIONS", url });
+      return { status: statusCode, headers };
     },
     bearer: async (user, claims = {}) => ({
       authorization: `Bearer ${await signToken(secrets.jwt, { sub: resolveUserId(user), scope: "storage:*", ...claims })}`,
     }),
     [Symbol.asyncDispose]: async () => {
       await app.close();
+      await opened[Symbol.asyncDispose]();
+      await keys[Symbol.asyncDispose]();
+      await controlPlane[Symbol.asyncDispose]();
+      await rm(baseDir, { recursive: true, force: true });
       await database.drop();
     },
   };

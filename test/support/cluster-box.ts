@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { z } from "zod";
 import { parseCid } from "../../src/lib/blocks/cid.ts";
 import { openKuboBlockStore } from "../../src/lib/blocks/kubo.ts";
 import type { Pin, PinCluster } from "../../src/lib/cluster/pins.ts";
@@ -9,6 +10,7 @@ import { isHeldSomewhere } from "../../src/lib/pinset/listing-check.ts";
 import { systemClock } from "../../src/lib/kernel/clock.ts";
 import { type CliRun, runCliForTest } from "./cli.ts";
 import type { ClusterPeer } from "./cluster-processes.ts";
+import { markJoined } from "./joined.ts";
 import { collect, rawBytes } from "./pins.ts";
 
 const CLUSTER_ID = "0b9a5f0e-0000-4000-8000-0000000000c1";
@@ -16,6 +18,13 @@ const FACTORS = { replication_factor_min: 2, replication_factor_max: 3 };
 const PATIENCE_MS = 180_000;
 const POLL_MS = 500;
 const PUTS_AT_ONCE = 32;
+
+const NS_PER_MS = 1_000_000;
+/** What the peers last said of themselves; `expire` is in nanoseconds since the Unix epoch. */
+const metricsSchema = z
+  .array(z.object({ peer: z.string(), expire: z.number() }))
+  .nullable()
+  .transform((all) => all ?? []);
 
 /** The base directory of a master whose pinset is that of a real IPFS Cluster peer, and what tests do with it. */
 export interface ClusterBox extends AsyncDisposable {
@@ -47,6 +56,7 @@ blocks: { mode: kubo, kuboApi: ${peer.kubo.apiAddress} }
 cluster: { mode: rest, api: ${rest}, replicationMin: 2, replicationMax: 3 }
 ${settings}`,
   );
+  markJoined(baseDir, CLUSTER_ID);
   const pinset = openRestCluster({ clusterId: CLUSTER_ID, url: peer.api, defaultFactors: FACTORS });
   const blocks = openKuboBlockStore(peer.kubo.api);
   return {
@@ -81,6 +91,13 @@ ${settings}`,
       await patiently(async () => {
         const found = (await pinset.peers()).find((other) => other.id === id);
         return found === undefined || found.state === "gone" ? null : `${name} is ${found.state}`;
+      });
+      // Until then it is given pins all the same.
+      await patiently(async () => {
+        const answer = await fetch(`${peer.api}/monitor/metrics/freespace`);
+        const metrics = metricsSchema.parse(await answer.json());
+        const isKnown = metrics.some((each) => each.peer === id && each.expire / NS_PER_MS > systemClock.nowMs());
+        return isKnown ? `the space that ${name} has left is still believed` : null;
       });
     },
     untilBack: async ({ id, name }) => {

@@ -91,7 +91,7 @@ export function composeProject(text: string): TestProject {
     plan,
     health,
     apply: async (options = {}) => {
-      const context = { clock: systemClock, signal, report: () => {}, healthPatienceMs: 60_000, ...options };
+      const context = { clock: systemClock, signal, report: () => {}, healthPatienceMs: 240_000, ...options };
       return await applyProject(docker, await plan(options), context);
     },
     containerOf,
@@ -128,10 +128,11 @@ export function composeProjectOf(
     cpSync(join(TEMPLATES, script), join(project.dir, "docker", script));
   }
   mkdirSync(join(project.dir, "secrets"));
-  for (const [name, secret] of Object.entries(wish.secrets)) {
+  // Every Kubo has the file; it is empty but in a private network.
+  for (const [name, secret] of Object.entries({ swarm_key: "", ...wish.secrets })) {
     const path = join(project.dir, "secrets", name);
     writeFileSync(path, secret);
-    if (name === "cluster_secret") chownSync(path, ...DAEMON_USER);
+    if (name !== "postgres_password") chownSync(path, ...DAEMON_USER);
     chmodSync(path, 0o400);
   }
   return project;

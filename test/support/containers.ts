@@ -23,6 +23,10 @@ export interface ContainerWish {
   readonly volumes?: Readonly<Record<string, string>>;
   /** Port of the host, on all its addresses → port of the container, TCP. */
   readonly ports?: Readonly<Record<number, number>>;
+  /** Further names on its first network. */
+  readonly aliases?: readonly string[];
+  /** True for a container that is a box of its own: an init reaps what is orphaned, and its root sees all processes. */
+  readonly isBox?: boolean;
 }
 
 /** A container of a test; removed with its anonymous volumes when it is disposed of. */
@@ -47,11 +51,15 @@ async function startContainer(docker: Docker, name: string, wish: ContainerWish)
     ...(wish.entrypoint === undefined ? {} : { Entrypoint: [...wish.entrypoint] }),
     ...(wish.command === undefined ? {} : { Cmd: [...wish.command] }),
     ...(wish.user === undefined ? {} : { User: wish.user }),
+    ...(first === undefined || wish.aliases === undefined
+      ? {}
+      : { NetworkingConfig: { EndpointsConfig: { [first]: { Aliases: [...wish.aliases] } } } }),
     Env: Object.entries(wish.env ?? {}).map(([key, value]) => `${key}=${value}`),
     ExposedPorts: Object.fromEntries(ports.map(([, inside]) => [`${inside}/tcp`, {}])),
     HostConfig: {
       ...(first === undefined ? {} : { NetworkMode: first }),
       Binds: Object.entries(wish.volumes ?? {}).map(([volume, path]) => `${volume}:${path}`),
+      ...(wish.isBox === true ? { Init: true, CapAdd: ["SYS_PTRACE"] } : {}),
       PortBindings: Object.fromEntries(ports.map(([host, inside]) => [`${inside}/tcp`, [{ HostPort: host }]])),
     },
   });

@@ -66,7 +66,7 @@ export function signNow(port: number, pair: AccessKeyPair, request_: Unsigned): 
 export async function sendSigned(port: number, pair: AccessKeyPair, unsigned: Unsigned): Promise<Answer> {
   const { method, path, query, body } = unsigned;
   const length: readonly (readonly [string, string])[] =
-    method === "PUT" ? [["content-length", String(body?.byteLength ?? 0)]] : [];
+    method === "PUT" || method === "POST" ? [["content-length", String(body?.byteLength ?? 0)]] : [];
   return await sendHttp(port, {
     method,
     target: query === undefined || query === "" ? path : `${path}?${query}`,

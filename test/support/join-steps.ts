@@ -9,6 +9,7 @@ export const EMBEDDED_STEPS: readonly StepId[] = [
   "postgres",
   "migrations",
   "stores",
+  "control-plane",
   "snapshot",
   "serve",
   "schedules",

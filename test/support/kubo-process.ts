@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { builtBinaries } from "../infra/infra.ts";
@@ -69,7 +69,8 @@ function configure(repo: Repo, all: readonly Repo[]): void {
 
 function kuboProcess(repo: Repo, name: string): KuboProcess {
   const { ipfs } = builtBinaries();
-  const env = { IPFS_PATH: repo.dir, IPFS_TELEMETRY: "off" };
+  const isPrivate = existsSync(join(repo.dir, "swarm.key"));
+  const env = { IPFS_PATH: repo.dir, IPFS_TELEMETRY: "off", ...(isPrivate ? { LIBP2P_FORCE_PNET: "1" } : {}) };
   const api = `http://127.0.0.1:${repo.apiPort}`;
   const daemon = new DaemonProcess(name, {
     program: ipfs,
@@ -93,14 +94,24 @@ function kuboProcess(repo: Repo, name: string): KuboProcess {
   };
 }
 
-/** Starts that many, each knowing the others' addresses and keeping the connection, also after one was restarted. */
-export async function startKubos(count: number): Promise<AsyncDisposable & { readonly nodes: readonly KuboProcess[] }> {
+/**
+ * Starts that many, each knowing the others' addresses and keeping the connection, also after one was restarted.
+ * @param swarmKeyOf the key of each one's private network, 64 hex digits; null = the public one
+ */
+export async function startKubos(
+  count: number,
+  swarmKeyOf: (index: number) => string | null = () => null,
+): Promise<AsyncDisposable & { readonly nodes: readonly KuboProcess[] }> {
   const dir = mkdtempSync(join(tmpdir(), "fula-kubo-"));
   const ports = await findFreePorts(count * 2);
   const repos = Array.from({ length: count }, (_, index) =>
     initRepo(join(dir, String(index)), ports[index * 2] ?? 0, ports[index * 2 + 1] ?? 0),
   );
-  for (const repo of repos) configure(repo, repos);
+  for (const [index, repo] of repos.entries()) {
+    configure(repo, repos);
+    const key = swarmKeyOf(index);
+    if (key !== null) writeFileSync(join(repo.dir, "swarm.key"), `/key/swarm/psk/1.0.0/\n/base16/\n${key}\n`);
+  }
   const nodes = repos.map((repo, index) => kuboProcess(repo, `kubo ${index}`));
   const end = async (): Promise<void> => {
     await Promise.all(nodes.map(async (node) => await node[Symbol.asyncDispose]()));

@@ -1,5 +1,5 @@
 import type { CID } from "multiformats/cid";
-import type { BlockStore } from "../../src/lib/blocks/block-store.ts";
+import type { AddedBlock, BlockStore } from "../../src/lib/blocks/block-store.ts";
 import { verifyBlock } from "../../src/lib/blocks/cid.ts";
 import { FulaError } from "../../src/lib/kernel/errors.ts";
 
@@ -18,11 +18,30 @@ export class MemoryBlocks implements BlockStore {
     this.blocks.set(keyOf(cid), bytes.slice());
   }
 
+  async add(cid: CID, bytes: Uint8Array): Promise<AddedBlock | null> {
+    const key = keyOf(cid);
+    const wasThere = this.blocks.get(key);
+    await this.put(cid, bytes);
+    if (wasThere !== undefined) return null;
+    const added = this.blocks.get(key);
+    return {
+      takeBack: async () => {
+        await this.beforeDelete(cid);
+        // A later put makes it another copy.
+        if (this.blocks.get(key) === added) this.blocks.delete(key);
+      },
+    };
+  }
+
   async get(cid: CID): Promise<Uint8Array> {
     this.gets += 1;
     const bytes = this.blocks.get(keyOf(cid));
     if (bytes === undefined) throw new FulaError("FULA_BLOCK_MISSING", `No block ${cid.toString()}.`);
     return bytes;
+  }
+
+  async find(cid: CID): Promise<Uint8Array | null> {
+    return this.blocks.get(keyOf(cid)) ?? null;
   }
 
   async has(cid: CID): Promise<boolean> {

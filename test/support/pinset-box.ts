@@ -1,4 +1,4 @@
-import { mkdirSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseCid } from "../../src/lib/blocks/cid.ts";
 import { type LocalBlockStore, openLocalBlockStore } from "../../src/lib/blocks/local.ts";
@@ -7,6 +7,7 @@ import type { Pin } from "../../src/lib/cluster/pins.ts";
 import { systemClock } from "../../src/lib/kernel/clock.ts";
 import { type SnapshotReport, takeSnapshot } from "../../src/lib/pinset/snapshot.ts";
 import { embeddedPeerId } from "../../src/lib/stack/pinset.ts";
+import { markJoined } from "./joined.ts";
 import { blockPin } from "./pin-of-block.ts";
 import { collect, rawBytes } from "./pins.ts";
 import { tempDir } from "./temp-dir.ts";
@@ -36,7 +37,7 @@ export async function makePinsetBox(
     `runtime: embedded\nnode:\n  clusterId: ${clusterId}\nsweep:\n  replMin: 1\n`,
   );
   const stateDir = join(baseDir, "state");
-  mkdirSync(stateDir, { recursive: true });
+  markJoined(baseDir, clusterId);
   const pinsFile = join(stateDir, "pins.sqlite");
   const snapshotsDir = join(baseDir, "snapshots");
   const withPins: PinsetBox["withPins"] = async (use) => {

@@ -160,7 +160,7 @@ async function startServer({ binDir, dir, account, superuser, guard }: ServerPar
 const SETTINGS = `
 listen_addresses = '${HOST}'
 unix_socket_directories = ''
-max_connections = 200
+max_connections = 400
 shared_buffers = 64MB
 fsync = off
 synchronous_commit = off

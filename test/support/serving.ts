@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { chmod, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { chmod, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { S3Client } from "@aws-sdk/client-s3";
@@ -16,6 +16,7 @@ import { createJsonLog } from "../../src/lib/server/json-log.ts";
 import type { RunningServer } from "../../src/lib/server/running-server.ts";
 import { startServer } from "../../src/lib/server/start.ts";
 import { withPinCluster } from "../../src/lib/stack/pinset.ts";
+import { markJoined } from "./joined.ts";
 import { freshDatabase, type TestDatabase } from "./postgres.ts";
 
 const logLine = z.record(z.string(), z.unknown());
@@ -49,25 +50,39 @@ export interface MoreSettings {
   readonly api?: object;
   readonly snapshot?: object;
   readonly billing?: object;
+  readonly buckets?: object;
+  readonly identity?: object;
+  readonly chains?: object;
+  readonly postgres?: object;
+  readonly controlPlane?: object;
 }
 
-/** Makes a box. @param beside an earlier one, whose ledger and cluster it shares as a further master */
-export async function makeServingBox(more: MoreSettings = {}, beside: ServingBox | null = null): Promise<ServingBox> {
-  const database = beside?.database ?? (await freshDatabase());
+/**
+ * Makes a box. @param beside an earlier one, whose ledger and cluster it shares as a further master
+ * @param ledger a migrated database of another server, which is dropped with the box
+ */
+export async function makeServingBox(
+  more: MoreSettings = {},
+  beside: ServingBox | null = null,
+  ledger: TestDatabase | null = null,
+): Promise<ServingBox> {
+  const database = beside?.database ?? ledger ?? (await freshDatabase());
   const baseDir = await mkdtemp(join(tmpdir(), "fula-serve-"));
   await chmod(baseDir, 0o700);
   const ports = { server: await findFreePort(), gateway: await findFreePort(), api: await findFreePort() };
   const { host, port, database: name, user, password } = database.options;
-  const secrets = {
+  // The masters of one federation share them.
+  const secrets = beside?.secrets ?? {
     POSTGRES_PASSWORD: String(password),
     ENCRYPTION_KEY: randomBytes(32).toString("hex"),
     JWT_SECRET: randomBytes(32).toString("hex"),
     SESSION_SECRET: randomBytes(32).toString("hex"),
     SYSTEM_KEY: randomBytes(32).toString("hex"),
+    CLUSTER_SECRET: randomBytes(32).toString("hex"),
   };
   const settings = {
     node: { name: beside === null ? "box-1" : "box-2", clusterId: "6f1e9a4e-0000-4000-8000-000000000001" },
-    postgres: { mode: "external", host, port, database: name, user },
+    postgres: { mode: "external", host, port, database: name, user, ...more.postgres },
     blocks: { mode: "local", ...more.blocks },
     cluster: { mode: "local", ...more.cluster },
     server: { port: ports.server, logLevel: "debug", ...more.server },
@@ -75,11 +90,15 @@ export async function makeServingBox(more: MoreSettings = {}, beside: ServingBox
     api: { port: ports.api, ...more.api },
     snapshot: { ...more.snapshot },
     billing: { ...more.billing },
+    ...(more.buckets && { buckets: more.buckets }),
+    ...(more.identity && { identity: more.identity }),
+    ...(more.chains && { chains: more.chains }),
+    ...(more.controlPlane && { controlPlane: more.controlPlane }),
   };
   await writeFile(join(baseDir, "fula-master.yaml"), JSON.stringify(settings), { mode: 0o600 });
   const env = Object.entries(secrets).map(([key, value]) => `${key}=${value}\n`);
   await writeFile(join(baseDir, ".env"), env.join(""), { mode: 0o600 });
-  await mkdir(join(baseDir, "state"), { mode: 0o700 });
+  markJoined(baseDir, settings.node.clusterId);
   const load = async (): Promise<LoadedConfig> => await loadConfig({ globals: { baseDir }, env: {}, cwd: "/" });
   await withPinCluster(await load(), { clock: systemClock, create: true }, async () => {});
   return {
@@ -127,7 +146,14 @@ export async function makeKey(
   const sealer = createSecretSealer((await box.load()).secrets.encryptionKey);
   const { pair } = await createAccessKey(
     box.database.pool,
-    { userId: resolveUserId(user), scopes, label: "test" },
+    {
+      subject: { kind: "user", userId: resolveUserId(user) },
+      scopes,
+      label: "test",
+      expiresMs: null,
+      bearerOnly: false,
+      actor: "operator@test",
+    },
     { sealer, random: systemRandom },
   );
   return pair;

@@ -6,6 +6,8 @@ export interface TinyService {
   readonly colour?: string;
   /** False = its health check always fails. */
   readonly well?: boolean;
+  /** True = the engine asks it how it is after minutes only, unless it knows an interval for the start. */
+  readonly askedLate?: boolean;
   /** What it does besides beating: default nothing. */
   readonly script?: string;
   readonly image?: string;
@@ -19,9 +21,10 @@ const BUSYBOX = "fula-test/busybox:1";
 /** A shell that beats once every tenth of a second, and is healthy while it beats. */
 function serviceText(service: TinyService): string {
   const { name = "one", colour = "blue", well = true, script = ":", image = BUSYBOX, volume = "data" } = service;
+  const asked = service.askedLate === true ? "interval: 10m, start_period: 10m" : "interval: 1s";
   const { containerName = `PROJECT-${name}-1`, ports = [], profiles = [] } = service;
   const beat = "trap 'exit 0' TERM; while :; do touch /tmp/beat; sleep 0.1; done";
-  const ask = 'test "$$(( $$(date +%s) - $$(stat -c %Y /tmp/beat) ))" -lt 3';
+  const ask = 'test "$$(( $$(date +%s) - $$(stat -c %Y /tmp/beat) ))" -lt 6';
   const fail = "echo it has no colour; exit 1";
   return `
   ${name}:
@@ -30,7 +33,7 @@ function serviceText(service: TinyService): string {
     restart: unless-stopped
     command: [sh, -c, ${JSON.stringify(`${script}; ${beat}`)}]
     environment: { COLOUR: ${JSON.stringify(colour)} }
-    healthcheck: { test: [CMD-SHELL, ${JSON.stringify(well ? ask : fail)}], interval: 1s, timeout: 5s, retries: 2 }
+    healthcheck: { test: [CMD-SHELL, ${JSON.stringify(well ? ask : fail)}], ${asked}, timeout: 30s, retries: 2 }
     ports: ${JSON.stringify(ports)}
     profiles: ${JSON.stringify(profiles)}
     volumes: ["${volume}:/data"]

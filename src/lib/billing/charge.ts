@@ -1,6 +1,6 @@
 import { FulaError } from "../kernel/errors.ts";
 import { sqlStateOf } from "../postgres/database-errors.ts";
-import { fenceCte, fenceValues, leaseLost } from "../postgres/fence.ts";
+import { assertFenced, fenceCte, fenceValues } from "../postgres/fence.ts";
 import type { Pool } from "../postgres/pool.ts";
 import { runQuery } from "../postgres/run-query.ts";
 import { formatHour, type Hour, hourKey } from "./hour.ts";
@@ -129,7 +129,7 @@ export async function chargeShard(
       text: CHARGE_SHARD,
       values,
     });
-    if (rows[0]?.fenced !== true && fence !== null) throw leaseLost(fence);
+    assertFenced(rows[0]?.fenced, fence);
     const charged = rows[0]?.charged ?? null;
     return charged === null ? null : Number(charged);
   } catch (error) {

@@ -7,7 +7,7 @@ import { withTransaction } from "../postgres/transaction.ts";
 import { agree, canAgree, type Endpoints, openEndpoints } from "./chain-agreement.ts";
 import { holdChain, openChainState } from "./chain-state.ts";
 import { digestOf } from "./chain-transfers.ts";
-import { creditClaimed, type CreditRules } from "./deposit-credit.ts";
+import { creditClaimed, type CreditRules, PAYEE } from "./deposit-credit.ts";
 import { recordTransfers } from "./deposit-record.ts";
 import { formatUnits, parseUnits } from "./money.ts";
 import type { Receipt, RpcDeps } from "./rpc.ts";
@@ -132,8 +132,8 @@ async function readClaimed(pool: Pool, chainId: number, txHash: string): Promise
   const { rows } = await runQuery<DepositRow>(pool, {
     name: "claim_read",
     text: `
-      select t.log_index, t.amount_fula, t.state, t.entry_id, t.user_id, o.user_id as owner
-        from token_transactions t left join wallet_owners o on o.wallet_address_hash = t.sender_hash
+      select t.log_index, t.amount_fula, t.state, t.entry_id, t.user_id, p.user_id as owner
+        from token_transactions t ${PAYEE}
        where t.chain_id = $1 and t.tx_hash = $2
        order by t.log_index`,
     values: [chainId, txHash],

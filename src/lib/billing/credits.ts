@@ -1,6 +1,7 @@
 import { assert } from "../kernel/assert.ts";
 import { FulaError, isFulaError } from "../kernel/errors.ts";
 import type { Pool } from "../postgres/pool.ts";
+import { REPLICATED } from "../postgres/sync-wait.ts";
 import { type TransactionClient, withTransaction } from "../postgres/transaction.ts";
 import { type HeldAccount, holdAccounts } from "./credits-accounts.ts";
 import { type Posted, type Posting, postEntries, type PostOutcome } from "./credits-post.ts";
@@ -77,7 +78,11 @@ export async function settleOnce<T>(pool: Pool, use: (client: TransactionClient)
     return await withTransaction(pool, use);
   } catch (error) {
     if (!isFulaError(error, "FULA_COMMIT_UNKNOWN")) throw error;
-    return await withTransaction(pool, use);
+    return await withTransaction(pool, async (client) => {
+      // What is found and not written again must be on the standbys too before anybody is told of it.
+      await client.query(`select ${REPLICATED}`);
+      return await use(client);
+    });
   }
 }
 

@@ -35,6 +35,14 @@ const BATCH = 100;
 const IS_DUE = `t.state = 'unclaimed' and t.claimed_at is null and t.block_hash is not null
   and not exists (select from chain_sync_state s where s.chain_id = t.chain_id and s.halted_because is not null)`;
 
+/**
+ * Whose the transfer `t` is, as `p.user_id`: the account that its sender's wallet is linked to, else the wallet's own where
+ * there is one, which is named by the same hash. Null where nobody knows the sender: it waits for whoever links the wallet.
+ */
+export const PAYEE = `left join lateral (
+            select coalesce((select o.user_id from wallet_owners o where o.wallet_address_hash = t.sender_hash),
+                            (select a.user_id from user_credits a where a.user_id = t.sender_hash)) as user_id) p on true`;
+
 interface DueRow {
   readonly id: string;
   readonly user_id: string;
@@ -106,9 +114,9 @@ export async function creditClaimed(
   const { rows } = await client.query<DueRow>({
     name: "deposits_of_claim",
     text: `
-      select t.id, o.user_id, t.reference, t.amount_fula
-        from token_transactions t join wallet_owners o on o.wallet_address_hash = t.sender_hash
-       where t.chain_id = $1 and t.tx_hash = $2 and o.user_id = $3 and ${IS_DUE}
+      select t.id, p.user_id, t.reference, t.amount_fula
+        from token_transactions t ${PAYEE}
+       where t.chain_id = $1 and t.tx_hash = $2 and p.user_id = $3 and ${IS_DUE}
        order by t.id for update of t`,
     values: [claim.chainId, claim.txHash, claim.userId],
   });
@@ -143,9 +151,9 @@ async function creditBatch(
     const { rows } = await client.query<DueRow>({
       name: "deposits_due",
       text: `
-        select t.id, o.user_id, t.reference, t.amount_fula
-          from token_transactions t join wallet_owners o on o.wallet_address_hash = t.sender_hash
-         where t.chain_id = $1 and ${IS_DUE} and t.id > $2
+        select t.id, p.user_id, t.reference, t.amount_fula
+          from token_transactions t ${PAYEE}
+         where t.chain_id = $1 and p.user_id is not null and ${IS_DUE} and t.id > $2
          order by t.id limit $3 for update of t skip locked`,
       values: [run.chainId, after.toString(), limit],
     });
@@ -162,17 +170,16 @@ async function refuse(run: CreditRun, after: bigint, because: string): Promise<v
       name: "deposit_refuse",
       text: `
         update token_transactions set state = 'refused', note = $3
-         where id = (select min(t.id) from token_transactions t
-                       join wallet_owners o on o.wallet_address_hash = t.sender_hash
-                      where t.chain_id = $1 and ${IS_DUE} and t.id > $2)`,
+         where id = (select min(t.id) from token_transactions t ${PAYEE}
+                      where t.chain_id = $1 and p.user_id is not null and ${IS_DUE} and t.id > $2)`,
       values: [run.chainId, after.toString(), because],
     });
   });
 }
 
 /**
- * Credits every settled deposit of a chain whose sender's wallet has an owner, also those that were settled before it had
- * one. One that the ledger refuses, because its reference stands for something else there, is marked and left.
+ * Credits every settled deposit of a chain whose sender's wallet has an owner or an account of its own, also those that were
+ * settled before it had one. One that the ledger refuses, because its reference stands for something else there, is marked and left.
  * @throws FulaError FULA_LEASE_LOST, what crediting throws else; the signal's reason
  */
 export async function creditSettled(run: CreditRun): Promise<Credited & { readonly refused: number }> {

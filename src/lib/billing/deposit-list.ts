@@ -1,5 +1,6 @@
 import type { Pool } from "../postgres/pool.ts";
 import { runQuery } from "../postgres/run-query.ts";
+import { PAYEE } from "./deposit-credit.ts";
 import type { DepositState } from "./deposit-match.ts";
 import { formatUnits, parseUnits } from "./money.ts";
 
@@ -49,9 +50,9 @@ export async function listDeposits(
     name: "deposits_list",
     text: `
       select t.chain_id, t.tx_hash, t.log_index, t.block_number, t.from_address, t.amount_fula, t.state, t.reference, t.note,
-             coalesce(t.user_id, o.user_id) as user_id, count(*) over () as total
-        from token_transactions t left join wallet_owners o on o.wallet_address_hash = t.sender_hash
-       where ($1::text is null or t.state = $1) and ($2::text is null or coalesce(t.user_id, o.user_id) = $2)
+             coalesce(t.user_id, p.user_id) as user_id, count(*) over () as total
+        from token_transactions t ${PAYEE}
+       where ($1::text is null or t.state = $1) and ($2::text is null or coalesce(t.user_id, p.user_id) = $2)
          and ($3::integer is null or t.chain_id = $3)
        order by t.id desc limit $4`,
     values: [state, userId, chainId, limit],

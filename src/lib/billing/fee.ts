@@ -1,3 +1,5 @@
+import { divideHalfEven } from "./money.ts";
+
 /** What a fee is reckoned with; the same for every account of an hour. */
 export interface FeePolicy {
   /** Bytes that cost nothing. */
@@ -28,9 +30,5 @@ const BYTE_HOURS = BYTES_PER_GIB * HOURS_PER_MONTH;
 export function hourlyFee(bytes: bigint, policy: FeePolicy): bigint {
   const billedBytes = bytes - policy.freeTierBytes;
   if (billedBytes <= 0n) return 0n;
-  const product = billedBytes * policy.fulaPerGibMonth;
-  const units = product / BYTE_HOURS;
-  const twiceRest = (product % BYTE_HOURS) * 2n;
-  const isUp = twiceRest > BYTE_HOURS || (twiceRest === BYTE_HOURS && units % 2n === 1n);
-  return isUp ? units + 1n : units;
+  return divideHalfEven(billedBytes * policy.fulaPerGibMonth, BYTE_HOURS);
 }

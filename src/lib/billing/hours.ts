@@ -1,11 +1,11 @@
 import { FulaError } from "../kernel/errors.ts";
-import { type Fence, fenceCte, fenceValues, leaseLost } from "../postgres/fence.ts";
+import { assertFenced, type Fence, fenceCte, fenceValues } from "../postgres/fence.ts";
 import type { Pool } from "../postgres/pool.ts";
 import { runQuery } from "../postgres/run-query.ts";
 import { type BillingMode, findBillingMode } from "./billing-mode.ts";
 import { formatHour, type Hour, hourFromSql } from "./hour.ts";
-import { formatUnits, parseUnits } from "./money.ts";
-import type { HourPolicy } from "./policy.ts";
+import { parseUnits } from "./money.ts";
+import { type HourPolicy, policyValues } from "./policy.ts";
 
 /** Who writes a record, and by which right. */
 export interface Writer {
@@ -125,16 +125,7 @@ export async function openHour(
       ), ${shardsCte("$9::integer")}
       select exists (select from fence) as fenced,
              exists (select from turn) or exists (select from billing_hours where hour = $3::timestamptz) as opens`,
-    values: [
-      ...fenceValues(fence),
-      formatHour(hour),
-      basis,
-      policy.freeTierBytes.toString(),
-      formatUnits(policy.fulaPerGibMonth),
-      policy.whileSuspended,
-      node,
-      shardAccounts,
-    ],
+    values: [...fenceValues(fence), formatHour(hour), basis, ...policyValues(policy), node, shardAccounts],
   });
   assertFenced(rows[0]?.fenced, fence);
   return rows[0]?.opens === true;
@@ -160,17 +151,12 @@ export async function openSkippedHour(
           from fence
          where h.hour = $3 and h.state = 'skipped'
         returning h.hour
+      ), noted as (
+        insert into admin_audit_log (actor, action, target_id, details)
+        select 'operator@' || $7, 'billing.backfill', to_char(hour at time zone 'UTC', 'YYYY-MM-DD"T"HH24'), '{}' from opened
       ), ${shardsCte("$8::integer")}
       select exists (select from fence) as fenced, exists (select from opened) as opened`,
-    values: [
-      ...fenceValues(fence),
-      formatHour(hour),
-      policy.freeTierBytes.toString(),
-      formatUnits(policy.fulaPerGibMonth),
-      policy.whileSuspended,
-      node,
-      shardAccounts,
-    ],
+    values: [...fenceValues(fence), formatHour(hour), ...policyValues(policy), node, shardAccounts],
   });
   assertFenced(rows[0]?.fenced, fence);
   if (rows[0]?.opened === true) return;
@@ -208,9 +194,7 @@ export async function skipHours(
       ...fenceValues(fence),
       formatHour(span.first),
       formatHour(span.last),
-      policy.freeTierBytes.toString(),
-      formatUnits(policy.fulaPerGibMonth),
-      policy.whileSuspended,
+      ...policyValues(policy),
       node,
       `${formatHour(span.first)}/${formatHour(span.last)}`,
     ],
@@ -271,12 +255,6 @@ export async function readHourSums(pool: Pool, hour: Hour): Promise<HourSums | n
     sumUnits: parseUnits(row.sum_fula),
     conflicts: Number(row.conflicts),
   };
-}
-
-function assertFenced(isFenced: boolean | undefined, fence: Fence | null): void {
-  if (isFenced === true) return;
-  if (fence !== null) throw leaseLost(fence);
-  throw new Error("the table cron_lease has lost its row");
 }
 
 function notSkipped(hour: Hour, state: string | null): FulaError {

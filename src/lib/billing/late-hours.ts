@@ -1,5 +1,5 @@
 import { FulaError } from "../kernel/errors.ts";
-import { type Fence, fenceCte, fenceValues, leaseLost } from "../postgres/fence.ts";
+import { assertFenced, type Fence, fenceCte, fenceValues } from "../postgres/fence.ts";
 import type { Pool } from "../postgres/pool.ts";
 import { runQuery } from "../postgres/run-query.ts";
 import { type TransactionClient, withTransaction } from "../postgres/transaction.ts";
@@ -8,8 +8,7 @@ import { finishHour } from "./deduction.ts";
 import type { DeductionDeps, HourOutcome } from "./deduction-report.ts";
 import { formatHour, type Hour, hourFromSql } from "./hour.ts";
 import { openSkippedHour, settleSkippedAlerts } from "./hours.ts";
-import { formatUnits } from "./money.ts";
-import { type HourPolicy, policyOf } from "./policy.ts";
+import { type HourPolicy, policyOf, policyValues } from "./policy.ts";
 import { closeUsageHour } from "./usage-close.ts";
 
 /** The hours that were left out because they were too long ago, ascending. */
@@ -86,23 +85,22 @@ async function waiveWithin(client: TransactionClient, waiver: Waiver, policy: Ho
       select exists (select from fence) as fenced, (select array_agg(hour order by hour) from waived) as waived,
              (select count(*) from span where state is distinct from 'waived') - (select count(*) from waived) as left,
              (select hour from refused) as refused, (select state from refused) as why`,
-    values: [
-      ...fenceValues(fence),
-      formatHour(first),
-      formatHour(last),
-      policy.freeTierBytes.toString(),
-      formatUnits(policy.fulaPerGibMonth),
-      policy.whileSuspended,
-      operator,
-      reason,
-    ],
+    values: [...fenceValues(fence), formatHour(first), formatHour(last), ...policyValues(policy), operator, reason],
   });
   const row = rows[0];
-  if (row?.fenced !== true && fence !== null) throw leaseLost(fence);
+  assertFenced(row?.fenced, fence);
   if (row !== undefined && row.refused !== null) throw notWaived(hourFromSql(row.refused), row.why ?? "");
   // Somebody began or waived one of them after the statement had looked: all of it is undone.
   if (row?.left !== "0") throw new BegunMeanwhile();
-  return (row.waived ?? []).map(hourFromSql);
+  const waived = (row.waived ?? []).map(hourFromSql);
+  await client.query({
+    name: "billing_hours_waive_audit",
+    text: `
+      insert into admin_audit_log (actor, action, target_id, details)
+      select $1, 'billing.waive', hour, jsonb_build_object('reason', $2::text) from unnest($3::text[]) as hour`,
+    values: [operator, reason, waived.map(formatHour)],
+  });
+  return waived;
 }
 
 class BegunMeanwhile extends Error {}
@@ -125,7 +123,8 @@ export async function waiveHours(pool: Pool, waiver: Waiver, policy: HourPolicy)
   }
 }
 
-function notWaived(hour: Hour, state: string): FulaError {
+/** What to throw where an hour is not to be waived. */
+export function notWaived(hour: Hour, state: string): FulaError {
   return new FulaError("FULA_BILLING_HOUR", `The hour ${formatHour(hour)} cannot be waived: it is ${state}.`, {
     hint: "what users paid for an hour is given back by adjustments: fula-master billing adjust.",
     details: { hour: formatHour(hour), state },

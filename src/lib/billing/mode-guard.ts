@@ -1,9 +1,7 @@
-import type { Client } from "pg";
 import { FulaError } from "../kernel/errors.ts";
+import { lockHolderNames, tryLockAlone, unlockShared } from "../postgres/advisory-lock.ts";
+import type { TransactionClient } from "../postgres/transaction.ts";
 import type { BillingMode } from "./billing-mode.ts";
-
-/** A connection of one session for as long as it lives: no pool, and no pooler between. */
-export type SessionClient = Pick<Client, "query">;
 
 /** Session locks that each serving master holds shared: who holds one serves, and bills in that mode. */
 const MODE_LOCKS: Readonly<Record<BillingMode, bigint>> = { keyed: 815_551_003n, unkeyed: 815_551_004n };
@@ -17,20 +15,6 @@ const LOCK_TIMEOUT_MS = 10_000;
 
 function otherThan(mode: BillingMode): BillingMode {
   return mode === "keyed" ? "unkeyed" : "keyed";
-}
-
-/** The sessions of others that serve in a mode, as they name themselves. */
-async function servingIn(client: SessionClient, mode: BillingMode): Promise<readonly string[]> {
-  const { rows } = await client.query<{ name: string }>(
-    `select coalesce(nullif(a.application_name, ''), 'a session') || ' (pid ' || l.pid || ')' as name
-       from pg_locks l left join pg_stat_activity a using (pid)
-      where l.locktype = 'advisory' and l.granted and l.objsubid = 1 and l.pid <> pg_backend_pid()
-        and l.database = (select oid from pg_database where datname = current_database())
-        and (l.classid::bigint << 32) | l.objid::bigint = $1::bigint
-      order by 1`,
-    [MODE_LOCKS[mode].toString()],
-  );
-  return rows.map(({ name }) => name);
 }
 
 /**
@@ -51,7 +35,7 @@ const FIRST_HOUR = `
            and created_at >= date_trunc('hour', clock_timestamp(), 'UTC')))
   )`;
 
-async function enableTriggers(client: SessionClient, mode: BillingMode): Promise<void> {
+async function enableTriggers(client: TransactionClient, mode: BillingMode): Promise<void> {
   const { rows } = await client.query<{ name: string; is_enabled: boolean }>(
     `select tgname as name, tgenabled <> 'D' as is_enabled from pg_trigger
       where tgrelid = 'credit_history'::regclass and tgname = any ($1)`,
@@ -69,7 +53,7 @@ async function enableTriggers(client: SessionClient, mode: BillingMode): Promise
  * Leaves out the hours that are over and not begun, with an alert: once keys are on again the first hour is a later one,
  * and nobody would ask for these any more. Their price is written by whoever bills them after all.
  */
-async function leaveOutUnbilled(client: SessionClient, node: string): Promise<void> {
+async function leaveOutUnbilled(client: TransactionClient, node: string): Promise<void> {
   await client.query(
     `with skipped as (
        insert into billing_hours (hour, state, free_tier_bytes, fula_per_gib_month, began_by, reason)
@@ -92,7 +76,7 @@ async function leaveOutUnbilled(client: SessionClient, node: string): Promise<vo
   );
 }
 
-async function writeMode(client: SessionClient, mode: BillingMode, node: string): Promise<void> {
+async function writeMode(client: TransactionClient, mode: BillingMode, node: string): Promise<void> {
   // Hours are UTC whatever time zone the session has.
   await client.query("set local time zone 'UTC'");
   if (mode === "unkeyed") await leaveOutUnbilled(client, node);
@@ -121,7 +105,7 @@ function mixed(wanted: BillingMode, serving: readonly string[]): FulaError {
  * Joins where the ledger is as wanted already, which it is at every start but the first: without a lock that masters would
  * wait for in turn, and one that is cut off in the middle would keep from all others.
  */
-async function joinAsItIs(client: SessionClient, wanted: BillingMode): Promise<boolean> {
+async function joinAsItIs(client: TransactionClient, wanted: BillingMode): Promise<boolean> {
   const lock = [MODE_LOCKS[wanted].toString()];
   // Held first and read second: whoever changes the mode away from it takes this lock for himself alone.
   await client.query("select pg_advisory_lock_shared($1)", lock);
@@ -137,25 +121,15 @@ async function joinAsItIs(client: SessionClient, wanted: BillingMode): Promise<b
   return false;
 }
 
-/** Leaves the masters of the other mode, if this session had joined them. */
-async function leaveOther(client: SessionClient, other: BillingMode): Promise<void> {
-  await client.query(
-    "select pg_advisory_unlock_shared($1) from pg_locks where pid = pg_backend_pid() and locktype = 'advisory' and objsubid = 1 and mode = 'ShareLock' and (classid::bigint << 32) | objid::bigint = $1",
-    [MODE_LOCKS[other].toString()],
-  );
-}
-
 /** Writes down the mode where it is another one and nobody else serves in that, until the transaction's end. */
-async function changeMode(client: SessionClient, wanted: BillingMode, node: string): Promise<void> {
+async function changeMode(client: TransactionClient, wanted: BillingMode, node: string): Promise<void> {
   const other = otherThan(wanted);
   // Masters that start at the same time decide one after the other; there may be no row to lock yet.
   await client.query("lock table billing_mode in share row exclusive mode");
   const { rows } = await client.query<{ mode: BillingMode }>("select mode from billing_mode");
   if (rows[0]?.mode !== wanted) {
-    const locked = await client.query<{ is_free: boolean }>("select pg_try_advisory_xact_lock($1) as is_free", [
-      MODE_LOCKS[other].toString(),
-    ]);
-    if (locked.rows[0]?.is_free !== true) throw mixed(wanted, await servingIn(client, other));
+    if (!(await tryLockAlone(client, MODE_LOCKS[other])))
+      throw mixed(wanted, await lockHolderNames(client, MODE_LOCKS[other]));
     await writeMode(client, wanted, node);
   }
   await enableTriggers(client, wanted);
@@ -168,7 +142,7 @@ async function changeMode(client: SessionClient, wanted: BillingMode, node: stri
  * The triggers that refuse fees of the other mode change in the same transaction.
  * @throws FulaError FULA_BILLING_MODE_MIXED where others serve in the other mode; what the driver throws
  */
-export async function assertBillingMode(client: SessionClient, wanted: BillingMode, node: string): Promise<void> {
+export async function assertBillingMode(client: TransactionClient, wanted: BillingMode, node: string): Promise<void> {
   if (!(await joinAsItIs(client, wanted))) {
     await client.query("begin");
     try {
@@ -182,5 +156,5 @@ export async function assertBillingMode(client: SessionClient, wanted: BillingMo
       throw error;
     }
   }
-  await leaveOther(client, otherThan(wanted));
+  await unlockShared(client, MODE_LOCKS[otherThan(wanted)]);
 }

@@ -25,6 +25,14 @@ export function parseUnits(text: string): bigint {
   return sign === "-" ? -units : units;
 }
 
+/** The quotient of two numbers that are not negative, rounded half to even to a whole number. */
+export function divideHalfEven(dividend: bigint, divisor: bigint): bigint {
+  const quotient = dividend / divisor;
+  const twiceRest = (dividend % divisor) * 2n;
+  const isUp = twiceRest > divisor || (twiceRest === divisor && quotient % 2n === 1n);
+  return isUp ? quotient + 1n : quotient;
+}
+
 /** Renders units as the shortest decimal number of FULA: `-250000000000000000n` → `-0.25`. `parseUnits` reads it back. */
 export function formatUnits(units: bigint): string {
   const digits = (units < 0n ? -units : units).toString().padStart(DECIMALS + 1, "0");

@@ -1,5 +1,5 @@
 import type { FeePolicy } from "./fee.ts";
-import { parseUnits } from "./money.ts";
+import { formatUnits, parseUnits } from "./money.ts";
 
 /** Whether a suspended account that still stores more than the free tier goes on paying. */
 export type WhileSuspended = "accrue" | "pause";
@@ -30,4 +30,9 @@ export function policyOf(settings: DeductionSettings): HourPolicy {
     fulaPerGibMonth: parseUnits(settings.fulaPerGbMonth),
     whileSuspended: settings.whileSuspended,
   };
+}
+
+/** The values of `billing_hours.free_tier_bytes`, `fula_per_gib_month` and `while_suspended`, in this order. */
+export function policyValues({ freeTierBytes, fulaPerGibMonth, whileSuspended }: HourPolicy): readonly string[] {
+  return [freeTierBytes.toString(), formatUnits(fulaPerGibMonth), whileSuspended];
 }

@@ -1,6 +1,7 @@
 import type { Pool } from "../postgres/pool.ts";
 import { type TransactionClient, withTransaction } from "../postgres/transaction.ts";
 import type { UsageDifference } from "./reconcile.ts";
+import { CONTENTS_OF_USERS } from "./usage-contents.ts";
 
 async function accountOf(client: TransactionClient, { accountId, userId }: UsageDifference): Promise<string> {
   if (accountId !== null) return accountId.toString();
@@ -23,7 +24,7 @@ async function accountOf(client: TransactionClient, { accountId, userId }: Usage
 }
 
 /**
- * Takes the lock that every change of the account's pins takes, and the open hour; puts into history what the account was
+ * Takes the lock that every change of the account's pins and buckets takes, and the open hour; puts into history what the account was
  * billed by since its last change, where history does not say so.
  * @returns the hour as PostgreSQL writes it
  */
@@ -54,7 +55,7 @@ async function lockAccount(client: TransactionClient, account: string): Promise<
 }
 
 /**
- * Sets right what is kept for one account, from its pins as they are by then, and writes down who had it done. It belongs
+ * Sets right what is kept for one account, from its pins and buckets as they are by then, and writes down who had it done. It belongs
  * to the open hour: what was stored at the end of hours that are over stays as it was billed.
  * @param operator who is written down in `admin_audit_log`
  * @returns the bytes that are kept from now on
@@ -73,10 +74,9 @@ export async function repairUsage(
         name: "reconcile_repair",
         text: `
           with found as materialized (
-            select p.cid collate "C" as cid, max(p.size) as bytes
-              from pins p join user_credits a on a.user_id = p.user_id
-             where a.id = $1 and pin_counts(p.status, p.user_id, p.cid, p.size)
-             group by 1
+            select s.cid, s.bytes
+              from (${CONTENTS_OF_USERS}) s
+             where s.user_id = (select user_id from user_credits where id = $1)
           ), dropped as (
             delete from stored_contents c
              where c.account_id = $1 and not exists (select from found f where f.cid = c.cid)

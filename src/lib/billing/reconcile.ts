@@ -1,19 +1,20 @@
 import type { Pool } from "../postgres/pool.ts";
 import { withTransaction } from "../postgres/transaction.ts";
+import { CONTENTS_OF_USERS } from "./usage-contents.ts";
 
-/** An account whose usage is not what its pins add up to. */
+/** An account whose usage is not what its pins and buckets add up to. */
 export interface UsageDifference {
-  /** Null where its pins count and it has none: the triggers were off when they came. */
+  /** Null where its pins or buckets count and it has none: the triggers were off when they came. */
   readonly accountId: bigint | null;
   /** Null for an account that no longer names its user. */
   readonly userId: string | null;
   /** Bytes by which it is billed. */
   readonly bytesKept: bigint;
-  /** Bytes of its pins. */
+  /** Bytes of its pins and buckets. */
   readonly bytesFound: bigint;
   /** Bytes by its newest history. */
   readonly bytesInHistory: bigint;
-  /** CIDs that are kept with another size than their pins have, kept without a pin, or not kept. */
+  /** CIDs and buckets that are kept with another size than they have, kept although they are gone, or not kept. */
   readonly contents: number;
 }
 
@@ -27,7 +28,7 @@ export interface UncountedPins {
   readonly overlong: number;
 }
 
-/** What a comparison of the kept usage with the pins found. */
+/** What a comparison of the kept usage with pins and buckets found. */
 export interface UsageComparison {
   /** Accounts that were looked at. */
   readonly accounts: number;
@@ -50,10 +51,8 @@ interface DifferenceRow {
 
 const DIFFERENCES = `
   with found as (
-    select a.id as account_id, p.user_id, p.cid, max(p.size) as bytes
-      from pins p left join user_credits a on a.user_id = p.user_id
-     where pin_counts(p.status, p.user_id, p.cid, p.size)
-     group by a.id, p.user_id, p.cid
+    select a.id as account_id, s.user_id, s.cid, s.bytes
+      from (${CONTENTS_OF_USERS}) s left join user_credits a on a.user_id = s.user_id
   ), contents as (
     select coalesce(c.account_id, f.account_id) as account_id,
            case when c.account_id is null and f.account_id is null then f.user_id end as stranger,
@@ -90,8 +89,8 @@ const COUNTS = `
     from pins where status = 'pinned'`;
 
 /**
- * Compares what is kept for every account with what its pins add up to, all of it as it was at one time. Reads every pin,
- * writes nothing and holds up nobody.
+ * Compares what is kept for every account with what its pins and buckets add up to, all of it as it was at one time. Reads
+ * every pin, writes nothing and holds up nobody.
  * @param limit how many differences to list at most; null = all
  */
 export async function compareUsage(pool: Pool, limit: number | null, signal?: AbortSignal): Promise<UsageComparison> {

@@ -1,4 +1,5 @@
 import type { TransactionClient } from "../postgres/transaction.ts";
+import { divideHalfEven } from "./money.ts";
 
 /**
  * What of a deposit whoever brought the user gets, and those who brought him in turn, in percent by level from 1 on.
@@ -28,10 +29,7 @@ interface ReferrerRow {
 /** A bonus of `amountUnits` at a level, in units of 10⁻¹⁸, rounded half to even; 0 of less than half a unit. */
 export function bonusUnits(amountUnits: bigint, level: number): bigint {
   const percent = BONUS_PERCENT_BY_LEVEL[level - 1] ?? 0n;
-  const hundredfold = amountUnits * percent;
-  const whole = hundredfold / 100n;
-  const rest = hundredfold % 100n;
-  return rest > 50n || (rest === 50n && whole % 2n === 1n) ? whole + 1n : whole;
+  return divideHalfEven(amountUnits * percent, 100n);
 }
 
 /**

@@ -31,10 +31,13 @@ export class RpcError extends Error {
   override readonly name = "RpcError";
   /** True where asking for less may help: a refusal, a silence, an answer that is too long or cut off. */
   readonly isAboutSize: boolean;
+  /** True where the contract that was called refuses, which is an answer. */
+  readonly isRevert: boolean;
 
-  constructor(message: string, isAboutSize: boolean) {
+  constructor(message: string, isAboutSize: boolean, isRevert = false) {
     super(message);
     this.isAboutSize = isAboutSize;
+    this.isRevert = isRevert;
   }
 }
 
@@ -46,6 +49,10 @@ const ANSWER_BYTES_MAX = 64 * 1024 * 1024;
 const RETRY_DELAYS_MS = [250, 1_000];
 /** An answer with so many logs may have been cut by a limit that nobody tells; it is read again in halves. */
 const LOGS_TRUSTED_MAX = 1_000;
+/** What a call of a contract may cost: many times what checking signatures takes, and a moment of an endpoint's work. */
+const CALL_GAS = 5_000_000n;
+/** The number that most endpoints give the error of a contract that refuses; others have words alone. */
+const REVERT_CODE = 3;
 
 const BLOCK = z.object({ number: quantity, hash, parentHash: hash, timestamp: quantity });
 const RECEIPT = z.object({
@@ -54,6 +61,7 @@ const RECEIPT = z.object({
   transactionHash: hash,
   logs: z.array(LOG).readonly(),
 });
+const RETURNED = z.string().regex(/^0x(?:[0-9a-f]{2})*$/i);
 const ENVELOPE = z.object({
   id: z.unknown().optional(),
   result: z.unknown().optional(),
@@ -175,6 +183,21 @@ export class RpcEndpoint {
     }
   }
 
+  /**
+   * What a contract returns to a call that changes nothing, `0x` and hex in lower case; `0x` alone where it refuses, or
+   * where there is none.
+   * @throws RpcError
+   */
+  async callContract(to: string, data: string): Promise<string> {
+    try {
+      const returned = await this.#ask("eth_call", [{ to, data, gas: hexOf(CALL_GAS) }, "latest"], RETURNED);
+      return returned.toLowerCase();
+    } catch (error) {
+      if (error instanceof RpcError && error.isRevert) return "0x";
+      throw error;
+    }
+  }
+
   #odd(what: string): RpcError {
     return new RpcError(`${this.label} ${what}`, false);
   }
@@ -207,6 +230,7 @@ export class RpcEndpoint {
       throw new RpcError(
         `${this.label} refuses ${method}: ${foreign(error.message ?? `error ${error.code}`, this.#keys)}`,
         true,
+        error.code === REVERT_CODE || /\brevert/i.test(error.message ?? ""),
       );
     // `undefined` would pass for "there is none", which is `null`.
     if (result === undefined) throw this.#odd(`answers ${method} without a result`);

@@ -1,4 +1,4 @@
-import { type Fence, fenceCte, fenceValues, leaseLost } from "../postgres/fence.ts";
+import { assertFenced, type Fence, fenceCte, fenceValues } from "../postgres/fence.ts";
 import type { Pool } from "../postgres/pool.ts";
 import { runQuery } from "../postgres/run-query.ts";
 
@@ -26,6 +26,6 @@ export async function liftSuspensions(pool: Pool, freeTierBytes: number, fence: 
       select exists (select from fence) as fenced, (select count(*) from lifted) as lifted`,
     values: [...fenceValues(fence), freeTierBytes],
   });
-  if (rows[0]?.fenced !== true && fence !== null) throw leaseLost(fence);
+  assertFenced(rows[0]?.fenced, fence);
   return Number(rows[0]?.lifted ?? 0);
 }

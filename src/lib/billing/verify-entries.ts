@@ -72,7 +72,7 @@ export const GUARDS: LedgerLook = {
     {
       name: "guards",
       claim:
-        "the database's own guards are there: usage is kept as pins change, and fees of the other mode are refused",
+        "the database's own guards are there: usage is kept as pins and buckets change, and fees of the other mode are refused",
       remedy: "alter table … enable trigger … puts it back; fula-master billing reconcile then says what usage missed.",
     },
   ],
@@ -84,6 +84,9 @@ export const GUARDS: LedgerLook = {
       from (
       select 'pins' as relation, name, true as is_on
         from unnest(array['pins_usage_insert', 'pins_usage_update', 'pins_usage_delete', 'pins_usage_truncate']) as name
+      union all
+      select 'bucket_roots', name, true
+        from unnest(array['bucket_roots_usage_insert', 'bucket_roots_usage_update', 'bucket_roots_usage_delete', 'bucket_roots_usage_truncate']) as name
       union all select 'credit_history', 'credit_history_unkeyed_refused', scope.mode = 'keyed' from scope where scope.mode is not null
       union all select 'credit_history', 'credit_history_keyed_refused', scope.mode = 'unkeyed' from scope where scope.mode is not null
     ) as wanted

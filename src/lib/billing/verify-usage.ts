@@ -1,6 +1,6 @@
 import { hourKeySql, type LedgerLook } from "./verify-look.ts";
 
-const RECONCILE = "fula-master billing reconcile compares with the pins; --repair sets it right.";
+const RECONCILE = "fula-master billing reconcile compares with pins and buckets; --repair sets it right.";
 
 /** What an account stores now is what its newest history says and what its contents add up to. */
 export const USAGE: LedgerLook = {

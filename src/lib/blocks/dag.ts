@@ -28,14 +28,14 @@ function cborLinks(value: unknown, found: CID[]): void {
     const next = open.pop();
     const cid = CID.asCID(next);
     if (cid !== null) found.push(cid);
-    else if (Array.isArray(next)) for (const item of next) open.push(item);
     else if (typeof next === "object" && next !== null && !(next instanceof Uint8Array))
-      open.push(...Object.values(next));
+      // What is pushed last comes first.
+      for (const item of Object.values(next).toReversed()) open.push(item);
   }
 }
 
 /**
- * The CIDs that a block names: dag-pb and dag-cbor; none for raw, cbor and json.
+ * The CIDs that a block names, in their order: dag-pb and dag-cbor; none for raw, cbor and json.
  * @throws FulaError FULA_DAG_UNREADABLE where the bytes are no such node, or the codec is not one of these
  */
 export function blockLinks(cid: CID, bytes: Uint8Array): readonly CID[] {
@@ -124,7 +124,7 @@ class DagWalk {
   }
 
   /** Reads a node and gives what it names; empty where it could not be read, which is noted. */
-  async links(cid: CID): Promise<readonly CID[]> {
+  async #links(cid: CID): Promise<readonly CID[]> {
     this.blocks += 1;
     const bytes = cid.multihash.code === HASH_IDENTITY ? cid.multihash.digest : await this.#read(cid);
     if (bytes === null) return [];
@@ -134,6 +134,17 @@ class DagWalk {
       this.noteError(error);
       return [];
     }
+  }
+
+  /** Reads a node and looks for the leaves that it names. @returns the nodes that it names */
+  async visit(cid: CID): Promise<readonly CID[]> {
+    const nodes: CID[] = [];
+    const leaves: CID[] = [];
+    for (const link of await this.#links(cid)) (CODECS_WITHOUT_LINKS.has(link.code) ? leaves : nodes).push(link);
+    for (let from = 0; from < leaves.length; from += LOOKUPS_AT_ONCE) {
+      await Promise.all(leaves.slice(from, from + LOOKUPS_AT_ONCE).map(async (leaf) => this.lookUp(leaf)));
+    }
+    return nodes;
   }
 
   async #read(cid: CID): Promise<Uint8Array | null> {
@@ -148,12 +159,17 @@ class DagWalk {
   }
 }
 
-async function walkNodes(
-  root: CID,
-  walk: DagWalk,
-  visited: VisitedSet,
-  signal: AbortSignal | undefined,
-): Promise<void> {
+/** What a walk through a DAG takes. */
+interface DagWalkOptions {
+  /** Blocks that need no visit; those that are visited are added. */
+  readonly visited: VisitedSet;
+  readonly signal: AbortSignal | undefined;
+  /** Reads a block. @returns those that it names and that are to be visited in turn */
+  readonly visit: (cid: CID) => Promise<readonly CID[]>;
+}
+
+/** Visits every block below a CID, and it itself, each once. */
+export async function walkDag(root: CID, { visited, signal, visit }: DagWalkOptions): Promise<void> {
   // Depth first: memory holds one list of links a level, never a whole level of a wide file.
   const open: { readonly links: readonly CID[]; next: number }[] = [{ links: [root], next: 0 }];
   for (let nodes = 1; open.length > 0; nodes += 1) {
@@ -169,14 +185,8 @@ async function walkNodes(
     // A level that is done leaves at once, so that a long chain of single links does not pile up.
     if (level.next === level.links.length) open.pop();
     if (!visited.add(cid.bytes)) continue;
-    const links = await walk.links(cid);
-    const nodesBelow: CID[] = [];
-    const leaves: CID[] = [];
-    for (const link of links) (CODECS_WITHOUT_LINKS.has(link.code) ? leaves : nodesBelow).push(link);
-    for (let from = 0; from < leaves.length; from += LOOKUPS_AT_ONCE) {
-      await Promise.all(leaves.slice(from, from + LOOKUPS_AT_ONCE).map(async (leaf) => walk.lookUp(leaf)));
-    }
-    if (nodesBelow.length > 0) open.push({ links: nodesBelow, next: 0 });
+    const links = await visit(cid);
+    if (links.length > 0) open.push({ links, next: 0 });
   }
 }
 
@@ -191,7 +201,7 @@ export async function checkDag(root: CID, blocks: BlockStore, options: DagCheckO
     await walk.lookUp(root);
   } else {
     using visited = options.visited ?? new VisitedSet();
-    await walkNodes(root, walk, visited, options.signal);
+    await walkDag(root, { visited, signal: options.signal, visit: async (cid) => await walk.visit(cid) });
   }
   const { blocks: count, missing, firstMissing, unreadable, firstError } = walk;
   return { blocks: count, missing, firstMissing, unreadable, firstError };

@@ -39,14 +39,42 @@ export async function readKuboNode(url: string, signal: AbortSignal): Promise<Ku
     };
   } catch (error) {
     signal.throwIfAborted();
-    throw new FulaError(
-      "FULA_KUBO_UNREACHABLE",
-      `Kubo at ${url} does not answer as a Kubo node: ${messageOf(error)}.`,
-      {
-        cause: error,
-        hint: "look whether it runs, and whether blocks.kuboApi is the address of its RPC API.",
-        details: { url },
-      },
-    );
+    throw silent(url, error);
   }
+}
+
+/**
+ * Asks a Kubo node for its peer id, and so whether it answers at all.
+ * @param url base URL of the API
+ * @throws FulaError FULA_KUBO_UNREACHABLE
+ */
+export async function readKuboPeerId(url: string, signal: AbortSignal): Promise<string> {
+  try {
+    const { id } = await create({ url }).id({ signal });
+    return id.toString();
+  } catch (error) {
+    throw silent(url, error);
+  }
+}
+
+/**
+ * Asks a Kubo node for the multiaddresses under which it says that others reach it, each with `/p2p/<id>`.
+ * @param url base URL of the API
+ * @throws FulaError FULA_KUBO_UNREACHABLE
+ */
+export async function readKuboAddresses(url: string, signal: AbortSignal): Promise<readonly string[]> {
+  try {
+    const { addresses } = await create({ url }).id({ signal });
+    return addresses.map((address) => address.toString());
+  } catch (error) {
+    throw silent(url, error);
+  }
+}
+
+function silent(url: string, error: unknown): FulaError {
+  return new FulaError("FULA_KUBO_UNREACHABLE", `Kubo at ${url} does not answer as a Kubo node: ${messageOf(error)}.`, {
+    cause: error,
+    hint: "look whether it runs, and whether blocks.kuboApi is the address of its RPC API.",
+    details: { url },
+  });
 }

@@ -17,16 +17,25 @@ const DEFAULT_PATIENCE: KuboPatience = { answerMs: 30_000, fetchMs: 10_000 };
 /** Every call of Kubo takes this option, which the types of its client know of none: what is not there is missing at once. */
 const OWN_DISK_ONLY: object = { offline: true };
 
+/** A Kubo node to which blocks are given by somebody who has hashed them. */
+export interface VerifiedPuts {
+  /**
+   * Stores bytes that are known to hash to the CID; the key under which Kubo stored them is compared all the same.
+   * @throws FulaError FULA_BLOCK_MISMATCH, FULA_BLOCK_TOO_LARGE, FULA_KUBO_UNREACHABLE
+   */
+  putVerified(cid: CID, bytes: Uint8Array, signal?: AbortSignal): Promise<void>;
+}
+
 /**
  * Blocks on a Kubo node, through its RPC API (0.36 and later). A block that it does not have is fetched from the nodes
  * that it is connected with, for a short time: in a federation not every node holds every pin.
  * @param url `http://host:port` of the RPC API, or https
  */
-export function openKuboBlockStore(url: string, patience: KuboPatience = DEFAULT_PATIENCE): BlockStore {
+export function openKuboBlockStore(url: string, patience: KuboPatience = DEFAULT_PATIENCE): BlockStore & VerifiedPuts {
   return new KuboBlockStore(url, patience);
 }
 
-class KuboBlockStore implements BlockStore {
+class KuboBlockStore implements BlockStore, VerifiedPuts {
   readonly #url: string;
   readonly #patience: KuboPatience;
   readonly #kubo: KuboRPCClient;
@@ -40,6 +49,11 @@ class KuboBlockStore implements BlockStore {
   async put(cid: CID, bytes: Uint8Array, signal?: AbortSignal): Promise<void> {
     assertBlockFits(cid, bytes);
     verifyBlock(cid, bytes);
+    await this.putVerified(cid, bytes, signal);
+  }
+
+  async putVerified(cid: CID, bytes: Uint8Array, signal?: AbortSignal): Promise<void> {
+    assertBlockFits(cid, bytes);
     if (isKnownToAll(cid)) return;
     const stored = await this.#ask(this.#patience.answerMs, signal, async (stop) =>
       this.#kubo.block.put(bytes, {
@@ -61,21 +75,26 @@ class KuboBlockStore implements BlockStore {
     );
   }
 
+  async add(cid: CID, bytes: Uint8Array, signal?: AbortSignal): Promise<null> {
+    await this.put(cid, bytes, signal);
+    // Others write to the node too, and it keeps no record of whom: its own garbage collection takes what nobody pinned.
+    return null;
+  }
+
   async get(cid: CID, signal?: AbortSignal): Promise<Uint8Array> {
+    const found = await this.find(cid, signal);
+    if (found !== null) return found;
+    const fetched = await this.#fetch(cid, signal);
+    if (fetched === null) throw missing(cid, this.#url);
+    return this.#verified(cid, fetched);
+  }
+
+  async find(cid: CID, signal?: AbortSignal): Promise<Uint8Array | null> {
     signal?.throwIfAborted();
     if (isEmptyBlock(cid)) return new Uint8Array();
     if (cid.multihash.code === IDENTITY) return cid.multihash.digest;
-    const bytes = (await this.#read(cid, signal)) ?? (await this.#fetch(cid, signal));
-    if (bytes === null) throw missing(cid, this.#url);
-    if (bytes.byteLength <= BLOCK_BYTES_MAX && blockMatches(cid, bytes)) return bytes;
-    throw new FulaError(
-      "FULA_BLOCK_CORRUPT",
-      `Kubo at ${this.#url} gives bytes for ${cid.toString()} that do not hash to it.`,
-      {
-        hint: "ipfs repo verify lists what is damaged; ipfs block rm --force removes the block, then store or fetch it again.",
-        details: { cid: cid.toString() },
-      },
-    );
+    const bytes = await this.#read(cid, signal);
+    return bytes === null ? null : this.#verified(cid, bytes);
   }
 
   async has(cid: CID): Promise<boolean> {
@@ -101,6 +120,18 @@ class KuboBlockStore implements BlockStore {
       hint: "fula-master pin rm takes the pin away; the block goes with Kubo's next garbage collection.",
       details: { cid: cid.toString() },
     });
+  }
+
+  #verified(cid: CID, bytes: Uint8Array): Uint8Array {
+    if (bytes.byteLength <= BLOCK_BYTES_MAX && blockMatches(cid, bytes)) return bytes;
+    throw new FulaError(
+      "FULA_BLOCK_CORRUPT",
+      `Kubo at ${this.#url} gives bytes for ${cid.toString()} that do not hash to it.`,
+      {
+        hint: "ipfs repo verify lists what is damaged; ipfs block rm --force removes the block, then store or fetch it again.",
+        details: { cid: cid.toString() },
+      },
+    );
   }
 
   /** The bytes that lie on the node itself; null where it has none. */

@@ -1,5 +1,5 @@
-import type { Dirent } from "node:fs";
-import { type FileHandle, open, readdir, rename, rm, stat } from "node:fs/promises";
+import type { BigIntStats, Dirent } from "node:fs";
+import { type FileHandle, open, readdir, rename, rm, stat, utimes } from "node:fs/promises";
 import { join } from "node:path";
 import { base32upper } from "multiformats/bases/base32";
 import { CID } from "multiformats/cid";
@@ -15,7 +15,7 @@ import {
   writeFileAtomic,
 } from "../kernel/files.ts";
 import { type Random, systemRandom } from "../kernel/random.ts";
-import { assertBlockFits, BLOCK_BYTES_MAX, type BlockStore } from "./block-store.ts";
+import { type AddedBlock, assertBlockFits, BLOCK_BYTES_MAX, type BlockStore } from "./block-store.ts";
 import { blockMatches, IDENTITY, RAW_CODEC, verifyBlock } from "./cid.ts";
 
 /** A put takes milliseconds; a temp file this old was left by a crash. */
@@ -105,6 +105,22 @@ async function removeOldTemps(dir: string, nowMs: number): Promise<void> {
   }
 }
 
+/** Tells a file from another one of the same name, and from itself after it was touched. */
+type FileStamp = Pick<BigIntStats, "ino" | "mtimeNs">;
+
+async function stampOf(path: string): Promise<FileStamp | null> {
+  try {
+    return await stat(path, { bigint: true });
+  } catch (error) {
+    if (systemErrorCode(error) === "ENOENT") return null;
+    throw error;
+  }
+}
+
+function isSameStamp(found: FileStamp | null, written: FileStamp): boolean {
+  return found?.ino === written.ino && found.mtimeNs === written.mtimeNs;
+}
+
 async function sizeOf(path: string): Promise<number | null> {
   try {
     return (await stat(path)).size;
@@ -164,22 +180,36 @@ class FlatfsBlockStore implements LocalBlockStore {
   }
 
   async put(cid: CID, bytes: Uint8Array, signal?: AbortSignal): Promise<void> {
+    await this.add(cid, bytes, signal);
+  }
+
+  async add(cid: CID, bytes: Uint8Array, signal?: AbortSignal): Promise<AddedBlock | null> {
     assertBlockFits(cid, bytes);
     verifyBlock(cid, bytes);
-    if (cid.multihash.code === IDENTITY) return;
+    if (cid.multihash.code === IDENTITY) return null;
     signal?.throwIfAborted();
     const key = keyOf(cid);
-    // Another size than the right one is a file that something cut short: it is replaced, not trusted.
-    if ((await sizeOf(this.#path(key))) === bytes.byteLength) return;
-    await this.#write(key, bytes);
+    if (await this.#touch(key, bytes.byteLength)) return null;
+    const written = await this.#write(key, bytes);
+    return {
+      takeBack: async () => {
+        await this.#takeBack(key, written);
+      },
+    };
   }
 
   async get(cid: CID, signal?: AbortSignal): Promise<Uint8Array> {
+    const bytes = await this.find(cid, signal);
+    if (bytes === null) throw missing(cid);
+    return bytes;
+  }
+
+  async find(cid: CID, signal?: AbortSignal): Promise<Uint8Array | null> {
     signal?.throwIfAborted();
     if (cid.multihash.code === IDENTITY) return cid.multihash.digest;
     const key = keyOf(cid);
     const bytes = await readBlockFile(this.#path(key));
-    if (bytes === null) throw missing(cid);
+    if (bytes === null) return null;
     if (bytes.byteLength <= BLOCK_BYTES_MAX && blockMatches(cid, bytes)) return bytes;
     return await this.#quarantine(cid, key);
   }
@@ -242,20 +272,59 @@ class FlatfsBlockStore implements LocalBlockStore {
     }
   }
 
-  async #write(key: string, bytes: Uint8Array): Promise<void> {
+  /**
+   * Marks a block that is there as put once more, so that whoever wrote it does not take it back.
+   * @returns false where there is none, or one of another size: a file that something cut short is replaced, not trusted
+   */
+  async #touch(key: string, sizeBytes: number): Promise<boolean> {
+    const path = this.#path(key);
+    if ((await sizeOf(path)) !== sizeBytes) return false;
+    const now = this.#clock.nowMs() / 1_000;
+    try {
+      await utimes(path, now, now);
+      return true;
+    } catch (error) {
+      // It was taken back in this very moment.
+      if (systemErrorCode(error) === "ENOENT") return false;
+      throw explainWriteError(error, path);
+    }
+  }
+
+  /**
+   * Removes a file if it is still the one that was written, untouched. It is looked at again when nobody else finds it any
+   * more, and comes back where somebody put it in between.
+   */
+  async #takeBack(key: string, written: FileStamp): Promise<void> {
+    const path = this.#path(key);
+    if (!isSameStamp(await stampOf(path), written)) return;
+    const aside = this.#tempPath(key);
+    try {
+      await rename(path, aside);
+    } catch (error) {
+      if (systemErrorCode(error) === "ENOENT") return;
+      throw explainWriteError(error, path);
+    }
+    if (isSameStamp(await stampOf(aside), written)) await rm(aside, { force: true });
+    else await rename(aside, path);
+  }
+
+  async #write(key: string, bytes: Uint8Array): Promise<FileStamp> {
     const path = this.#path(key);
     const temp = this.#tempPath(key);
     try {
       await this.#ensureShard(shardOf(key));
       const handle = await open(temp, "wx", SECRET_FILE_MODE);
+      let written: FileStamp;
       try {
         await handle.writeFile(bytes);
         await handle.sync();
+        written = await handle.stat({ bigint: true });
       } finally {
         await handle.close();
       }
       await rename(temp, path);
       await fsyncDir(join(this.dir, shardOf(key)));
+      return written;
     } catch (error) {
       await rm(temp, { force: true }).catch(() => {});
       throw explainWriteError(error, path);

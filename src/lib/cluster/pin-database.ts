@@ -2,12 +2,13 @@ import { constants, statSync } from "node:fs";
 import { access, link, open, rename, rm, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import { DatabaseSync } from "node:sqlite";
-import { pathToFileURL } from "node:url";
 import type { Clock } from "../kernel/clock.ts";
 import { FulaError, systemErrorCode } from "../kernel/errors.ts";
 import { ensureDir, explainWriteError, fsyncDir, SECRET_FILE_MODE, tempPathFor } from "../kernel/files.ts";
 import { acquireLock, type ProcessLock, tryLock } from "../kernel/lock.ts";
 import { retry } from "../kernel/retry.ts";
+import { openExistingDatabase } from "../kernel/sqlite-file.ts";
+import { isSqliteBusy, SQLITE, sqliteCode } from "../kernel/sqlite.ts";
 
 /** Version of the tables below, kept in `user_version`. */
 const SCHEMA_VERSION = 1;
@@ -33,26 +34,6 @@ const SCHEMA = `
   pragma application_id = ${APPLICATION_ID};
 `;
 
-// https://www.sqlite.org/rescode.html; the low byte of an extended code is the primary one.
-const SQLITE_BUSY = 5;
-const SQLITE_LOCKED = 6;
-const SQLITE_READONLY = 8;
-const SQLITE_IOERR = 10;
-const SQLITE_CORRUPT = 11;
-const SQLITE_FULL = 13;
-const SQLITE_CANTOPEN = 14;
-const SQLITE_NOTADB = 26;
-
-function sqliteCode(error: unknown): number | null {
-  if (!(error instanceof Error) || !("errcode" in error) || typeof error.errcode !== "number") return null;
-  return error.errcode & 0xff;
-}
-
-function isBusy(error: unknown): boolean {
-  const code = sqliteCode(error);
-  return code === SQLITE_BUSY || code === SQLITE_LOCKED;
-}
-
 /** The error for a pinset file that cannot be trusted. @param what which sign of damage was found */
 export function corruptPinset(dbFile: string, what: string, cause?: unknown): FulaError {
   return new FulaError("FULA_PINSET_CORRUPT", `The pinset file ${dbFile} is damaged: ${what}. It was left as it is.`, {
@@ -75,24 +56,24 @@ export function missingPinset(dbFile: string): FulaError {
 /** Turns an error of SQLite into what an operator understands; gives anything else back as it is. */
 export function explainPinsetError(error: unknown, dbFile: string): unknown {
   switch (sqliteCode(error)) {
-    case SQLITE_CORRUPT:
-    case SQLITE_NOTADB:
+    case SQLITE.CORRUPT:
+    case SQLITE.NOTADB:
       return corruptPinset(dbFile, error instanceof Error ? error.message : "unreadable", error);
-    case SQLITE_BUSY:
-    case SQLITE_LOCKED:
+    case SQLITE.BUSY:
+    case SQLITE.LOCKED:
       return new FulaError("FULA_PINSET_BUSY", `Another process keeps the pinset file ${dbFile} locked.`, {
         cause: error,
         hint: "run the command again; if it stays like this, fula-master status tells what runs here.",
         details: { path: dbFile },
       });
-    case SQLITE_FULL:
+    case SQLITE.FULL:
       return explainWriteError(Object.assign(new Error("disk full", { cause: error }), { code: "ENOSPC" }), dbFile);
-    case SQLITE_CANTOPEN:
+    case SQLITE.CANTOPEN:
       if (fileIdentity(dbFile) === null) return missingPinset(dbFile);
       return explainWriteError(Object.assign(new Error("not permitted", { cause: error }), { code: "EACCES" }), dbFile);
-    case SQLITE_READONLY:
+    case SQLITE.READONLY:
       return explainWriteError(Object.assign(new Error("not permitted", { cause: error }), { code: "EACCES" }), dbFile);
-    case SQLITE_IOERR:
+    case SQLITE.IOERR:
       return new FulaError("FULA_CLUSTER_UNREADABLE", `The pinset file ${dbFile} could not be read or written.`, {
         cause: error,
         hint: "look for disk errors in the kernel log (dmesg), then run the command again.",
@@ -114,7 +95,7 @@ export async function retryWhileBusy<T>(
     return await retry(async () => operation(), {
       delaysMs: BUSY_DELAYS_MS,
       clock,
-      shouldRetry: isBusy,
+      shouldRetry: isSqliteBusy,
       ...(signal === undefined ? {} : { signal }),
     });
   } catch (error) {
@@ -125,21 +106,6 @@ export async function retryWhileBusy<T>(
 function pragma(db: DatabaseSync, name: string): unknown {
   const row = db.prepare(`pragma ${name}`).get();
   return row === undefined ? undefined : Object.values(row)[0];
-}
-
-function connect(dbFile: string): DatabaseSync {
-  // A plain path would make SQLite create an empty file where the pinset was lost.
-  const location = pathToFileURL(dbFile);
-  location.searchParams.set("mode", "rw");
-  const db = new DatabaseSync(location, { timeout: BUSY_TIMEOUT_MS });
-  try {
-    // FULL: a pin that was confirmed survives a power loss, not only a crash of the process.
-    db.exec("pragma synchronous = full; pragma foreign_keys = on");
-    return db;
-  } catch (error) {
-    db.close();
-    throw error;
-  }
 }
 
 function checkIdentity(db: DatabaseSync, dbFile: string, clusterId: string): void {
@@ -172,7 +138,7 @@ function checkIdentity(db: DatabaseSync, dbFile: string, clusterId: string): voi
 
 /** Opens an existing pinset file and makes sure that it is ours. @throws FulaError FULA_PINSET_* */
 export function openPinDatabase(dbFile: string, clusterId: string): DatabaseSync {
-  const db = connect(dbFile);
+  const db = openExistingDatabase(dbFile, BUSY_TIMEOUT_MS);
   try {
     checkIdentity(db, dbFile, clusterId);
     return db;
@@ -222,7 +188,7 @@ async function buildPinDatabase(dbFile: string, clusterId: string, clock: Clock)
   try {
     await rm(temp, { force: true });
     await (await open(temp, "wx", SECRET_FILE_MODE)).close();
-    const db = connect(temp);
+    const db = openExistingDatabase(temp, BUSY_TIMEOUT_MS);
     try {
       db.exec(`pragma journal_mode = wal; begin; ${SCHEMA}`);
       db.prepare("insert into meta (key, value) values ('cluster_id', ?)").run(clusterId);

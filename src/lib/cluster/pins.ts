@@ -96,6 +96,11 @@ export interface StatusOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** How a pin is put. */
+export interface PutOptions {
+  readonly replaces?: string;
+}
+
 /**
  * A pinset and the peers that hold it: on an embedded master this box alone (`cluster/local`), elsewhere an IPFS
  * Cluster. Every listing streams; none holds the pinset in memory.
@@ -122,9 +127,11 @@ export interface PinCluster {
   /**
    * Writes the whole record, replacing an older one of the same CID. A cluster of several peers chooses who holds it:
    * those that hold it already stay, others are added where fewer than the minimum of them are alive.
+   * @param options `replaces`: a pin that the peers have already and that shares much with this one. Peers that hold it
+   *   then look only at what differs; the cluster takes factors, metadata and origins from it and not from the record.
    * @throws FulaError FULA_PIN_INVALID, FULA_PIN_REFUSED for a record that it does not take; FULA_CLUSTER_READ_ONLY
    */
-  put(pin: Pin): Promise<void>;
+  put(pin: Pin, options?: PutOptions): Promise<void>;
   /** False where it was not pinned. @throws FulaError FULA_CLUSTER_READ_ONLY */
   remove(cid: string): Promise<boolean>;
   /**

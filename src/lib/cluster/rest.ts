@@ -2,7 +2,7 @@ import { parseCid } from "../blocks/cid.ts";
 import { FulaError, messageOf } from "../kernel/errors.ts";
 import { mapOrdered } from "../kernel/map-ordered.ts";
 import { parsePin } from "./pin-schema.ts";
-import type { ClusterPeer, Pin, PinCluster, PinStatus, ReplicationFactors, StatusOptions } from "./pins.ts";
+import type { ClusterPeer, Pin, PinCluster, PinStatus, PutOptions, ReplicationFactors, StatusOptions } from "./pins.ts";
 import { errorMessageOf, type RestAnswer, RestConnection, type RestPatience } from "./rest-connection.ts";
 import { pinQuery, storedForm } from "./rest-query.ts";
 import { readGonePeers, readPeer, readPin, readStatus } from "./rest-records.ts";
@@ -64,16 +64,21 @@ class RestCluster implements PinCluster, AsyncDisposable {
     return storedForm({ ...checked, cid: parseCid(checked.cid).toString() }, this.defaultFactors);
   }
 
-  async put(pin: Pin): Promise<void> {
+  async put(pin: Pin, { replaces }: PutOptions = {}): Promise<void> {
     const stored = this.asStored(pin);
     if (stored.type !== "pin") {
-      throw refused(stored.cid, `a ${stored.type} is made by the cluster itself, when it shards what is added to it`);
+      throw refused(
+        stored.cid,
+        `a ${stored.type} is made by the cluster itself, when it shards what is added to it`,
+        null,
+      );
     }
     const { cid } = stored;
     if (stored.origins.length > 0) await this.#assertOriginsUnderstood(stored);
     // The path that takes a bare CID makes every pin a recursive one, whatever mode is asked for.
     const path = stored.mode === "direct" ? `/pins/ipfs/${cid}` : `/pins/${cid}`;
-    const answer = await this.#connection.ask("POST", `${path}?${pinQuery(stored)}`);
+    const update = replaces === undefined ? "" : `&pin-update=${parseCid(replaces).toString()}`;
+    const answer = await this.#connection.ask("POST", `${path}?${pinQuery(stored)}${update}`);
     if (answer.status !== 200) throw this.#refusal(cid, answer);
   }
 
@@ -139,7 +144,7 @@ class RestCluster implements PinCluster, AsyncDisposable {
     const query = new URLSearchParams({ origins: origins.join(",") }).toString();
     const answer = await this.#connection.ask("GET", `/allocations/${cid}?${query}`);
     if (answer.status === 400)
-      throw refused(cid, `it does not understand its origins (${errorMessageOf(answer.body)})`);
+      throw refused(cid, `it does not understand its origins (${errorMessageOf(answer.body)})`, null);
   }
 
   async *#list<T>(path: string, read: (value: unknown) => T, signal: AbortSignal | undefined): AsyncGenerator<T> {
@@ -177,8 +182,9 @@ class RestCluster implements PinCluster, AsyncDisposable {
         { hint: "run the command on a master.", details: { cid, url: this.#connection.url } },
       );
     }
-    if (status === 431) return refused(cid, "its name, metadata and origins are longer than its REST API takes");
-    return refused(cid, message);
+    if (status === 431)
+      return refused(cid, "its name, metadata and origins are longer than its REST API takes", status);
+    return refused(cid, message, status);
   }
 
   #assertShallow(deep: boolean): void {
@@ -193,10 +199,11 @@ class RestCluster implements PinCluster, AsyncDisposable {
   }
 }
 
-function refused(cid: string, why: string): FulaError {
+/** @param status of the answer, in the error's details: from 500 on it is the cluster and not the pin; null for what no cluster takes */
+function refused(cid: string, why: string, status: number | null): FulaError {
   return new FulaError("FULA_PIN_REFUSED", `The cluster does not take pin ${cid}: ${why}.`, {
     hint: "fula-master status shows the cluster's peers; change the pin's factors, mode or origins if they are what it refuses.",
-    details: { cid },
+    details: { cid, status },
   });
 }
 

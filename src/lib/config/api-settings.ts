@@ -40,7 +40,7 @@ export const API_SETTINGS = {
   ),
   admins: list(
     {
-      description: "Users who may adjust credits and lift suspensions.",
+      description: "Users whom `join` writes into the control plane as admins; it alone says who may administrate.",
       default: { resolve: noneOf, text: "(none)", example: "[]" },
       env: ["ADMIN_EMAILS"],
     },

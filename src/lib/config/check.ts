@@ -3,7 +3,7 @@ import { isLoopback } from "./addresses.ts";
 import type { BoxFacts } from "./box-facts.ts";
 import type { ConfigReading } from "./load.ts";
 import { type ConfigProblem, doubt, problem } from "./problems.ts";
-import { SECRETS, type SettingKey } from "./schema.ts";
+import { type Config, type SecretKey, SECRETS, type SettingKey } from "./schema.ts";
 import { describeSource } from "./sources.ts";
 
 const ZERO_ADDRESS = /^0x0{40}$/i;
@@ -131,17 +131,62 @@ function checkPool({ config }: ConfigReading): ConfigProblem[] {
   ];
 }
 
+function checkBuckets({ config: { buckets } }: ConfigReading): ConfigProblem[] {
+  return [
+    ...(buckets.historyAge < buckets.graceTime
+      ? [
+          problem(
+            "FULA_CONFIG_INVALID",
+            "buckets.historyAge",
+            "buckets.historyAge is shorter than buckets.graceTime: what earlier roots refer to could not be spared for as long as that says.",
+            "give it at least the same: fula-master config set buckets.historyAge 7d",
+          ),
+        ]
+      : []),
+    ...(buckets.cas
+      ? []
+      : [
+          doubt(
+            "buckets.cas",
+            "buckets.cas (FULA_BUCKET_ROOT_CAS) is off: nobody arbitrates, and what another gateway saves meanwhile is lost.",
+            "turn it on, on every master of the federation.",
+          ),
+        ]),
+  ];
+}
+
+/** One look that fails, and the time that it may take, are no reason to turn everybody away. */
+const LOOKS_MIN = 2;
+
+function checkIdentity({ config: { identity } }: ConfigReading): ConfigProblem[] {
+  if (identity.denyListMaxAge > LOOKS_MIN * identity.denyListRefresh) return [];
+  return [
+    problem(
+      "FULA_CONFIG_INVALID",
+      "identity.denyListMaxAge",
+      "identity.denyListMaxAge is not longer than two pauses of identity.denyListRefresh: nobody would be let in between two looks.",
+      "give it more: fula-master config set identity.denyListMaxAge 30s",
+    ),
+  ];
+}
+
 function checkReplication({ config }: ConfigReading): ConfigProblem[] {
   if (config.cluster.mode !== "local" || config.sweep.replMin <= 1) return [];
   const message = `sweep.replMin is ${config.sweep.replMin}, but cluster.mode is local: this box alone can hold one copy, and every sweep will report every pin.`;
   return [doubt("sweep.replMin", message, "fula-master config set sweep.replMin 1")];
 }
 
+function isNeededSecret(key: SecretKey, { cluster, blocks, kubo }: Config): boolean {
+  if (key === "clusterSecret") return cluster.mode === "docker";
+  if (key === "swarmKey") return blocks.mode === "docker" && kubo.private;
+  return key !== "pinServiceSecret" && key !== "otherMasterSecrets";
+}
+
 function checkSecrets(reading: ConfigReading, isJoined: boolean): ConfigProblem[] {
   return SECRETS.flatMap(({ key, envName, minLength }) => {
     const value = reading.secrets[key]?.reveal();
     if (value === undefined) {
-      const isNeeded = key === "clusterSecret" ? reading.config.cluster.mode === "docker" : key !== "pinServiceSecret";
+      const isNeeded = isNeededSecret(key, reading.config);
       return isJoined && isNeeded
         ? [
             doubt(
@@ -241,6 +286,8 @@ export function checkConfig(reading: ConfigReading, facts: BoxFacts): readonly C
     ...checkExposure(reading),
     ...checkBilling(reading),
     ...checkPool(reading),
+    ...checkBuckets(reading),
+    ...checkIdentity(reading),
     ...checkReplication(reading),
     ...checkUnused(reading),
     ...checkSecrets(reading, facts.isJoined),

@@ -14,6 +14,8 @@ export interface Paths {
   readonly snapshotPublicKeyFile: string;
   /** The public snapshot key in the form that `minisign -V -p` reads. */
   readonly snapshotMinisignFile: string;
+  /** Private key that this box's sealed secrets open with: X25519, PKCS#8 PEM, mode 0600. */
+  readonly boxKeyFile: string;
   readonly snapshotsDir: string;
   readonly journalDir: string;
   readonly stateDir: string;
@@ -23,6 +25,10 @@ export interface Paths {
   readonly blocksDir: string;
   /** SQLite pinset of an embedded master. */
   readonly pinsFile: string;
+  /** SQLite control plane of a master. */
+  readonly controlPlaneFile: string;
+  /** What a storage node holds for clients until the cluster does: SQLite. */
+  readonly ingestHoldsFile: string;
   readonly servePidFile: string;
   readonly serveLogFile: string;
   readonly sweepReportFile: string;
@@ -88,6 +94,7 @@ export function resolvePaths(context: PathsContext): Paths {
     snapshotKeyFile: join(keysDir, "snapshot-ed25519.pem"),
     snapshotPublicKeyFile: join(keysDir, "snapshot-ed25519.pub.pem"),
     snapshotMinisignFile: join(keysDir, "snapshot-minisign.pub"),
+    boxKeyFile: join(keysDir, "box-x25519.pem"),
     snapshotsDir: join(baseDir, "snapshots"),
     journalDir: join(baseDir, "journal"),
     stateDir,
@@ -96,6 +103,8 @@ export function resolvePaths(context: PathsContext): Paths {
     postgresDataDir: join(stateDir, "postgres", "data"),
     blocksDir: join(stateDir, "blocks"),
     pinsFile: join(stateDir, "pins.sqlite"),
+    controlPlaneFile: join(stateDir, "control-plane.sqlite"),
+    ingestHoldsFile: join(stateDir, "ingest-holds.sqlite"),
     servePidFile: join(stateDir, "serve.pid"),
     serveLogFile: join(logsDir, "serve.log"),
     sweepReportFile: join(stateDir, "sweep-last.json"),

@@ -6,15 +6,21 @@ import { type Candidate, candidatesOf, describeSource, type Inputs, type ValueSo
 
 type Verdict = { readonly value: unknown } | { readonly problem: ConfigProblem };
 
-function seedRule(entry: SettingEntry, source: ValueSource): "exactly-true" | undefined {
-  if (source.kind !== "environment" && source.kind !== "env-file") return undefined;
-  return entry.setting.seeds.find(({ name }) => name === source.name)?.rule;
+/** What `true` and anything else mean under a name that is read by the fleet's rule; null under all other names. */
+function fleetMeaning(
+  entry: SettingEntry,
+  source: ValueSource,
+): readonly [whenTrue: unknown, otherwise: unknown] | null {
+  if (source.kind !== "environment" && source.kind !== "env-file") return null;
+  const seed = entry.setting.seeds.find(({ name }) => name === source.name);
+  return seed?.rule === "exactly-true" ? (seed.means ?? [true, false]) : null;
 }
 
 function judge(entry: SettingEntry, candidate: Candidate): Verdict {
   const { setting, key } = entry;
   const { raw, isText, source } = candidate;
-  if (seedRule(entry, source) === "exactly-true") return { value: raw === "true" };
+  const meaning = fleetMeaning(entry, source);
+  if (meaning !== null) return { value: raw === "true" ? meaning[0] : meaning[1] };
   const parsed = setting.schema.safeParse(isText ? setting.fromText(String(raw)) : raw);
   if (parsed.success) return { value: parsed.data };
   const reason = setting.explain(raw);
@@ -36,7 +42,7 @@ function tierOf(source: ValueSource): string {
 
 /** The fleet reads everything but `true` as false; whoever wrote `1` or `True` should know. */
 function seedDoubt(entry: SettingEntry, { source, raw }: Candidate): ConfigProblem[] {
-  if (seedRule(entry, source) !== "exactly-true" || raw === "true" || raw === "false") return [];
+  if (fleetMeaning(entry, source) === null || raw === "true" || raw === "false") return [];
   const message = `${describeSource(source)} is ${describeValue(raw)}, not exactly "true": ${entry.key} is off, as on the rest of the fleet.`;
   return [doubt(entry.key, message, 'write "true" or "false".')];
 }

@@ -1,8 +1,6 @@
 import {
-  bytes,
   duration,
   filePath,
-  flag,
   integer,
   list,
   listenHost,
@@ -10,11 +8,17 @@ import {
   optionalText,
   schedule,
   type Setting,
-  plainText,
 } from "./setting.ts";
 import { API_SETTINGS } from "./api-settings.ts";
 import { BILLING_SETTINGS } from "./billing-settings.ts";
+import { BUCKETS_SETTINGS } from "./bucket-settings.ts";
 import { CHAINS_SETTING } from "./chain-settings.ts";
+import { CONTROL_PLANE_SETTINGS } from "./control-plane-settings.ts";
+import { GATEWAY_SETTINGS } from "./gateway-settings.ts";
+import { IDENTITY_SETTINGS } from "./identity-settings.ts";
+import { INGEST_SETTINGS } from "./ingest-settings.ts";
+import { PINNING_SETTINGS } from "./pinning-settings.ts";
+import { BACKUP_SETTINGS, FAILOVER_SETTINGS, STANDBY_SETTINGS } from "./recovery-settings.ts";
 import {
   BLOCKS_SETTINGS,
   CLUSTER_SETTINGS,
@@ -37,6 +41,10 @@ const SETTINGS_TREE = {
   blocks: BLOCKS_SETTINGS,
   kubo: KUBO_SETTINGS,
   cluster: CLUSTER_SETTINGS,
+  controlPlane: CONTROL_PLANE_SETTINGS,
+  standby: STANDBY_SETTINGS,
+  backup: BACKUP_SETTINGS,
+  failover: FAILOVER_SETTINGS,
   docker: DOCKER_SETTINGS,
   server: {
     host: listenHost({ description: "Address that /healthz, /readyz and /metrics listen on.", default: "127.0.0.1" }),
@@ -53,39 +61,12 @@ const SETTINGS_TREE = {
     ] as const),
     shutdownTimeout: duration({ description: "How long a stop waits for work in flight.", default: "30s" }),
   },
-  gateway: {
-    mode: oneOf(
-      {
-        description:
-          "`own` serves S3 from this process; `container` leaves it to the existing fleet's gateway in a container.",
-        default: "own",
-      },
-      ["own", "container"] as const,
-    ),
-    host: listenHost({
-      description: "Address that the S3 gateway listens on.",
-      default: "127.0.0.1",
-      env: ["FULA_HOST"],
-    }),
-    port: integer(
-      { description: "Port of the S3 gateway; 0 takes any free one.", default: 9000, env: ["FULA_PORT"] },
-      0,
-      65_535,
-    ),
-    maxObjectBytes: bytes(
-      {
-        description: "Largest object that a PUT may carry.",
-        default: { resolve: () => 5 * 1024 ** 3, text: "5GiB", example: "5GiB" },
-      },
-      1,
-    ),
-    region: plainText(
-      { description: "Region that S3 clients sign for.", default: "us-east-1" },
-      /^[a-z0-9-]{1,63}$/,
-      "lower-case letters, digits and dashes",
-    ),
-  },
+  gateway: GATEWAY_SETTINGS,
+  buckets: BUCKETS_SETTINGS,
   api: API_SETTINGS,
+  identity: IDENTITY_SETTINGS,
+  ingest: INGEST_SETTINGS,
+  pinning: PINNING_SETTINGS,
   snapshot: {
     schedule: schedule({
       description: "When the pinset is snapshotted, in the box's time zone.",
@@ -146,23 +127,6 @@ const SETTINGS_TREE = {
   },
   billing: BILLING_SETTINGS,
   chains: CHAINS_SETTING,
-  features: {
-    bucketRootCas: flag({
-      description: "Bucket roots move by compare-and-swap in the ledger.",
-      default: true,
-      env: [{ name: "FULA_BUCKET_ROOT_CAS", rule: "exactly-true" }],
-    }),
-    eip712Auth: flag({
-      description: "Bearer tokens signed by a wallet are accepted.",
-      default: false,
-      env: [{ name: "FULA_EIP712_AUTH", rule: "exactly-true" }],
-    }),
-    remoteCidPut: flag({
-      description: "A PUT may map a block that a storage node took in.",
-      default: false,
-      env: [{ name: "FULA_REMOTE_CID_PUT", rule: "exactly-true" }],
-    }),
-  },
 } as const;
 
 type ValueOf<Node> = Node extends Setting<infer T> ? T : { readonly [Key in keyof Node]: ValueOf<Node[Key]> };
@@ -202,7 +166,17 @@ const SECRET_NAMES = {
   jwtSecret: ["JWT_SECRET", "Signs bearer tokens; all masters of a federation share it.", 32],
   sessionSecret: ["SESSION_SECRET", "Signs web sessions; all masters of a federation share it.", 32],
   clusterSecret: ["CLUSTER_SECRET", "Key of the IPFS Cluster's private network; all its peers share it.", 64],
+  swarmKey: [
+    "SWARM_KEY",
+    "Key of the Kubo nodes' private network, where kubo.private is on; all of them share it.",
+    64,
+  ],
   encryptionKey: ["ENCRYPTION_KEY", "Encrypts wallet addresses at rest; losing it loses them.", 32],
+  otherMasterSecrets: [
+    "OTHER_MASTER_SECRETS",
+    "While the masters' secrets are changed, those of other epochs: what they sealed or signed is still read. `membership sync` writes it.",
+    1,
+  ],
   pinServiceSecret: [
     "FULA_PIN_SERVICE_SECRET",
     "With it gateways of the existing fleet sign X-Fula-Service-Auth; without it that header is refused. Optional.",

@@ -1,8 +1,10 @@
 import {
   bytes,
   type DefaultFacts,
+  flag,
   integer,
   list,
+  listenHost,
   oneOf,
   optionalText,
   plainText,
@@ -125,6 +127,19 @@ export const POSTGRES_SETTINGS = {
     /^[a-z_][a-z0-9_-]{0,31}\$?$/,
     "a user name",
   ),
+  announce: optionalText(
+    {
+      description:
+        "Where other masters reach this box's own PostgreSQL, as `host:port`, for a standby and after a failover; not set = nobody does, and it listens on loopback alone.",
+      default: null,
+    },
+    /^(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\]):\d{1,5}$/,
+    "a host and a port, such as 10.0.0.5:5432",
+  ),
+  listen: listenHost({
+    description: "Address that this box's own PostgreSQL listens on beside loopback where postgres.announce is set.",
+    default: "0.0.0.0",
+  }),
   poolMax: integer(
     { description: "Most connections that one process opens.", default: 10, env: ["POSTGRES_MAX_CONNECTIONS"] },
     1,
@@ -164,6 +179,11 @@ export const KUBO_SETTINGS = {
     },
     ["public", "federation"] as const,
   ),
+  private: flag({
+    description:
+      "Kubo talks to nobody who lacks the federation's swarm key (SWARM_KEY): no public gateway finds its blocks. On all nodes of a federation, or on none.",
+    default: false,
+  }),
   peers: list(
     { description: "Kubo nodes that it stays connected with: those of the masters.", default: NOTHING },
     SWARM_ADDRESS,
@@ -256,13 +276,14 @@ export const DOCKER_SETTINGS = {
     postgres: image("PostgreSQL", "postgres:16-alpine"),
     kubo: image("Kubo", "ipfs/kubo:v0.42.0"),
     cluster: image("IPFS Cluster", "ipfs/ipfs-cluster:v1.1.6"),
+    nats: image("NATS", "nats:2.15.2-alpine"),
     gateway: image("existing gateway's", "fula-gateway:latest"),
-    ingest: image("ingest", "functionland/fula-ingest:latest"),
   },
   memory: {
     postgres: memory("PostgreSQL", 1_024),
     kubo: memory("Kubo", 2_048),
     cluster: memory("IPFS Cluster", 1_024),
+    nats: memory("NATS", 256),
     gateway: memory("existing gateway's", 1_024),
   },
 } as const;

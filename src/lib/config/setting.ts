@@ -27,6 +27,8 @@ interface SeedName {
   readonly name: string;
   /** `exactly-true`: only the text `true` is true; the fleet reads anything else as false. */
   readonly rule?: "exactly-true";
+  /** With that rule, the values that `true` and anything else stand for; true and false where it is left out. */
+  readonly means?: readonly [whenTrue: unknown, otherwise: unknown];
 }
 
 /** One setting as data: the loader, `config show`, `config check` and the reference are all made from it. */
@@ -137,6 +139,15 @@ export function filePath(options: SettingOptions<string>): Setting<string> {
   });
 }
 
+/** The path of a file, or nothing: `null` in YAML. */
+export function optionalFilePath(options: SettingOptions<string | null>): Setting<string | null> {
+  return build(options, {
+    expected: "a path on one line, or null",
+    schema: z.string().regex(SINGLE_LINE).nullable(),
+    complete: (path, { baseDir }) => (path === null ? null : resolve(baseDir, path)),
+  });
+}
+
 /** Text, or nothing: `null` in YAML. */
 export function optionalText(
   options: SettingOptions<string | null>,
@@ -169,6 +180,15 @@ export function flag(options: SettingOptions<boolean>): Setting<boolean> {
 /** One of a few words. */
 export function oneOf<const T extends string>(options: SettingOptions<T>, words: readonly T[]): Setting<T> {
   return build(options, { expected: `one of ${words.join(", ")}`, schema: z.enum(words) });
+}
+
+/** One of a few whole numbers. */
+export function oneOfNumbers<const T extends number>(options: SettingOptions<T>, numbers: readonly T[]): Setting<T> {
+  return build(options, {
+    expected: `one of ${numbers.join(", ")}`,
+    schema: z.literal(numbers),
+    fromText: integerFromText,
+  });
 }
 
 /** A non-negative decimal number, kept as text so that no digit is lost. */
@@ -237,11 +257,22 @@ function bytesFromText(text: string): unknown {
   return match === null || factor === undefined ? text : Number(match[1]) * factor;
 }
 
-/** A count of bytes: a whole number, or one with a binary unit. */
-export function bytes(options: SettingOptions<number>, min: number): Setting<number> {
-  const schema = z.preprocess((value) => (typeof value === "string" ? bytesFromText(value) : value), z.int().min(min));
+/** A count of bytes: a whole number, or one with a binary unit. @param most the largest one that is taken, and why */
+export function bytes(
+  options: SettingOptions<number>,
+  min: number,
+  most: { readonly max: number; readonly because: string } | null = null,
+): Setting<number> {
+  const whole = z
+    .int()
+    .min(min)
+    .max(most?.max ?? Number.MAX_SAFE_INTEGER);
+  const schema = z.preprocess((value) => (typeof value === "string" ? bytesFromText(value) : value), whole);
   return build(options, {
-    expected: `a number of bytes, ${min} or more, such as 524288000 or 5GiB`,
+    expected:
+      most === null
+        ? `a number of bytes, ${min} or more, such as 524288000 or 5GiB`
+        : `a number of bytes from ${min} to ${most.max} (${most.because})`,
     schema,
     fromText: bytesFromText,
   });
@@ -262,6 +293,23 @@ export function list(
         .split(",")
         .map((part) => part.trim())
         .filter((part) => part !== ""),
+  });
+}
+
+/** A list of whole numbers; commas separate them in the environment. */
+export function integers(
+  options: SettingOptions<readonly number[]>,
+  min: number,
+  max: number,
+): Setting<readonly number[]> {
+  return build(options, {
+    expected: `a list of whole numbers from ${min} to ${max}`,
+    schema: z.array(z.int().min(min).max(max)).readonly(),
+    fromText: (text) =>
+      text
+        .split(",")
+        .filter((part) => part.trim() !== "")
+        .map(integerFromText),
   });
 }
 

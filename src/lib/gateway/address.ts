@@ -1,4 +1,5 @@
 import { isIPv4 } from "node:net";
+import { KEY_BYTES_MAX } from "../buckets/tree/key.ts";
 import { percentDecode, utf8OrNull } from "../identity/raw-request.ts";
 import { S3Error } from "./s3-error.ts";
 
@@ -9,8 +10,6 @@ export interface Address {
   readonly key: string | null;
 }
 
-const KEY_BYTES_MAX = 1_024;
-
 /**
  * Checks a bucket's name by the rules of S3: 3 to 63 of `[a-z0-9.-]`, no label empty or with a dash at its end, no
  * IPv4 address (https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html).
@@ -20,8 +19,11 @@ export function isBucketName(name: string): boolean {
   return name.split(".").every((label) => /^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/.test(label));
 }
 
-function decodeKey(raw: string): string {
-  const bytes = percentDecode(raw);
+/**
+ * The key that these bytes are.
+ * @throws S3Error KeyTooLongError, InvalidURI, InvalidArgument
+ */
+export function checkKey(bytes: Uint8Array): string {
   if (bytes.byteLength > KEY_BYTES_MAX) {
     throw new S3Error(
       "KeyTooLongError",
@@ -52,5 +54,5 @@ export function parseAddress(rawPath: string): Address {
     throw new S3Error("InvalidBucketName", "The specified bucket is not valid.", { fields: { BucketName: bucket } });
   }
   const rawKey = slash === -1 ? "" : rawPath.slice(slash + 1);
-  return { bucket, key: rawKey === "" ? null : decodeKey(rawKey) };
+  return { bucket, key: rawKey === "" ? null : checkKey(percentDecode(rawKey)) };
 }

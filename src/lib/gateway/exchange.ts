@@ -3,7 +3,9 @@ import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import type { AuthenticatedRequest } from "../identity/authenticate.ts";
 import type { RawRequest } from "../identity/raw-request.ts";
+import { closeLingering } from "../kernel/lingering-close.ts";
 import type { Address } from "./address.ts";
+import type { DocumentBudget } from "./document-budget.ts";
 import type { QueryMap } from "./query.ts";
 import { S3Error } from "./s3-error.ts";
 import { errorDocument } from "./xml.ts";
@@ -18,6 +20,8 @@ export interface Exchange {
   readonly address: Address;
   readonly query: QueryMap;
   readonly wire: Wire;
+  /** What documents of all exchanges may take. */
+  readonly documents: DocumentBudget;
 }
 
 /** The client ended the connection in the middle of an exchange: nobody is left to be told anything. */
@@ -31,6 +35,7 @@ export class Wire {
   readonly #request: IncomingMessage;
   readonly #response: ServerResponse;
   readonly #expectsContinue: boolean;
+  #isOpen = false;
   receivedBytes = 0;
   sentBytes = 0;
 
@@ -43,6 +48,11 @@ export class Wire {
     response.setHeader("server", "fula-master");
   }
 
+  /** Where the connection comes from; empty once it is gone. */
+  get address(): string {
+    return this.#request.socket.remoteAddress ?? "";
+  }
+
   get status(): number {
     return this.#response.statusCode;
   }
@@ -50,6 +60,22 @@ export class Wire {
   /** True once the answer's head is on its way, so that it can no longer become another one. */
   get answered(): boolean {
     return this.#response.headersSent;
+  }
+
+  /** Puts a header into the answer, whatever it will be. */
+  tell(name: string, value: string): void {
+    this.#response.setHeader(name, value);
+  }
+
+  /** True where a page in a browser may read the answer. */
+  get isOpen(): boolean {
+    return this.#isOpen;
+  }
+
+  /** Lets pages of an origin read the answer, whatever it will be, with all of its headers. */
+  openTo(origin: string): void {
+    this.#isOpen = true;
+    this.#response.setHeader("access-control-allow-origin", origin);
   }
 
   /** The request's body. A client that waits for `100 Continue` is told to send only when the first byte is wanted. */
@@ -72,22 +98,34 @@ export class Wire {
   empty(status: number, headers: AnswerHeaders = {}): void {
     // 204 must not have a Content-Length (RFC 9110 §8.6); an empty 200 must, or the client waits for the end.
     const length = status === 204 ? {} : { "content-length": 0 };
-    this.#response.writeHead(status, { ...length, ...headers });
+    this.#writeHead(status, { ...length, ...headers });
     this.#response.end();
   }
 
   /** Answers a HEAD: the headers of a body that is not sent. */
   headOnly(status: number, headers: AnswerHeaders): void {
-    this.#response.writeHead(status, headers);
+    this.#writeHead(status, headers);
     this.#response.end();
   }
 
   /** Answers with a text. */
   text(status: number, contentType: string, body: string, headers: AnswerHeaders = {}): void {
     const bytes = Buffer.from(body, "utf8");
-    this.#response.writeHead(status, { "content-type": contentType, "content-length": bytes.byteLength, ...headers });
+    this.#writeHead(status, { "content-type": contentType, "content-length": bytes.byteLength, ...headers });
     if (this.#request.method !== "HEAD") this.sentBytes += bytes.byteLength;
     this.#response.end(bytes);
+  }
+
+  /** Answers with bytes that are at hand. */
+  bytes(status: number, headers: AnswerHeaders, body: Uint8Array): void {
+    this.#writeHead(status, { ...headers, "content-length": body.byteLength });
+    this.sentBytes += body.byteLength;
+    this.#response.end(body);
+  }
+
+  /** Answers with an error for people and for clients that know no S3. */
+  plainError({ code, message, status, headers }: S3Error): void {
+    this.text(status, "text/plain; charset=utf-8", `${message}\n`, { "x-amz-error-code": code, ...headers });
   }
 
   /** Answers with an S3 error document; the header tells the code where a HEAD has no body. */
@@ -103,7 +141,7 @@ export class Wire {
    */
   async stream(status: number, headers: AnswerHeaders, content: AsyncGenerator<Uint8Array>): Promise<void> {
     const first = await content.next();
-    this.#response.writeHead(status, headers);
+    this.#writeHead(status, headers);
     const failures: unknown[] = [];
     const rest = this.#counted(first, content, (error) => failures.push(error));
     try {
@@ -117,6 +155,14 @@ export class Wire {
   /** Ends the connection without another word. */
   cut(): void {
     this.#response.destroy();
+  }
+
+  #writeHead(status: number, headers: AnswerHeaders): void {
+    // By name: in some browsers `*` stands for nothing, and there are no names for metadata but those that an object has.
+    const names = [...this.#response.getHeaderNames(), ...Object.keys(headers)].filter(isForPages);
+    closeLingering(this.#request, this.#response);
+    const exposed = this.#isOpen && { "access-control-expose-headers": [...new Set(names)].join(", ") };
+    this.#response.writeHead(status, { ...headers, ...exposed });
   }
 
   /** Counts what goes out. Only the content's own errors are failures: a client that leaves throws in here as well. */
@@ -134,6 +180,11 @@ export class Wire {
       await content.return(undefined);
     }
   }
+}
+
+/** Headers that say something of the answer; the others are for browsers and caches. */
+function isForPages(name: string): boolean {
+  return name !== "vary" && !name.startsWith("access-control-");
 }
 
 async function nextOf(

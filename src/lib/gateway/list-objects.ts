@@ -1,46 +1,25 @@
+import type { KeyRef } from "../buckets/tree/object-entry.ts";
 import { uriEncode } from "../identity/raw-request.ts";
-import type { Pool } from "../postgres/pool.ts";
-import { requireBucket } from "./bucket-operations.ts";
+import { requireBucket } from "./bucket-access.ts";
 import type { Exchange } from "./exchange.ts";
-import { type ListedObject, listObjects, prefixEnd } from "./object-table.ts";
+import { commonPrefixOf, type Page, type PageRequest, type Position, readPage } from "./listing.ts";
+import { quotedEtagOf } from "./object-headers.ts";
+import { type Operation, type OperationParts, READS } from "./operation.ts";
 import type { QueryMap } from "./query.ts";
 import { S3Error } from "./s3-error.ts";
+import { NULL_VERSION } from "./version-id.ts";
 import { element, s3Document, type Xml } from "./xml.ts";
-
-/** Query parameters that ListObjectsV2 understands. */
-export const LIST_PARAMETERS = [
-  "list-type",
-  "prefix",
-  "delimiter",
-  "max-keys",
-  "continuation-token",
-  "start-after",
-  "encoding-type",
-  "fetch-owner",
-] as const;
 
 /** S3's own upper limit of one page. */
 const PAGE_KEYS_MAX = 1_000;
 
-/** Where a page goes on: after a key, or after all keys of a common prefix. */
-type Position = { readonly kind: "key" | "prefix"; readonly text: string };
-
-interface ListRequest {
-  readonly prefix: string;
-  readonly delimiter: string;
-  readonly maxKeys: number;
-  readonly from: Position | null;
-  readonly startAfter: string | null;
-  readonly token: string | null;
-  readonly encode: boolean;
-  readonly fetchOwner: boolean;
-}
-
-interface Page {
-  readonly objects: readonly ListedObject[];
-  readonly prefixes: readonly string[];
-  /** Where the next page begins; null at the end. */
-  readonly next: Position | null;
+/** What all listings of a bucket have in common. */
+interface Listing extends PageRequest {
+  readonly bucket: string;
+  readonly ownerId: string;
+  /** Writes a key, prefix or delimiter as the client wants to have it. */
+  readonly encode: (text: string) => string;
+  readonly isEncoded: boolean;
 }
 
 function badArgument(name: string, value: string, why: string): S3Error {
@@ -68,128 +47,164 @@ function parseMaxKeys(text: string | undefined): number {
   return Math.min(Number(text), PAGE_KEYS_MAX);
 }
 
-function parseRequest(query: QueryMap): ListRequest {
+function startListing({ query, address, auth }: Exchange, from: Position | null): Listing {
   const encoding = query.get("encoding-type");
   if (encoding !== undefined && encoding !== "url") {
     throw badArgument("encoding-type", encoding, "Invalid Encoding Method specified in Request.");
   }
-  const token = query.get("continuation-token") ?? null;
+  const isEncoded = encoding === "url";
   return {
+    bucket: address.bucket ?? "",
+    ownerId: auth.principal.ownerId,
     prefix: query.get("prefix") ?? "",
     delimiter: query.get("delimiter") ?? "",
     maxKeys: parseMaxKeys(query.get("max-keys")),
-    from: token === null ? null : parseToken(token),
-    startAfter: query.get("start-after") ?? null,
-    token,
-    encode: encoding === "url",
-    fetchOwner: query.get("fetch-owner") === "true",
+    from,
+    isEncoded,
+    encode: (text) => (isEncoded ? uriEncode(Buffer.from(text, "utf8")).replaceAll("%2F", "/") : text),
   };
 }
 
-/** The part of a key up to and with the first delimiter after the prefix; null where there is none. */
-function commonPrefixOf(key: string, { prefix, delimiter }: ListRequest): string | null {
-  if (delimiter === "") return null;
-  const at = key.indexOf(delimiter, prefix.length);
-  return at === -1 ? null : key.slice(0, at + delimiter.length);
-}
-
-interface Cursor {
-  readonly after: string;
-  /** True where `after` itself may be given. */
-  readonly inclusive: boolean;
-}
-
-/** The cursor behind a position; null where nothing can come after it. */
-function cursorAfter(position: Position): Cursor | null {
-  if (position.kind === "key") return { after: position.text, inclusive: false };
-  const end = prefixEnd(position.text);
-  return end === null ? null : { after: end, inclusive: true };
-}
-
-function firstCursor(request: ListRequest): Cursor | null {
-  if (request.from !== null) return cursorAfter(request.from);
-  return { after: request.startAfter ?? "", inclusive: false };
+async function pageOf(exchange: Exchange, { buckets }: OperationParts, listing: Listing): Promise<Page> {
+  const { index } = await requireBucket(exchange, buckets);
+  return await readPage((range) => index.scan(range), listing);
 }
 
 /**
- * Reads one page. Keys that share a common prefix are skipped in one step, so that a page of "folders" costs one query a
- * folder and not one row an object.
+ * Where a listing begins that goes on after a marker, which clients take from the page before: of a common prefix, after
+ * all of its keys; of anything else, after that text.
  */
-async function readPage(pool: Pool, bucketId: string, request: ListRequest): Promise<Page> {
-  const objects: ListedObject[] = [];
-  const prefixes: string[] = [];
-  let last: Position | null = null;
-  let cursor = firstCursor(request);
-  while (cursor !== null) {
-    // One more than fits tells whether there is a next page.
-    const limit = request.maxKeys - objects.length - prefixes.length + 1;
-    const rows: readonly ListedObject[] = await listObjects(pool, bucketId, {
-      prefix: request.prefix,
-      ...cursor,
-      limit,
-    });
-    cursor = null;
-    for (const row of rows) {
-      if (objects.length + prefixes.length >= request.maxKeys) return { objects, prefixes, next: last };
-      const common = commonPrefixOf(row.key, request);
-      if (common !== null) {
-        prefixes.push(common);
-        last = { kind: "prefix", text: common };
-        cursor = cursorAfter(last);
-        break;
-      }
-      objects.push(row);
-      last = { kind: "key", text: row.key };
-    }
-  }
-  return { objects, prefixes, next: null };
+function positionOfMarker(query: QueryMap, marker: string): Position | null {
+  if (marker === "") return null;
+  const shape = { prefix: query.get("prefix") ?? "", delimiter: query.get("delimiter") ?? "" };
+  return { kind: commonPrefixOf(marker, shape) === marker ? "prefix" : "key", text: marker };
 }
 
 function optional(tag: string, text: string | null): Xml | null {
   return text === null ? null : element(tag, text);
 }
 
-function renderPage(name: string, request: ListRequest, page: Page, ownerId: string): string {
-  const encode = (text: string): string =>
-    request.encode ? uriEncode(Buffer.from(text, "utf8")).replaceAll("%2F", "/") : text;
-  const owner = request.fetchOwner ? element("Owner", element("ID", ownerId), element("DisplayName", ownerId)) : null;
-  const contents = page.objects.map((object) =>
-    element(
-      "Contents",
-      element("Key", encode(object.key)),
-      element("LastModified", new Date(object.modifiedAtMs).toISOString()),
-      element("ETag", `"${object.rootCid}"`),
-      element("Size", object.sizeBytes),
-      element("StorageClass", "STANDARD"),
-      owner,
-    ),
-  );
-  return s3Document(
-    "ListBucketResult",
-    element("Name", name),
-    element("Prefix", encode(request.prefix)),
-    optional("Delimiter", request.delimiter === "" ? null : encode(request.delimiter)),
-    optional("StartAfter", request.startAfter === null ? null : encode(request.startAfter)),
-    optional("ContinuationToken", request.token),
-    element("KeyCount", page.objects.length + page.prefixes.length),
-    element("MaxKeys", request.maxKeys),
-    optional("EncodingType", request.encode ? "url" : null),
-    element("IsTruncated", page.next !== null),
-    optional("NextContinuationToken", page.next === null ? null : renderToken(page.next)),
-    ...contents,
-    ...page.prefixes.map((prefix) => element("CommonPrefixes", element("Prefix", encode(prefix)))),
-  );
+function renderOwner(ownerId: string): Xml {
+  return element("Owner", element("ID", ownerId), element("DisplayName", ownerId));
 }
 
-/** GET /{bucket}?list-type=2. */
-export async function listObjectsOperation(exchange: Exchange, { pool }: { readonly pool: Pool }): Promise<void> {
-  if (exchange.query.get("list-type") !== "2") {
-    throw new S3Error("NotImplemented", "Only version 2 of ListObjects is supported: list-type=2.");
-  }
-  const request = parseRequest(exchange.query);
-  const bucket = await requireBucket(exchange, pool);
-  const page: Page =
-    request.maxKeys === 0 ? { objects: [], prefixes: [], next: null } : await readPage(pool, bucket.bucketId, request);
-  const document = renderPage(bucket.name, request, page, exchange.auth.principal.ownerId);
-  exchange.wire.text(200, "application/xml", document);
+function renderFacts({ key, ref }: KeyRef, { encode }: Listing): readonly Xml[] {
+  return [
+    element("Key", encode(key)),
+    element("LastModified", new Date(ref.modifiedMs).toISOString()),
+    element("ETag", quotedEtagOf(ref)),
+    element("Size", ref.sizeBytes),
+    element("StorageClass", "STANDARD"),
+  ];
 }
+
+/** What every listing says of itself. */
+function renderFrame(listing: Listing, page: Page): readonly (Xml | null)[] {
+  const { bucket, prefix, delimiter, maxKeys, isEncoded, encode } = listing;
+  return [
+    element("Name", bucket),
+    element("Prefix", encode(prefix)),
+    optional("Delimiter", delimiter === "" ? null : encode(delimiter)),
+    element("MaxKeys", maxKeys),
+    optional("EncodingType", isEncoded ? "url" : null),
+    element("IsTruncated", page.next !== null),
+  ];
+}
+
+function renderPrefixes({ prefixes }: Page, { encode }: Listing): readonly Xml[] {
+  return prefixes.map((prefix) => element("CommonPrefixes", element("Prefix", encode(prefix))));
+}
+
+async function listObjectsV2(exchange: Exchange, parts: OperationParts): Promise<void> {
+  const { query, wire } = exchange;
+  const token = query.get("continuation-token") ?? null;
+  const startAfter = query.get("start-after") ?? null;
+  const after: Position | null = startAfter === null || startAfter === "" ? null : { kind: "key", text: startAfter };
+  const listing = startListing(exchange, token === null ? after : parseToken(token));
+  const page = await pageOf(exchange, parts, listing);
+  const owner = query.get("fetch-owner") === "true" ? renderOwner(listing.ownerId) : null;
+  const document = s3Document(
+    "ListBucketResult",
+    ...renderFrame(listing, page),
+    optional("StartAfter", startAfter === null ? null : listing.encode(startAfter)),
+    optional("ContinuationToken", token),
+    element("KeyCount", page.objects.length + page.prefixes.length),
+    optional("NextContinuationToken", page.next === null ? null : renderToken(page.next)),
+    ...page.objects.map((object) => element("Contents", ...renderFacts(object, listing), owner)),
+    ...renderPrefixes(page, listing),
+  );
+  wire.text(200, "application/xml", document);
+}
+
+async function listObjectsV1(exchange: Exchange, parts: OperationParts): Promise<void> {
+  const { query, wire } = exchange;
+  const marker = query.get("marker") ?? "";
+  const listing = startListing(exchange, positionOfMarker(query, marker));
+  const page = await pageOf(exchange, parts, listing);
+  // Without a delimiter the last key is the marker, and S3 does not repeat it.
+  const nextMarker = page.next === null || listing.delimiter === "" ? null : listing.encode(page.next.text);
+  const document = s3Document(
+    "ListBucketResult",
+    ...renderFrame(listing, page),
+    element("Marker", listing.encode(marker)),
+    optional("NextMarker", nextMarker),
+    ...page.objects.map((object) => element("Contents", ...renderFacts(object, listing), renderOwner(listing.ownerId))),
+    ...renderPrefixes(page, listing),
+  );
+  wire.text(200, "application/xml", document);
+}
+
+/** Versions are not kept: every key has one, called null, which is the latest. */
+async function listObjectVersions(exchange: Exchange, parts: OperationParts): Promise<void> {
+  const { query, wire } = exchange;
+  const [marker, versionMarker] = [query.get("key-marker") ?? "", query.get("version-id-marker") ?? ""];
+  if (versionMarker !== "" && (versionMarker !== NULL_VERSION || marker === "")) {
+    throw badArgument("version-id-marker", versionMarker, "Invalid version id specified.");
+  }
+  const listing = startListing(exchange, positionOfMarker(query, marker));
+  const page = await pageOf(exchange, parts, listing);
+  const next = page.next === null ? null : listing.encode(page.next.text);
+  const versions = page.objects.map((object) =>
+    element(
+      "Version",
+      ...renderFacts(object, listing),
+      element("VersionId", NULL_VERSION),
+      element("IsLatest", true),
+      renderOwner(listing.ownerId),
+    ),
+  );
+  const document = s3Document(
+    "ListVersionsResult",
+    ...renderFrame(listing, page),
+    element("KeyMarker", listing.encode(marker)),
+    element("VersionIdMarker", versionMarker),
+    optional("NextKeyMarker", next),
+    optional("NextVersionIdMarker", page.next?.kind === "key" ? NULL_VERSION : null),
+    ...versions,
+    ...renderPrefixes(page, listing),
+  );
+  wire.text(200, "application/xml", document);
+}
+
+/** Parameters of every listing. */
+const COMMON = ["prefix", "delimiter", "max-keys", "encoding-type"] as const;
+const OF_BUCKET = { ...READS, target: "bucket", method: "GET" } as const;
+
+/** Listings of a bucket. */
+export const LIST_OPERATIONS: readonly Operation[] = [
+  {
+    ...OF_BUCKET,
+    name: "ListObjectsV2",
+    chosenBy: { query: ["list-type"] },
+    query: [...COMMON, "list-type", "continuation-token", "start-after", "fetch-owner"],
+    run: listObjectsV2,
+  },
+  {
+    ...OF_BUCKET,
+    name: "ListObjectVersions",
+    chosenBy: { query: ["versions"] },
+    query: [...COMMON, "versions", "key-marker", "version-id-marker"],
+    run: listObjectVersions,
+  },
+  { ...OF_BUCKET, name: "ListObjects", query: [...COMMON, "marker"], run: listObjectsV1 },
+];

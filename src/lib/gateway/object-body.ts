@@ -92,7 +92,11 @@ function promisedMd5(headers: RequestHeaders): string | null {
   throw new S3Error("InvalidDigest", "The Content-MD5 you specified is not valid.");
 }
 
-function promisesOf(headers: RequestHeaders, auth: AuthenticatedRequest, trailers: readonly string[]): Promised {
+function promisesOf(
+  headers: RequestHeaders,
+  auth: Pick<AuthenticatedRequest, "payload">,
+  trailers: readonly string[],
+): Promised {
   const inHeader = checksumOfHeaders(headers);
   const [trailer] = trailers;
   if (inHeader !== null && trailer !== undefined) {
@@ -186,7 +190,7 @@ async function* verify(
  */
 export async function openObjectBody(
   headers: RequestHeaders,
-  auth: AuthenticatedRequest,
+  auth: Pick<AuthenticatedRequest, "payload" | "chunkSigner">,
   source: AsyncIterable<Uint8Array>,
   maxBytes: number,
 ): Promise<ObjectBody> {

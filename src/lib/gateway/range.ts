@@ -18,7 +18,8 @@ export function parseRange(header: string | null, sizeBytes: number): ByteRange 
   if (header.includes(",")) {
     throw new S3Error("NotImplemented", "Only a single range is supported.", { fields: { Header: "Range" } });
   }
-  const match = /^bytes=(\d{0,15})-(\d{0,15})$/.exec(header.trim());
+  // However large: some SDKs ask for everything from a byte on with the largest number that they know.
+  const match = /^bytes=(\d*)-(\d*)$/.exec(header.trim());
   const [, first = "", last = ""] = match ?? [];
   if (
     match === null ||

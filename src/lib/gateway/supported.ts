@@ -1,15 +1,8 @@
 import type { RequestHeaders } from "../identity/raw-request.ts";
 import { isChecksumHeader } from "./checksums.ts";
+import type { Understood } from "./operation.ts";
 import type { QueryMap } from "./query.ts";
 import { S3Error } from "./s3-error.ts";
-
-/** What an operation understands of a request; everything else that means something in S3 is refused. */
-export interface Understood {
-  /** Names of query parameters. */
-  readonly query: readonly string[];
-  /** Names of `x-amz-*` headers beside those of every request. */
-  readonly headers: readonly string[];
-}
 
 /** Query parameters of every request: the AWS SDK names the operation in `x-id`. */
 const COMMON_QUERY: ReadonlySet<string> = new Set(["x-id"]);
@@ -41,7 +34,7 @@ function isUnderstoodHeader(name: string, understood: Understood): boolean {
  * @throws S3Error NotImplemented, InvalidToken
  */
 export function refuseUnknown(headers: RequestHeaders, query: QueryMap, understood: Understood): void {
-  const condition = CONDITIONS.find((name) => headers.has(name));
+  const condition = CONDITIONS.find((name) => headers.has(name) && !understood.conditions.includes(name));
   if (condition !== undefined) throw notImplemented("A header you provided", { Header: condition });
   if (headers.has("x-amz-security-token")) {
     throw new S3Error("InvalidToken", "Session tokens are not issued here; sign with an access key alone.");
@@ -52,20 +45,19 @@ export function refuseUnknown(headers: RequestHeaders, query: QueryMap, understo
   if (parameter !== undefined) throw notImplemented("A query parameter you provided", { ArgumentName: parameter });
 }
 
-/** Headers of which only the value that changes nothing is understood. */
-const NEUTRAL_VALUES: ReadonlyMap<string, string> = new Map([
-  ["x-amz-acl", "private"],
-  ["x-amz-storage-class", "STANDARD"],
+/** Headers of which only values are understood that make no difference here. */
+const NEUTRAL_VALUES: ReadonlyMap<string, readonly string[]> = new Map([
+  // All that there is in a bucket is its owner's.
+  ["x-amz-acl", ["private", "bucket-owner-full-control"]],
+  // These promise no more than we keep of every object; the archives' would have it restored before it can be read.
+  ["x-amz-storage-class", ["STANDARD", "REDUCED_REDUNDANCY", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING"]],
 ]);
-
-/** Names of `NEUTRAL_VALUES`, for operations that take them. */
-export const NEUTRAL_HEADERS: readonly string[] = [...NEUTRAL_VALUES.keys()];
 
 /** @throws S3Error NotImplemented for an ACL or storage class that would make a difference */
 export function refuseSpecialTreatment(headers: RequestHeaders): void {
   for (const [name, neutral] of NEUTRAL_VALUES) {
     const value = headers.single(name);
-    if (value !== null && value !== neutral) throw notImplemented(`${name}: ${value}`, { Header: name });
+    if (value !== null && !neutral.includes(value)) throw notImplemented(`${name}: ${value}`, { Header: name });
   }
 }
 

@@ -4,6 +4,9 @@ import { fixedSize } from "ipfs-unixfs-importer/chunker";
 import { balanced } from "ipfs-unixfs-importer/layout";
 import type { CID } from "multiformats/cid";
 import type { BlockStore } from "../blocks/block-store.ts";
+import { mendUnixFsMarshal } from "./unixfs-marshal.ts";
+
+mendUnixFsMarshal();
 
 /**
  * The profile that objects are stored in; the same bytes give the same CID as `ipfs add --cid-version=1` does

@@ -1,20 +1,20 @@
 import type { CID } from "multiformats/cid";
-import type { BlockStore } from "../blocks/block-store.ts";
+import type { AddedBlock, BlockStore } from "../blocks/block-store.ts";
+import { verifyBlock } from "../blocks/cid.ts";
 
 /** The blocks of one upload, so that a refused one leaves nothing behind. */
 export interface UploadBlocks extends Pick<BlockStore, "put"> {
   /** The upload was published: its blocks stay. */
   keep(): void;
-  /** The upload failed: removes its blocks, but for those that were there before or that another upload needs. */
+  /** The upload failed: removes its blocks, but for those that were there before or that somebody else has put too. */
   discard(): Promise<void>;
 }
 
 /** A block that at least one upload under way has put. */
 interface SharedBlock {
-  readonly cid: CID;
   readonly uploads: Set<symbol>;
-  /** Whether the store had it before the first of them. */
-  readonly wasThere: Promise<boolean>;
+  /** How it came into the store; null where nobody has tried, or the last try failed. */
+  adding: Promise<AddedBlock | null> | null;
   /** True once one of them was published. */
   kept: boolean;
   /** Set while it is being removed; whoever puts it then waits, and writes it again. */
@@ -22,14 +22,14 @@ interface SharedBlock {
 }
 
 /**
- * Knows which uploads of this process put which block. A block is removed only when every upload that put it has
- * failed and the store did not have it before them; so one that fails never takes a block from one that succeeds.
+ * Knows which uploads of this process put which block. A block is taken back only when every upload that put it has failed;
+ * and the store gives it back only where nobody else, here or in another process, has put it as well.
  */
 export class UploadRegistry {
-  readonly #blocks: BlockStore;
+  readonly #blocks: Pick<BlockStore, "add">;
   readonly #shared = new Map<string, SharedBlock>();
 
-  constructor(blocks: BlockStore) {
+  constructor(blocks: Pick<BlockStore, "add">) {
     this.#blocks = blocks;
   }
 
@@ -39,11 +39,9 @@ export class UploadRegistry {
     return {
       put: async (cid, bytes, signal) => {
         const name = Buffer.from(cid.multihash.bytes).toString("base64");
-        const block = await this.#join(name, cid, upload);
+        const block = await this.#join(name, upload);
         mine.set(name, block);
-        // Looked for before it is written, by whichever upload is first.
-        await block.wasThere;
-        await this.#blocks.put(cid, bytes, signal);
+        await this.#store(block, cid, bytes, signal);
       },
       keep: () => {
         for (const [name, block] of mine) {
@@ -62,19 +60,37 @@ export class UploadRegistry {
     };
   }
 
-  async #join(name: string, cid: CID, upload: symbol): Promise<SharedBlock> {
+  async #join(name: string, upload: symbol): Promise<SharedBlock> {
     for (;;) {
       const known = this.#shared.get(name);
       if (known?.removing !== null && known !== undefined) {
         await known.removing;
         continue;
       }
-      // What cannot be looked for counts as having been there: it stays.
-      const wasThere = known?.wasThere ?? this.#blocks.has(cid).catch(() => true);
-      const block = known ?? { cid, uploads: new Set<symbol>(), wasThere, kept: false, removing: null };
+      const block = known ?? { uploads: new Set<symbol>(), adding: null, kept: false, removing: null };
       block.uploads.add(upload);
       this.#shared.set(name, block);
       return block;
+    }
+  }
+
+  /** Stores a block once for all uploads that share it; an upload whose own try failed does not fail the others. */
+  async #store(block: SharedBlock, cid: CID, bytes: Uint8Array, signal: AbortSignal | undefined): Promise<void> {
+    if (block.adding !== null) {
+      verifyBlock(cid, bytes);
+      const isThere = await block.adding.then(
+        () => true,
+        () => false,
+      );
+      if (isThere) return;
+    }
+    const adding = this.#blocks.add(cid, bytes, signal);
+    block.adding = adding;
+    try {
+      await adding;
+    } catch (error) {
+      if (block.adding === adding) block.adding = null;
+      throw error;
     }
   }
 
@@ -88,7 +104,8 @@ export class UploadRegistry {
 
   async #remove(name: string, block: SharedBlock): Promise<void> {
     try {
-      if (!(await block.wasThere)) await this.#blocks.delete(block.cid);
+      const added = await block.adding;
+      await added?.takeBack();
     } catch {
       // What cannot be removed is garbage, and harmless; the upload's own error is what its client must hear.
     } finally {

@@ -1,9 +1,9 @@
-import { createHmac } from "node:crypto";
+import { createHash, createHmac } from "node:crypto";
 import type { Clock } from "../kernel/clock.ts";
 import type { Secret } from "../kernel/secret.ts";
 import type { CallerScope, Verdict, Verifier } from "./bearer.ts";
 import { equalsSecretly } from "./signature.ts";
-import { resolveUserId } from "./user-id.ts";
+import { parseSubject, type Subject } from "./subject.ts";
 
 /** A gateway acts for its user: it asks for the quota and pins what the user stored. */
 const SERVICE_SCOPES: ReadonlySet<CallerScope> = new Set<CallerScope>(["read", "write"]);
@@ -14,9 +14,9 @@ function refused(because: string): Verdict {
   return { state: "refused", because };
 }
 
-function userOf(part: string): string | null {
+function subjectOf(part: string): Subject | null {
   try {
-    return resolveUserId(Buffer.from(part, "base64url").toString("utf8"));
+    return parseSubject(Buffer.from(part, "base64url").toString("utf8"));
   } catch {
     return null;
   }
@@ -29,9 +29,14 @@ function verifyHeader(header: string, secret: Secret, nowMs: number): Verdict {
   const expected = createHmac("sha256", secret.reveal()).update(`v1.${user}.${expiry}`).digest("base64url");
   if (!equalsSecretly(signature, expected)) return refused("the signature of X-Fula-Service-Auth is wrong");
   if (Number(expiry) * 1_000 <= nowMs) return refused("X-Fula-Service-Auth has expired");
-  const userId = userOf(user);
-  if (userId === null) return refused("X-Fula-Service-Auth names no user");
-  return { state: "accepted", caller: { userId, scopes: SERVICE_SCOPES, by: "service" } };
+  const subject = subjectOf(user);
+  if (subject === null) return refused("X-Fula-Service-Auth names no user");
+  const credential = {
+    digest: createHash("sha256").update(header, "utf8").digest("hex"),
+    issuedMs: null,
+    expiresMs: Number(expiry) * 1_000,
+  };
+  return { state: "accepted", identity: { subject, scopes: SERVICE_SCOPES, by: "service", credential } };
 }
 
 /**

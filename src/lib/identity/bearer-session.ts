@@ -2,8 +2,8 @@ import { createHash } from "node:crypto";
 import { isFulaError } from "../kernel/errors.ts";
 import type { Pool } from "../postgres/pool.ts";
 import { runQuery } from "../postgres/run-query.ts";
-import type { Caller, CallerScope, Verifier } from "./bearer.ts";
-import { resolveUserId } from "./user-id.ts";
+import type { CallerScope, Identity, Verifier } from "./bearer.ts";
+import { parseSubject } from "./subject.ts";
 
 /** Whoever logged in may do everything that is theirs; who is an administrator is decided elsewhere. */
 const SESSION_SCOPES: ReadonlySet<CallerScope> = new Set<CallerScope>(["read", "write", "admin"]);
@@ -11,6 +11,8 @@ const SESSION_SCOPES: ReadonlySet<CallerScope> = new Set<CallerScope>(["read", "
 interface SessionRow {
   readonly user_id: string | null;
   readonly username: string | null;
+  readonly created_at: Date | null;
+  readonly expires_at: Date | null;
   readonly in_force: boolean;
 }
 
@@ -25,7 +27,7 @@ async function findSession(pool: Pool, token: string): Promise<SessionRow | null
   const { rows } = await runQuery<SessionRow>(pool, {
     name: "bearer_session_find",
     text: `
-      select user_id, username, expires_at is null or expires_at > clock_timestamp() as in_force
+      select user_id, username, created_at, expires_at, expires_at is null or expires_at > clock_timestamp() as in_force
         from sessions
        where token_hash = $1 or (token_hash is null and session_token = $2)
        order by token_hash nulls last
@@ -35,19 +37,27 @@ async function findSession(pool: Pool, token: string): Promise<SessionRow | null
   return rows[0] ?? null;
 }
 
-/** True where an API key was deleted in the web UI: its token still carries a good signature. */
-export async function isRevokedToken(pool: Pool, token: string): Promise<boolean> {
+/**
+ * True where an API key was deleted in the web UI: its token still carries a good signature.
+ * @param hashes SHA-256 of tokens, in hex
+ */
+export async function isDeletedKey(pool: Pool, hashes: readonly string[]): Promise<boolean> {
   const { rowCount } = await runQuery(pool, {
     name: "bearer_key_revoked",
-    text: "select from api_keys where key_hash = $1 and is_deleted = 1",
-    values: [tokenHash(token)],
+    text: "select from api_keys where key_hash = any ($1) and is_deleted = 1",
+    values: [hashes],
   });
   return rowCount > 0;
 }
 
-function callerOf({ user_id, username }: SessionRow): Caller | null {
+function identityOf({ user_id, username, created_at, expires_at }: SessionRow, token: string): Identity | null {
+  const credential = {
+    digest: tokenHash(token),
+    issuedMs: created_at?.getTime() ?? null,
+    expiresMs: expires_at?.getTime() ?? null,
+  };
   try {
-    return { userId: resolveUserId(user_id ?? username ?? ""), scopes: SESSION_SCOPES, by: "session" };
+    return { subject: parseSubject(user_id ?? username ?? ""), scopes: SESSION_SCOPES, by: "session", credential };
   } catch (error) {
     if (isFulaError(error, "FULA_USER_INVALID")) return null;
     throw error;
@@ -58,13 +68,14 @@ function callerOf({ user_id, username }: SessionRow): Caller | null {
 export function sessionVerifier(pool: Pool): Verifier {
   return {
     verify: async ({ bearer }) => {
-      const session = bearer === null ? null : await findSession(pool, bearer);
+      if (bearer === null) return { state: "absent" };
+      const session = await findSession(pool, bearer);
       if (session === null) return { state: "absent" };
       if (!session.in_force) return { state: "refused", because: "the session has expired" };
-      const caller = callerOf(session);
-      return caller === null
+      const identity = identityOf(session, bearer);
+      return identity === null
         ? { state: "refused", because: "the session names no user" }
-        : { state: "accepted", caller };
+        : { state: "accepted", identity };
     },
   };
 }

@@ -17,8 +17,9 @@ function canonicalHeaders(request: RawRequest, signedHeaders: readonly string[])
   return signedHeaders.map((name) => `${name}:${request.headers.all(name).map(collapseSpaces).join(",")}\n`).join("");
 }
 
+/** Of ASCII alone: the byte A0 is a part of letters in UTF-8. The values are trimmed already. */
 function collapseSpaces(value: string): string {
-  return value.replaceAll(/\s+/g, " ").trim();
+  return value.replaceAll(/[\t ]+/g, " ");
 }
 
 /**

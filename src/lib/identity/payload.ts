@@ -9,8 +9,11 @@ export type PayloadForm =
   /** The body is framed in chunks (`aws-chunked`), each signed or not, followed by trailing headers or not. */
   | { readonly kind: "chunked"; readonly signed: boolean; readonly trailer: boolean };
 
+/** What stands in place of the body's hash where nothing is said about the body. */
+export const UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD";
+
 const NAMED_FORMS: ReadonlyMap<string, PayloadForm> = new Map([
-  ["UNSIGNED-PAYLOAD", { kind: "unsigned" }],
+  [UNSIGNED_PAYLOAD, { kind: "unsigned" }],
   ["STREAMING-UNSIGNED-PAYLOAD-TRAILER", { kind: "chunked", signed: false, trailer: true }],
   ["STREAMING-AWS4-HMAC-SHA256-PAYLOAD", { kind: "chunked", signed: true, trailer: false }],
   ["STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER", { kind: "chunked", signed: true, trailer: true }],

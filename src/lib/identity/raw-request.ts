@@ -13,7 +13,20 @@ export interface RawRequest {
   readonly headers: RequestHeaders;
 }
 
-/** Headers in the order they came, names in lower case, values trimmed as HTTP says (RFC 9110 §5.5). */
+const isBlank = (char: string | undefined): boolean => char === " " || char === "\t";
+
+/**
+ * Takes spaces and tabs off both ends, as HTTP says (RFC 9110 §5.5). JavaScript's `trim` would take the byte A0 as well,
+ * with which letters such as "à" end in UTF-8.
+ */
+function trimBlanks(text: string): string {
+  let [start, end] = [0, text.length];
+  while (start < end && isBlank(text[start])) start += 1;
+  while (end > start && isBlank(text[end - 1])) end -= 1;
+  return text.slice(start, end);
+}
+
+/** Headers in the order they came, names in lower case, values trimmed. */
 export class RequestHeaders {
   readonly #values = new Map<string, string[]>();
 
@@ -22,7 +35,7 @@ export class RequestHeaders {
     for (let index = 0; index + 1 < raw.length; index += 2) {
       const name = (raw[index] ?? "").toLowerCase();
       const values = this.#values.get(name) ?? [];
-      values.push((raw[index + 1] ?? "").trim());
+      values.push(trimBlanks(raw[index + 1] ?? ""));
       this.#values.set(name, values);
     }
   }

@@ -2,6 +2,8 @@
 export type RefusalCode =
   | "AccessDenied"
   | "AuthorizationHeaderMalformed"
+  | "AuthorizationQueryParametersError"
+  | "ExpiredToken"
   | "IncompleteBody"
   | "InternalError"
   | "InvalidAccessKeyId"

@@ -17,19 +17,15 @@ const NONCE_BYTES = 12;
 const TAG_BYTES = 16;
 
 /** What is sealed; each use has a key of its own, derived from ENCRYPTION_KEY (RFC 5869). */
-export type SealedUse = "access key secrets" | "wallet addresses";
+export type SealedUse = "access key secrets" | "wallet addresses" | "signing keys";
 
 function wrongKey(context: string): FulaError {
   return new FulaError("FULA_ENCRYPTION_KEY_WRONG", `The secret of ${context} does not open with ENCRYPTION_KEY.`, {
-    hint: "put the ENCRYPTION_KEY back that was in .env when the key was made; without it, revoke the key and make a new one.",
+    hint: "put the ENCRYPTION_KEY back that was in .env when the key was made; without it, revoke an access key and make a new one; for a signing key, fula-master key rotate --overlap 0s.",
   });
 }
 
-/**
- * Makes a sealer from ENCRYPTION_KEY for one use.
- * @throws FulaError FULA_ENCRYPTION_KEY_INVALID when it is missing or is not 32 bytes in hex
- */
-export function createSecretSealer(encryptionKey: Secret | null, use: SealedUse = "access key secrets"): SecretSealer {
+function keyFor(encryptionKey: Secret | null, use: SealedUse): Uint8Array {
   const hex = encryptionKey?.reveal() ?? "";
   if (!/^[0-9a-f]{64}$/i.test(hex)) {
     const what = encryptionKey === null ? "is not set" : `is not 64 hex digits (it has ${hex.length} characters)`;
@@ -37,7 +33,35 @@ export function createSecretSealer(encryptionKey: Secret | null, use: SealedUse 
       hint: "fula-master join writes one to .env; on a further master use the same as on the first.",
     });
   }
-  const key = new Uint8Array(hkdfSync("sha256", Buffer.from(hex, "hex"), Buffer.alloc(0), `fula-master ${use} v1`, 32));
+  return new Uint8Array(hkdfSync("sha256", Buffer.from(hex, "hex"), Buffer.alloc(0), `fula-master ${use} v1`, 32));
+}
+
+/** What was sealed under this key for this row; null where it was not, or is damaged. */
+function opened(sealed: Uint8Array, context: string, key: Uint8Array): Secret | null {
+  const nonce = sealed.subarray(1, 1 + NONCE_BYTES);
+  const decipher = createDecipheriv("aes-256-gcm", key, nonce, { authTagLength: TAG_BYTES });
+  decipher.setAAD(Buffer.from(context, "utf8"));
+  decipher.setAuthTag(sealed.subarray(-TAG_BYTES));
+  try {
+    const body = sealed.subarray(1 + NONCE_BYTES, -TAG_BYTES);
+    return new Secret(Buffer.concat([decipher.update(body), decipher.final()]).toString("utf8"));
+  } catch {
+    return null;
+  }
+}
+
+/**
+ * Makes a sealer from ENCRYPTION_KEY for one use.
+ * @param others keys of other epochs, under which nothing is sealed and everything opens
+ * @throws FulaError FULA_ENCRYPTION_KEY_INVALID when one is missing or is not 32 bytes in hex
+ */
+export function createSecretSealer(
+  encryptionKey: Secret | null,
+  use: SealedUse = "access key secrets",
+  others: readonly Secret[] = [],
+): SecretSealer {
+  const key = keyFor(encryptionKey, use);
+  const keys = [key, ...others.map((other) => keyFor(other, use))];
   return {
     seal: (secret, context, random) => {
       const nonce = random.bytes(NONCE_BYTES);
@@ -47,17 +71,12 @@ export function createSecretSealer(encryptionKey: Secret | null, use: SealedUse 
       return Buffer.concat([Buffer.of(VERSION), nonce, body, cipher.getAuthTag()]);
     },
     open: (sealed, context) => {
-      if (sealed[0] !== VERSION || sealed.byteLength < 1 + NONCE_BYTES + TAG_BYTES) throw wrongKey(context);
-      const nonce = sealed.subarray(1, 1 + NONCE_BYTES);
-      const decipher = createDecipheriv("aes-256-gcm", key, nonce, { authTagLength: TAG_BYTES });
-      decipher.setAAD(Buffer.from(context, "utf8"));
-      decipher.setAuthTag(sealed.subarray(-TAG_BYTES));
-      try {
-        const body = sealed.subarray(1 + NONCE_BYTES, -TAG_BYTES);
-        return new Secret(Buffer.concat([decipher.update(body), decipher.final()]).toString("utf8"));
-      } catch {
-        throw wrongKey(context);
+      const isWhole = sealed[0] === VERSION && sealed.byteLength >= 1 + NONCE_BYTES + TAG_BYTES;
+      for (const each of isWhole ? keys : []) {
+        const secret = opened(sealed, context, each);
+        if (secret !== null) return secret;
       }
+      throw wrongKey(context);
     },
   };
 }

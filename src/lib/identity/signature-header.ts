@@ -31,22 +31,26 @@ function splitParts(text: string): ReadonlyMap<string, string> {
   return parts;
 }
 
-function parseCredential(text: string): { readonly keyId: string; readonly scope: CredentialScope } {
+/** Reads a Credential. @param refuse throws for what is none, in the code of the place that it stands in */
+export function parseCredential(
+  text: string,
+  refuse: (why: string) => never,
+): { readonly keyId: string; readonly scope: CredentialScope } {
   const [keyId, date, region, service, terminator, ...rest] = text.split("/");
   if (keyId === undefined || keyId === "" || date === undefined || region === undefined || service === undefined) {
-    return malformed("the Credential is not <key id>/<date>/<region>/s3/aws4_request");
+    return refuse("the Credential is not <key id>/<date>/<region>/s3/aws4_request");
   }
-  if (terminator !== "aws4_request" || rest.length > 0)
-    return malformed('the Credential does not end in "aws4_request"');
-  if (!/^\d{8}$/.test(date)) return malformed("the date of the Credential is not YYYYMMDD");
+  if (terminator !== "aws4_request" || rest.length > 0) return refuse('the Credential does not end in "aws4_request"');
+  if (!/^\d{8}$/.test(date)) return refuse("the date of the Credential is not YYYYMMDD");
   return { keyId, scope: { date, region, service } };
 }
 
-function parseSignedHeaders(text: string): readonly string[] {
+/** Reads a list of signed headers. @param refuse as in `parseCredential` */
+export function parseSignedHeaders(text: string, refuse: (why: string) => never): readonly string[] {
   const names = text.split(";");
   const ascending = names.every((name, index) => index === 0 || (names[index - 1] ?? "") < name);
   if (!ascending || !names.every((name) => /^[!#$%&'*+.^_`|~0-9a-z-]+$/.test(name))) {
-    malformed("SignedHeaders must be lower-case names in ascending order");
+    refuse("SignedHeaders must be lower-case names in ascending order");
   }
   return names;
 }
@@ -57,8 +61,8 @@ export function parseSignatureHeader(header: string): SignatureHeader {
   const signature = parts.get("Signature") ?? "";
   if (!/^[0-9a-f]{64}$/.test(signature)) malformed("the Signature is not 64 lower-case hex digits");
   return {
-    ...parseCredential(parts.get("Credential") ?? ""),
-    signedHeaders: parseSignedHeaders(parts.get("SignedHeaders") ?? ""),
+    ...parseCredential(parts.get("Credential") ?? "", malformed),
+    signedHeaders: parseSignedHeaders(parts.get("SignedHeaders") ?? "", malformed),
     signature,
   };
 }

@@ -4,9 +4,8 @@ import { equalsSecretly } from "./signature.ts";
 /** What `X-System-Key` says about who sends a request. */
 export type SystemKeyVerdict = "absent" | "valid" | "wrong";
 
-/** Judges an `X-System-Key` in constant time. Without a SYSTEM_KEY of our own, every key is wrong. */
-export function judgeSystemKey(header: string | undefined, systemKey: Secret | null): SystemKeyVerdict {
+/** Judges an `X-System-Key` in constant time by the keys that count. Without a SYSTEM_KEY of our own, every key is wrong. */
+export function judgeSystemKey(header: string | undefined, systemKeys: readonly Secret[]): SystemKeyVerdict {
   if (header === undefined) return "absent";
-  const own = systemKey?.reveal() ?? "";
-  return own !== "" && equalsSecretly(header, own) ? "valid" : "wrong";
+  return systemKeys.some((key) => key.reveal() !== "" && equalsSecretly(header, key.reveal())) ? "valid" : "wrong";
 }

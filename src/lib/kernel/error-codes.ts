@@ -626,16 +626,44 @@ export const ERROR_CODES = {
   },
   FULA_ENCRYPTION_KEY_WRONG: {
     kind: "usage",
-    when: "The secret of an access key was sealed under another ENCRYPTION_KEY than this box has.",
+    when: "The secret of an access key or a signing key was sealed under another ENCRYPTION_KEY than this box has.",
   },
   FULA_USER_INVALID: {
     kind: "usage",
     when: "A user was named by something that is neither an e-mail address nor a user id.",
   },
   FULA_KEY_NOT_FOUND: { kind: "failed", when: "There is no access key of this id." },
+  FULA_SIGNING_KEY_MISSING: {
+    kind: "refused",
+    when: "A session token was to be signed, and neither the ledger nor the settings have a key that signs.",
+  },
+  FULA_SIGNING_KEYS_TOO_MANY: {
+    kind: "refused",
+    when: "Keys that sign tokens were rotated so often that as many verify already as may be tried for each token.",
+  },
+  FULA_KEY_LOOKUPS_FULL: {
+    kind: "unavailable",
+    when: "So many access keys or tokens that nobody knows are being looked up that one more would have to wait too long.",
+  },
+  FULA_KEYS_TOO_MANY: { kind: "refused", when: "A user or wallet has as many access keys in force as one may have." },
   FULA_LISTEN_FAILED: {
     kind: "usage",
     when: "An address that serve shall listen on is not this machine's, or listening on it is not permitted.",
+  },
+
+  // Identity
+  FULA_DENY_LIST_STALE: {
+    kind: "unavailable",
+    when: "The ledger has not said for longer than identity.denyListMaxAge which credentials were revoked, so nobody is let in.",
+  },
+  FULA_DENIAL_TARGET: {
+    kind: "usage",
+    when: "What is to be denied is not named, is named twice, or is none of a token, digest, access key, wallet or user.",
+  },
+  FULA_DENIAL_NOT_FOUND: { kind: "failed", when: "Nothing is denied for this credential, wallet or user." },
+  FULA_SUBJECT_DENIED: {
+    kind: "refused",
+    when: "A key or a session token was to be made for a user or a wallet of whom a denial would refuse it.",
   },
 
   // Wallets
@@ -654,6 +682,7 @@ export const ERROR_CODES = {
   FULA_WALLET_CHALLENGE_USED: { kind: "refused", when: "The text that a wallet signed has linked a wallet already." },
   FULA_WALLET_TAKEN: { kind: "refused", when: "The wallet is verified for another account." },
   FULA_WALLET_NOT_FOUND: { kind: "failed", when: "The wallet is not linked to the account." },
+  FULA_WALLET_DEBT: { kind: "refused", when: "A wallet was to be taken off an account that owes for what it stored." },
 
   // Deposits: chains, their endpoints, claims
   FULA_CHAIN_UNKNOWN: { kind: "usage", when: "A chain was named that the settings do not know." },
@@ -688,6 +717,369 @@ export const ERROR_CODES = {
   FULA_DEPOSIT_REFUSED: {
     kind: "refused",
     when: "A deposit was claimed that the ledger cannot take, or that an operator has taken back.",
+  },
+
+  // Buckets
+  FULA_INDEX_CORRUPT: {
+    kind: "failed",
+    when: "A block of a bucket's index is not what its place in the index says; nothing was answered from it.",
+  },
+  FULA_ENTRY_TOO_LARGE: {
+    kind: "usage",
+    when: "What is kept of an object beside its content (headers, metadata, tags, sizes of parts) is larger than an index takes.",
+  },
+  FULA_ENTRY_TEXT: {
+    kind: "usage",
+    when: "What is kept of an object beside its content holds a text or number that could not be given back as it was.",
+  },
+  FULA_INDEX_KEY: { kind: "usage", when: "A key is empty, too long, or holds half a surrogate pair." },
+  FULA_BUCKETS_COLLECTING: {
+    kind: "refused",
+    when: "Another run of the buckets' collector, or an import, holds the lock that only one of all masters may have.",
+  },
+  FULA_INDEX_WHOLE: { kind: "refused", when: "An index was to be rebuilt of which nothing is damaged." },
+  FULA_BUCKET_UNKNOWN: { kind: "refused", when: "A command was to work on a bucket or a root that is not there." },
+  FULA_BUCKET_IMPORT_REFUSED: {
+    kind: "refused",
+    when: "A bucket cannot be imported as it is: a part of it cannot be read, its counts differ, or another bucket has its place.",
+  },
+  FULA_FLEET_INDEX: {
+    kind: "failed",
+    when: "A registry or an index of the existing fleet's gateway is not what its documented format says.",
+  },
+  FULA_BUCKET_MERGE_CONFLICT: {
+    kind: "refused",
+    when: "Two roots that were to be merged changed the same keys in different ways, and --prefer was not given.",
+  },
+  FULA_BUCKET_NOT_IMPORTED: {
+    kind: "refused",
+    when: "A bucket is one of the existing fleet, whose index nobody has read and verified yet.",
+  },
+  FULA_BUCKET_ROOT_CORRUPT: {
+    kind: "failed",
+    when: "The row of a bucket in the ledger holds a root or metadata that cannot be read.",
+  },
+  FULA_CAS_EXHAUSTED: {
+    kind: "unavailable",
+    when: "Every try to change a bucket lost its race against another gateway (buckets.casAttempts); nothing was changed.",
+  },
+  FULA_BUCKET_BUSY: {
+    kind: "unavailable",
+    when: "A bucket cannot take a change for now: too many wait for it, or those before it take too long; nothing was changed.",
+  },
+  FULA_BUCKET_MODE: {
+    kind: "refused",
+    when: "The masters of the ledger save buckets in another way than this one would: with or without compare-and-swap, or by gateways of the existing fleet.",
+  },
+
+  // Identity
+  FULA_WALLET_KEY: {
+    kind: "usage",
+    when: "The file that holds a wallet's secret key is open to others, or is no such key.",
+  },
+  FULA_WALLET_UNCHECKED: {
+    kind: "unavailable",
+    when: "A wallet's contract could not be asked whether it signed a token: its chain's endpoints do not answer or do not agree, or too many are being asked about. Who cannot be checked is not let in.",
+  },
+
+  // Control plane
+  FULA_MEMBERSHIP_NOT_FOUND: {
+    kind: "refused",
+    when: "The control plane has no such pool, member, sealed key or operator.",
+  },
+  FULA_MEMBERSHIP_EXISTS: {
+    kind: "refused",
+    when: "A pool, member or operator was to be added that the control plane has already, in whatever spelling.",
+  },
+  FULA_MEMBERSHIP_RACED: {
+    kind: "unavailable",
+    when: "Somebody else changed the same pool or operator at the same moment; nothing was changed, and trying again is safe.",
+  },
+  FULA_MEMBERSHIP_LAST_ADMIN: {
+    kind: "refused",
+    when: "The last active admin was to be revoked or to lose the role: nobody could undo it.",
+  },
+  FULA_MEMBERSHIP_INVALID: {
+    kind: "usage",
+    when: "A name, endpoint, operator id or snapshot for the control plane has another form than it must.",
+  },
+  FULA_CONTROL_PLANE_UNREACHABLE: {
+    kind: "unavailable",
+    when: "The control plane did not answer in time, or has no quorum; whether a write was done is not known.",
+  },
+  FULA_CONTROL_PLANE_UNSEEN: {
+    kind: "failed",
+    when: "How the servers of the control plane are cannot be seen: this box has no key of their system account.",
+  },
+  FULA_CONTROL_PLANE_UNREADABLE: {
+    kind: "failed",
+    when: "The control plane answered with something that is no record of this version, or its file is damaged.",
+  },
+  FULA_CONTROL_PLANE_UNFIT: {
+    kind: "refused",
+    when: "A bucket of the control plane lies in memory, expires, or lets servers answer that are behind; nothing is read from it.",
+  },
+  FULA_NOT_AUTHORIZED: {
+    kind: "refused",
+    when: "An operator who is unknown, revoked or of another role asked for an administrative act, or there are no operators at all.",
+  },
+  FULA_OPERATOR_KEY_INVALID: {
+    kind: "usage",
+    when: "FULA_OPERATOR_KEY names a file that is not there, or that holds no private ed25519 key in PEM; or the box's own key cannot be read by this user.",
+  },
+  FULA_CONTROL_PLANE_MOVED: {
+    kind: "refused",
+    when: "The control plane in a file was moved to NATS servers; whoever still has the file open must not go by it.",
+  },
+  FULA_POOL_NEEDED: {
+    kind: "refused",
+    when: "A pool that the federation itself stands on was to be deleted, or its last member to be taken out.",
+  },
+  FULA_MEMBERSHIP_OTHER_STATE: {
+    kind: "refused",
+    when: "A control plane was to be written over whose state is no earlier one of what comes: another federation's, or one that was changed since.",
+  },
+  FULA_MEMBERSHIP_DIFFERS: {
+    kind: "failed",
+    when: "After a migration or import the control plane has not what was written, or a backup has not what it was made of.",
+  },
+  FULA_CONTROL_PLANE_KEYS: {
+    kind: "failed",
+    when: "A certificate, private key or NKey in `keys/` that the control plane's servers need is missing or cannot be used.",
+  },
+  FULA_MEMBERSHIP_LAST_MEMBER: {
+    kind: "refused",
+    when: "The last member of a pool with a secret was to be taken out: nobody could open the secret any more.",
+  },
+  FULA_BOX_KEY_INVALID: {
+    kind: "usage",
+    when: "The file of the key that this box's sealed secrets open with holds no X25519 private key in PEM.",
+  },
+  FULA_CONTROL_PLANE_PEER: {
+    kind: "refused",
+    when: "A server was to be taken out of the control plane that runs, is none of its servers, or without which the others could not agree.",
+  },
+  FULA_CONTROL_PLANE_FILES: {
+    kind: "failed",
+    when: "A server of the control plane refuses files that were written for it, and goes on with those that it had.",
+  },
+  FULA_SEALED_BOX: {
+    kind: "refused",
+    when: "A sealed secret does not open with this box's key, or was sealed for another pool, epoch or member.",
+  },
+  FULA_SECRETS_DIFFER: {
+    kind: "refused",
+    when: "This master's secrets are not those that the control plane, or the join token, has for the federation.",
+  },
+  FULA_SECRETS_BEHIND: {
+    kind: "refused",
+    when: "This master's secrets are of an older epoch than the control plane's, so it gives none of them to others.",
+  },
+  FULA_REKEY_UNFINISHED: {
+    kind: "refused",
+    when: "The masters' secrets were to be changed, or old ones forgotten, while a master still works with older ones.",
+  },
+
+  // Recovery
+  FULA_EPOCH_ROLLED_BACK: {
+    kind: "refused",
+    when: "The control plane knows an older epoch of the ledger than this box has seen, another one of the same number, or none: it was set back or lost its records, and nothing is decided by it.",
+  },
+  FULA_LEDGER_FENCED: {
+    kind: "unavailable",
+    when: "This box's server of the ledger is not started: another box has the primary, it is being changed, or the control plane does not say that this box may.",
+  },
+  FULA_EPOCH_STALE: {
+    kind: "unavailable",
+    when: "A write was refused because the database is of another epoch of the ledger than its sender means: the primary has changed, and he has not heard of it, or the database is the wrong one.",
+  },
+  FULA_LEDGER_ALONE: {
+    kind: "refused",
+    when: "The control plane is a file of this box, so the ledger has no second server: nothing could say which of two is the right one.",
+  },
+  FULA_BASE_BACKUP_SOURCE: {
+    kind: "refused",
+    when: "A server cannot be copied as a base backup: it is too old, has tablespaces of its own, or does not let us.",
+  },
+  FULA_BASE_BACKUP_ABSENT: {
+    kind: "failed",
+    when: "A base backup was named that is not there, or none is there that a restore can begin with.",
+  },
+  FULA_WAL_ARCHIVE_FOREIGN: {
+    kind: "refused",
+    when: "The directory of the archived write-ahead log holds that of another server.",
+  },
+  FULA_WAL_ARCHIVE_CONFLICT: {
+    kind: "refused",
+    when: "A segment of the write-ahead log is archived already with other contents; neither was changed.",
+  },
+  FULA_WAL_ARCHIVE_HOLE: {
+    kind: "failed",
+    when: "A segment of the write-ahead log is missing in the archive between a base backup and what is to be restored.",
+  },
+  FULA_WAL_ARCHIVE_DAMAGED: {
+    kind: "failed",
+    when: "An archived segment of the write-ahead log does not have the digest that was kept with it.",
+  },
+  FULA_RESTORE_TARGET: {
+    kind: "usage",
+    when: "The ledger was to be restored to a time or position that the base backups and the archived write-ahead log do not reach.",
+  },
+  FULA_RESTORE_RUNNING: {
+    kind: "refused",
+    when: "The ledger's data were to be replaced while its server runs, other servers follow it, or something else repairs them.",
+  },
+  FULA_BASE_BACKUP_FOREIGN: {
+    kind: "refused",
+    when: "A base backup of one server was to take the place of another's data.",
+  },
+  FULA_BASE_BACKUP_DAMAGED: {
+    kind: "failed",
+    when: "A base backup does not hold what PostgreSQL sent, or its files or signature do not fit together.",
+  },
+  FULA_STANDBY_NONE: {
+    kind: "refused",
+    when: "A command needs a PostgreSQL server of the ledger on this box, and the settings name none.",
+  },
+  FULA_STANDBY_UNFIT: {
+    kind: "refused",
+    when: "A box or the ledger is not as a standby needs it; the message says what is missing.",
+  },
+  FULA_STANDBY_NEEDED: {
+    kind: "refused",
+    when: "A standby was to be removed that the ledger's writes wait for and no other one stands in for, or a box was to leave whose server others copy.",
+  },
+  FULA_RECOVERY_WAL_POSITION: {
+    kind: "failed",
+    when: "A server or a tool of PostgreSQL named a position in the WAL that cannot be read.",
+  },
+  FULA_RECOVERY_SLOT: {
+    kind: "failed",
+    when: "A replication slot that recovery made on the primary was gone at once.",
+  },
+  FULA_RECOVERY_PIN: {
+    kind: "failed",
+    when: "The primary cannot be made to keep the write-ahead log that a replica needs to come back.",
+  },
+  FULA_RECOVERY_STEP: {
+    kind: "failed",
+    when: "A program that recovery runs beside the ledger's PostgreSQL failed or took too long.",
+  },
+  FULA_RECOVERY_TIMEOUT: {
+    kind: "unavailable",
+    when: "A server of the ledger did not come, in the time that it had, to where a recovery needed it.",
+  },
+  FULA_RECOVERY_MARKER: {
+    kind: "refused",
+    when: "A data directory was to be started or promoted that a recovery is rewriting, or was when it ended.",
+  },
+  FULA_RECOVERY_TRUNCATION_UNSAFE: {
+    kind: "refused",
+    when: "WAL was to be taken away from a server whose data files may hold what it says.",
+  },
+  FULA_RECOVERY_SALVAGE: {
+    kind: "failed",
+    when: "What a server of the ledger alone has could not be kept, so that nothing was done which would discard it.",
+  },
+  FULA_RECOVERY_DISK: {
+    kind: "refused",
+    when: "A new copy of the ledger's data has no room on this box beside the old one.",
+  },
+  FULA_RESYNC_REFUSED: {
+    kind: "refused",
+    when: "This box's server of the ledger cannot be brought back now, or not by what was allowed.",
+  },
+  FULA_RESYNC_SUPERSEDED: {
+    kind: "refused",
+    when: "The ledger's primary was changed while this box's server was being brought back; nothing is held any more.",
+  },
+  FULA_RESYNC_STOPPED: {
+    kind: "failed",
+    when: "This box's server of the ledger could not be brought back into sync; what was tried, and why it ended, is told.",
+  },
+  FULA_LEDGER_ROLE: {
+    kind: "refused",
+    when: "A server of the ledger is not what a step needs: a primary where a standby has to be, or the primary of another epoch.",
+  },
+  FULA_RECOVERY_NODE_CONF: {
+    kind: "failed",
+    when: "The file with the settings of this box's role in the replication has lines that fula-master did not write.",
+  },
+  FULA_RECOVERY_EPOCH_FLOOR: {
+    kind: "refused",
+    when: "Something was to be done under an epoch of the ledger that is older than one this box has seen, or that cannot be compared.",
+  },
+  FULA_FAILOVER_NO_STANDBY: {
+    kind: "refused",
+    when: "A failover or switchover was asked for, and the ledger has one server only.",
+  },
+  FULA_FAILOVER_REFUSED: {
+    kind: "refused",
+    when: "A failover or switchover cannot succeed as things stand; nothing was changed.",
+  },
+  FULA_FAILOVER_RUNNING: {
+    kind: "refused",
+    when: "Somebody else runs a failover or switchover at this moment.",
+  },
+  FULA_FAILOVER_STOPPED: {
+    kind: "refused",
+    when: "A step of a failover or switchover could not be verified; the hint says what is safe to do.",
+  },
+  FULA_FENCE_UNPROVEN: {
+    kind: "refused",
+    when: "It cannot be proven that the old master takes no writes, so nobody was promoted.",
+  },
+  FULA_FAILOVER_OVERTAKEN: {
+    kind: "refused",
+    when: "Another process has taken a failover over, or the primary was changed by something else meanwhile.",
+  },
+  FULA_FAILOVER_TOO_LATE: {
+    kind: "refused",
+    when: "A failover cannot be aborted any more: somebody may have been promoted.",
+  },
+  FULA_FAILOVER_ABSENT: {
+    kind: "refused",
+    when: "There is no failover to be aborted.",
+  },
+  FULA_FAILOVER_RUN_UNKNOWN: {
+    kind: "failed",
+    when: "The control plane has a failover of a newer version of fula-master.",
+  },
+
+  // Pinning service
+  FULA_PIN_REQUEST: {
+    kind: "usage",
+    when: "A request to the pinning service has a name, origins, metadata or a filter that is not allowed.",
+  },
+  FULA_PIN_NOT_QUEUED: {
+    kind: "failed",
+    when: "A command of pins named a request or a content of which nothing is known, or nothing is to be done.",
+  },
+
+  // Ingest
+  FULA_INGEST_EXPOSED: {
+    kind: "usage",
+    when: "A storage node would take tokens and blocks over a network without TLS, or send tokens to a master so.",
+  },
+  FULA_INGEST_UNREADY: {
+    kind: "usage",
+    when: "A storage node shall take blocks, but lacks what it needs for it: masters to ask, the cluster secret, a Kubo node, a certificate.",
+  },
+  FULA_INGEST_MASTERS_SILENT: {
+    kind: "unavailable",
+    when: "A storage node could ask no master about a client; where the quota is strict, nothing is taken meanwhile.",
+  },
+  FULA_UPLOAD_FILE: {
+    kind: "usage",
+    when: "A file that was to be uploaded, or that holds the credential, cannot be read.",
+  },
+  FULA_UPLOAD_REFUSED: {
+    kind: "refused",
+    when: "A gateway refused an object that was to be uploaded; nothing was stored.",
+  },
+  FULA_UPLOAD_SILENT: {
+    kind: "unavailable",
+    when: "A gateway did not answer an upload, or could not serve it for now; running it again is safe.",
   },
 } as const satisfies Record<string, ErrorCodeEntry>;
 

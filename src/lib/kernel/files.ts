@@ -1,4 +1,4 @@
-import { access, chmod, constants, mkdir, open, readFile, rename, rm, stat } from "node:fs/promises";
+import { access, chmod, constants, link, mkdir, open, readFile, rename, rm, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import { FulaError, systemErrorCode } from "./errors.ts";
 import type { ErrorCode } from "./error-codes.ts";
@@ -87,6 +87,46 @@ export async function writeFileAtomic(
   } catch (error) {
     await rm(temp, { force: true }).catch(() => {});
     throw explainWriteError(error, path);
+  }
+}
+
+/** Takes the rights of others off a secret file that somebody has given them. @throws FulaError FULA_PATH_NOT_WRITABLE */
+export async function closeToOthers(path: string): Promise<void> {
+  const { mode } = await stat(path);
+  if ((mode & 0o077) === 0) return;
+  try {
+    await chmod(path, SECRET_FILE_MODE);
+  } catch (error) {
+    throw explainWriteError(error, path);
+  }
+}
+
+/**
+ * Creates a secret in one step, or leaves alone the one that another process created meanwhile. The directory is there.
+ * @returns whether this call created it
+ * @throws FulaError FULA_DISK_FULL, FULA_PATH_NOT_WRITABLE
+ */
+export async function createSecretOnce(path: string, content: string): Promise<boolean> {
+  const temp = tempPathFor(path);
+  try {
+    await rm(temp, { force: true });
+    const handle = await open(temp, "wx", SECRET_FILE_MODE);
+    try {
+      await handle.chmod(SECRET_FILE_MODE);
+      await handle.writeFile(content);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    // A rename would replace what another process made in the meantime; a link does not.
+    await link(temp, path);
+    await fsyncDir(dirname(path));
+    return true;
+  } catch (error) {
+    if (systemErrorCode(error) === "EEXIST") return false;
+    throw explainWriteError(error, path);
+  } finally {
+    await rm(temp, { force: true }).catch(() => {});
   }
 }
 

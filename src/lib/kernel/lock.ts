@@ -6,6 +6,7 @@ import { type Clock, formatUtc } from "./clock.ts";
 import type { ErrorCode } from "./error-codes.ts";
 import { FulaError, messageOf } from "./errors.ts";
 import { ensureDir, explainWriteError, SECRET_FILE_MODE } from "./files.ts";
+import { SQLITE, sqliteCode } from "./sqlite.ts";
 
 /** Who holds a lock, as its sidecar file tells. */
 export interface LockHolder {
@@ -37,19 +38,11 @@ export function readLockHolder(path: string): LockHolder | null {
   }
 }
 
-// Primary result codes, https://www.sqlite.org/rescode.html
-const SQLITE_BUSY = 5;
 const CODE_BY_SQLITE: Readonly<Record<number, ErrorCode>> = {
-  8: "FULA_PATH_NOT_WRITABLE", // SQLITE_READONLY
-  13: "FULA_DISK_FULL", // SQLITE_FULL
-  14: "FULA_PATH_NOT_WRITABLE", // SQLITE_CANTOPEN
+  [SQLITE.READONLY]: "FULA_PATH_NOT_WRITABLE",
+  [SQLITE.FULL]: "FULA_DISK_FULL",
+  [SQLITE.CANTOPEN]: "FULA_PATH_NOT_WRITABLE",
 };
-
-/** SQLite's primary result code, or null for an error that is not SQLite's. */
-function sqliteCode(error: unknown): number | null {
-  if (!(error instanceof Error) || !("errcode" in error) || typeof error.errcode !== "number") return null;
-  return error.errcode & 0xff;
-}
 
 function openExclusively(path: string): DatabaseSync | null {
   let db: DatabaseSync | null = null;
@@ -60,7 +53,7 @@ function openExclusively(path: string): DatabaseSync | null {
   } catch (error) {
     db?.close();
     const sqlite = sqliteCode(error);
-    if (sqlite === SQLITE_BUSY) return null;
+    if (sqlite === SQLITE.BUSY) return null;
     const code = sqlite === null ? undefined : CODE_BY_SQLITE[sqlite];
     if (code === undefined) throw error;
     throw new FulaError(code, `Cannot take the lock ${path}: ${messageOf(error)}.`, {

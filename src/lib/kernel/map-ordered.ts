@@ -1,9 +1,9 @@
 /**
- * Maps a stream with up to `concurrency` calls in flight, and gives the results in the order of the source. Holds
+ * Maps a stream or list with up to `concurrency` calls in flight, and gives the results in the order of the source. Holds
  * no more than `concurrency` items at a time. The first error ends the stream.
  */
 export async function* mapOrdered<T, R>(
-  source: AsyncIterable<T>,
+  source: AsyncIterable<T> | Iterable<T>,
   concurrency: number,
   map: (item: T) => Promise<R>,
 ): AsyncGenerator<R> {

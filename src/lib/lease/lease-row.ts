@@ -85,24 +85,29 @@ export async function giveBack(session: Session, fence: Fence): Promise<void> {
 }
 
 /**
- * Ends the session of a holder that has not renewed in time, if that very session still has the lock.
+ * Ends the session that has the lock where it is dead: the holder of this epoch that has not renewed in time, or one of
+ * ours that has not got as far as an epoch and has said nothing to the server for a whole time to live. Such a one stays
+ * for ever where its connection was swallowed between two messages of one statement: no timeout of the server runs then.
  * @returns whether there was one
  */
-export async function endExpiredHolder(session: Session, epoch: bigint): Promise<boolean> {
+export async function endDeadHolder(session: Session, epoch: bigint, ttlMs: number): Promise<boolean> {
   const { rows } = await session.query<{ ended: boolean }>({
     name: "lease_end_holder",
     text: `
       select pg_terminate_backend(l.pid) as ended
         from cron_lease c
-        join pg_locks l on l.pid = c.session_pid
+        join pg_locks l on true
         join pg_stat_activity a on a.pid = l.pid
-       where c.epoch = $2 and c.expires_at < clock_timestamp()
-         and l.locktype = 'advisory' and l.granted and l.objsubid = 1
+       where l.locktype = 'advisory' and l.granted and l.objsubid = 1
          and l.database = (select oid from pg_database where datname = current_database())
          and (l.classid::bigint << 32) | l.objid::bigint = $1::bigint
-         -- Not somebody who got the number of a process that is gone.
-         and coalesce(a.backend_start <= c.taken_at, true)`,
-    values: [LEASE_LOCK_KEY.toString(), epoch.toString()],
+         and case when l.pid = c.session_pid
+                  -- Not somebody who got the number of a process that is gone.
+                  then c.epoch = $2 and c.expires_at < clock_timestamp() and coalesce(a.backend_start <= c.taken_at, true)
+                  else a.application_name like 'fula-master/lease@%'
+                       and a.query_start < clock_timestamp() - $3 * interval '1 millisecond'
+             end`,
+    values: [LEASE_LOCK_KEY.toString(), epoch.toString(), ttlMs],
   });
   return rows.some(({ ended }) => ended);
 }

@@ -4,12 +4,13 @@ import type { Log } from "../kernel/log.ts";
 import type { Random } from "../kernel/random.ts";
 import { describeSession, findLockHolder } from "../postgres/advisory-lock.ts";
 import type { Fence } from "../postgres/fence.ts";
+import { poolerError } from "../postgres/own-session.ts";
 import type { ConnectionTarget } from "../postgres/pool.ts";
 import type { Session } from "../postgres/session.ts";
 import type { TransactionClient } from "../postgres/transaction.ts";
 import { isForeignSession, LEASE_LOCK_KEY } from "./lease-record.ts";
-import { endExpiredHolder, giveBack, type LeaseLook, renewLease, tryLock } from "./lease-row.ts";
-import { leaseTimes, type LeaseTimes, openLeaseSession, poolerError } from "./lease-session.ts";
+import { endDeadHolder, giveBack, type LeaseLook, renewLease, tryLock } from "./lease-row.ts";
+import { leaseTimes, type LeaseTimes, openLeaseSession } from "./lease-session.ts";
 import { takeEpoch } from "./lease-take.ts";
 
 /** How this master stands to the lease. */
@@ -157,7 +158,7 @@ class LeaseKeeper implements Lease {
       this.#tellHolder(who, { holder: null, session: who, why: "it is of software that keeps no epoch" });
       return false;
     }
-    if (holder === null || !(await endExpiredHolder(session, epoch))) return false;
+    if (!(await endDeadHolder(session, epoch, this.#times.ttlMs))) return false;
     log.warn("lease.holder_ended", { holder, epoch: epoch.toString(), session: describeSession(other) });
     return true;
   }

@@ -166,6 +166,19 @@ export async function noteNodeSeen(
   return rowCount > 0;
 }
 
+/** Notes which secrets this box works with, and never of another one that has its name. */
+export async function noteSecretsDigest(
+  pool: Pool,
+  { name, signingKey }: Pick<NodeRegistration, "name" | "signingKey">,
+  secretsDigest: string,
+): Promise<void> {
+  await runQuery(pool, {
+    name: "federation_node_digest",
+    text: "update federation_nodes set secrets_digest = $3 where name = $1 and (signing_key is null or signing_key = $2)",
+    values: [name, signingKey, secretsDigest],
+  });
+}
+
 /** Takes a box out: it leaves, or will never come back. @returns its last row, or null where there was none */
 export async function removeNode(pool: Pool, name: string): Promise<FederationNode | null> {
   const { rows } = await runQuery<NodeRow>(pool, {
@@ -202,4 +215,43 @@ export function mastersOf(nodes: readonly FederationNode[]): readonly Federation
     if (role !== "master" || clusterPeerId === null || kuboPeerId === null || clusterAddresses.length === 0) return [];
     return [{ name, clusterPeerId, clusterAddresses, kuboPeerId, kuboAddresses, signingKey }];
   });
+}
+
+/**
+ * Where the masters' servers of the control plane are: `host:port`, by name of the master. Those that have none, or one that
+ * nobody else reaches, are not among them.
+ */
+export async function listControlPlaneRoutes(
+  pool: Pool,
+): Promise<readonly { readonly name: string; readonly route: string }[]> {
+  const { rows } = await runQuery<{ readonly name: string; readonly route: string }>(pool, {
+    name: "federation_node_routes",
+    // As JSON, because `join` looks at ledgers that have yet to get the column.
+    text: `
+      select name, to_jsonb(federation_nodes) ->> 'control_plane_route' as route
+        from federation_nodes
+       where role = 'master' and to_jsonb(federation_nodes) ->> 'control_plane_route' is not null
+       order by name`,
+    values: [],
+  });
+  return rows;
+}
+
+/**
+ * Writes down where this master's own server of the control plane is; null = it has none any more.
+ * @returns false where it stood there already, and where this box has no row
+ */
+export async function noteControlPlaneRoute(
+  pool: Pool,
+  { name, signingKey }: Pick<NodeRegistration, "name" | "signingKey">,
+  route: string | null,
+): Promise<boolean> {
+  const { rowCount } = await runQuery(pool, {
+    name: "federation_node_note_route",
+    text: `
+      update federation_nodes set control_plane_route = $3
+       where name = $1 and (signing_key is null or signing_key = $2) and control_plane_route is distinct from $3`,
+    values: [name, signingKey, route],
+  });
+  return rowCount > 0;
 }

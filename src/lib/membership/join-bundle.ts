@@ -14,15 +14,44 @@ export const SHARED_SECRETS = [
   "sessionSecret",
   "encryptionKey",
   "clusterSecret",
+  "swarmKey",
+  "otherMasterSecrets",
 ] as const satisfies readonly SecretKey[];
 
 /** The name of a secret that all masters share. */
 export type SharedSecretKey = (typeof SHARED_SECRETS)[number];
 
-/** The secrets that all masters share; `clusterSecret` is null where an adopted cluster keeps its own to itself. */
-export type SharedSecrets = Readonly<Record<Exclude<SharedSecretKey, "clusterSecret">, Secret>> & {
-  readonly clusterSecret: Secret | null;
-};
+/** Those that a master may be without. */
+type OptionalSecretKey = "clusterSecret" | "swarmKey" | "otherMasterSecrets";
+
+/**
+ * The secrets that all masters share. `clusterSecret` is null where an adopted cluster keeps its own to itself, `swarmKey`
+ * (64 hex digits) where Kubo is somebody else's, `otherMasterSecrets` where no rekey is under way.
+ */
+export type SharedSecrets = Readonly<Record<Exclude<SharedSecretKey, OptionalSecretKey>, Secret>> &
+  Readonly<Record<OptionalSecretKey, Secret | null>>;
+
+/** Who vouches for the control plane's servers to one another. */
+export interface CertificateAuthority {
+  /** PEM; several one after another while a new one takes the place of an old one: the newest is the first. */
+  readonly certificate: string;
+  /** Of the first certificate: PKCS#8, PEM. */
+  readonly key: Secret;
+}
+
+/**
+ * How a further master comes to the control plane: not at all (each master has its own file), by a server of its own that
+ * joins those of the others, or at servers that run for themselves.
+ */
+export type BundleControlPlane =
+  | { readonly mode: "sqlite" }
+  /** `routes`: `host:port` of the servers of the masters. */
+  | { readonly mode: "docker"; readonly routes: readonly string[]; readonly ca: CertificateAuthority }
+  /**
+   * `servers`: `nats://…` or `tls://…`. The NKey for them is not in the bundle: whoever runs them gives it. `ca` vouches for
+   * the boxes' PostgreSQL alone; null where the issuer has none yet.
+   */
+  | { readonly mode: "nats"; readonly servers: readonly string[]; readonly ca: CertificateAuthority | null };
 
 /** Everything that a further master needs to be one with the first. */
 export interface JoinBundle {
@@ -31,14 +60,20 @@ export interface JoinBundle {
   /** Name of the master that made it. */
   readonly issuer: string;
   readonly secrets: SharedSecrets;
+  /**
+   * The epochs of the control plane's pools that the secrets are of; null where the control plane has no such pool. Those
+   * of `masters` are the ones in use, and may be behind its newest, which is then among `otherMasterSecrets`.
+   */
+  readonly epochs: Readonly<Record<"masters" | "cluster" | "swarm", number | null>>;
+  readonly controlPlane: BundleControlPlane;
   readonly masters: readonly FederationPeer[];
   readonly replication: ReplicationFactors;
   /** Keys whose snapshots the masters trust: `ed25519:…`. */
   readonly trustedKeys: readonly string[];
 }
 
-// Layout of a sealed bundle: version (1), nonce (12), ciphertext, tag (16).
-const VERSION = 1;
+// Layout of a sealed bundle: version (1), nonce (12), ciphertext, tag (16). Version 2 brought the control plane.
+const VERSION = 2;
 const NONCE_BYTES = 12;
 const TAG_BYTES = 16;
 
@@ -46,6 +81,27 @@ const secretSchema = z
   .string()
   .min(1)
   .transform((text) => new Secret(text));
+
+const epochSchema = z.int().min(1).nullable();
+
+const authoritySchema = z.strictObject({
+  certificate: z.string().startsWith("-----BEGIN CERTIFICATE-----"),
+  key: secretSchema,
+});
+
+const controlPlaneSchema = z.discriminatedUnion("mode", [
+  z.strictObject({ mode: z.literal("sqlite") }),
+  z.strictObject({
+    mode: z.literal("docker"),
+    routes: z.array(z.string().regex(/^(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\]):\d{1,5}$/)).max(64),
+    ca: authoritySchema,
+  }),
+  z.strictObject({
+    mode: z.literal("nats"),
+    servers: z.array(z.string().regex(/^(?:nats|tls):\/\/[A-Za-z0-9.:[\]-]+$/)).max(64),
+    ca: authoritySchema.nullable(),
+  }),
+]);
 
 const bundleSchema = z.strictObject({
   clusterId: z.uuid(),
@@ -56,7 +112,11 @@ const bundleSchema = z.strictObject({
     sessionSecret: secretSchema,
     encryptionKey: secretSchema,
     clusterSecret: secretSchema.nullable(),
+    swarmKey: secretSchema.nullable(),
+    otherMasterSecrets: secretSchema.nullable(),
   }),
+  epochs: z.strictObject({ masters: epochSchema, cluster: epochSchema, swarm: epochSchema }),
+  controlPlane: controlPlaneSchema,
   masters: peersSchema,
   replication: replicationSchema,
   trustedKeys: z.array(z.string().regex(/^ed25519:[0-9a-f]{64}$/)),
@@ -79,17 +139,17 @@ export function verifierOf(token: JoinToken): Uint8Array {
   return derive(token, "verifier");
 }
 
+function controlPlaneJson(controlPlane: BundleControlPlane): unknown {
+  if (controlPlane.mode === "sqlite" || controlPlane.ca === null) return controlPlane;
+  const { certificate, key } = controlPlane.ca;
+  return { ...controlPlane, ca: { certificate, key: key.reveal() } };
+}
+
 function bundleJson(bundle: JoinBundle): string {
-  const { systemKey, jwtSecret, sessionSecret, encryptionKey, clusterSecret } = bundle.secrets;
   return JSON.stringify({
     ...bundle,
-    secrets: {
-      systemKey: systemKey.reveal(),
-      jwtSecret: jwtSecret.reveal(),
-      sessionSecret: sessionSecret.reveal(),
-      encryptionKey: encryptionKey.reveal(),
-      clusterSecret: clusterSecret?.reveal() ?? null,
-    },
+    secrets: Object.fromEntries(SHARED_SECRETS.map((key) => [key, bundle.secrets[key]?.reveal() ?? null])),
+    controlPlane: controlPlaneJson(bundle.controlPlane),
   });
 }
 
@@ -110,7 +170,10 @@ function damaged(why: string, cause?: unknown): FulaError {
 }
 
 function decrypt(sealed: Uint8Array, token: JoinToken): string {
-  if (sealed[0] !== VERSION || sealed.byteLength < 1 + NONCE_BYTES + TAG_BYTES)
+  const version = sealed[0] ?? 0;
+  if (version < VERSION && version > 0)
+    throw damaged(`an older fula-master made it (layout ${version}, not ${VERSION})`);
+  if (version !== VERSION || sealed.byteLength < 1 + NONCE_BYTES + TAG_BYTES)
     throw damaged("it has a layout that this version does not know");
   const decipher = createDecipheriv("aes-256-gcm", derive(token, "bundle"), sealed.subarray(1, 1 + NONCE_BYTES), {
     authTagLength: TAG_BYTES,
@@ -132,15 +195,19 @@ export function openBundle(sealed: Uint8Array, token: JoinToken): JoinBundle {
   return parsed.data;
 }
 
+function isOptional(key: SharedSecretKey): key is OptionalSecretKey {
+  return key === "clusterSecret" || key === "swarmKey" || key === "otherMasterSecrets";
+}
+
 /**
  * A digest over the secrets that every master has, by which they can be seen to have the same ones. All of them are in
- * it together, so that it gives none away as long as a single one cannot be guessed. The cluster secret is left out:
- * where a cluster was adopted, only some masters know it.
+ * it together, so that it gives none away as long as a single one cannot be guessed. Those that a
+ * master may be without are left out.
  */
-export function secretsDigest(secrets: SharedSecrets): string {
+export function secretsDigest(secrets: Omit<SharedSecrets, OptionalSecretKey>): string {
   const hash = createHash("sha256").update("fula-master shared secrets v1\n");
   for (const key of SHARED_SECRETS) {
-    if (key !== "clusterSecret") hash.update(`${key}\n${secrets[key].reveal()}\n`);
+    if (!isOptional(key)) hash.update(`${key}\n${secrets[key].reveal()}\n`);
   }
   return hash.digest("hex");
 }

@@ -14,6 +14,8 @@ import { type PeersDocument, type SignedPeers, signedPeersSchema, verifyPeers } 
 export interface StorageGrant {
   /** Key of the cluster's private network: 64 hex digits. */
   readonly clusterSecret: Secret;
+  /** Key of the Kubo nodes' private network, 64 hex digits; null where they are in the public one. */
+  readonly swarmKey: Secret | null;
   readonly peers: SignedPeers;
 }
 
@@ -21,28 +23,40 @@ const DOMAIN = "fula-master storage grant v1\n";
 
 const bodySchema = z.strictObject({
   clusterSecret: z.string().regex(/^[0-9a-f]{64}$/),
+  swarmKey: z
+    .string()
+    .regex(/^[0-9a-f]{64}$/)
+    .optional(),
   peers: signedPeersSchema,
   signature: z.base64().max(88),
 });
 
-function signedBytes(
-  token: Pick<JoinToken, "id" | "expiresAtMs">,
-  clusterSecret: string,
-  peers: SignedPeers,
-): Uint8Array {
-  const { id, expiresAtMs } = token;
-  return Buffer.from(`${DOMAIN}${canonical({ id, expiresAtMs, clusterSecret, peers }) ?? ""}`, "utf8");
+/** What the token carries, as it is signed; there is no swarm key in that of a federation in the public network. */
+interface GrantText {
+  readonly clusterSecret: string;
+  readonly swarmKey?: string | undefined;
+  readonly peers: SignedPeers;
+}
+
+function signedBytes({ id, expiresAtMs }: Pick<JoinToken, "id" | "expiresAtMs">, grant: GrantText): Uint8Array {
+  const { clusterSecret, swarmKey, peers } = grant;
+  const text = { id, expiresAtMs, clusterSecret, peers, ...(swarmKey === undefined ? {} : { swarmKey }) };
+  return Buffer.from(`${DOMAIN}${canonical(text) ?? ""}`, "utf8");
 }
 
 /** Makes the token of a storage node, signed by the master. */
 export function makeStorageToken(
   head: Pick<JoinToken, "id" | "expiresAtMs">,
-  { clusterSecret, peers }: StorageGrant,
+  { clusterSecret, swarmKey, peers }: StorageGrant,
   signer: DocumentSigner,
 ): JoinToken {
-  const secret = clusterSecret.reveal();
-  const signature = Buffer.from(signer.sign(signedBytes(head, secret, peers))).toString("base64");
-  return { role: "storage", ...head, body: new Secret(JSON.stringify({ clusterSecret: secret, peers, signature })) };
+  const grant = {
+    clusterSecret: clusterSecret.reveal(),
+    ...(swarmKey === null ? {} : { swarmKey: swarmKey.reveal() }),
+    peers,
+  };
+  const signature = Buffer.from(signer.sign(signedBytes(head, grant))).toString("base64");
+  return { role: "storage", ...head, body: new Secret(JSON.stringify({ ...grant, signature })) };
 }
 
 /**
@@ -91,13 +105,11 @@ function bodyOf(token: JoinToken): z.infer<typeof bodySchema> {
  * @throws FulaError FULA_TOKEN_INVALID, FULA_TOKEN_EXPIRED, FULA_PEERS_SIGNATURE, FULA_PEERS_EXPIRED
  */
 export function openStorageToken(token: JoinToken, { key, check, nowMs }: GrantTrust): OpenedGrant {
-  const { clusterSecret, peers, signature } = bodyOf(token);
+  const { signature, ...grant } = bodyOf(token);
+  const { clusterSecret, swarmKey, peers } = grant;
   const trusted = key ?? peers.key;
   const where = "The peers document in the join token";
-  if (
-    trusted === peers.key &&
-    !check(trusted, signedBytes(token, clusterSecret, peers), Buffer.from(signature, "base64"))
-  ) {
+  if (trusted === peers.key && !check(trusted, signedBytes(token, grant), Buffer.from(signature, "base64"))) {
     throw new FulaError(
       "FULA_PEERS_SIGNATURE",
       `The join token's signature does not match: it was changed after ${trusted} signed it.`,
@@ -119,5 +131,10 @@ export function openStorageToken(token: JoinToken, { key, check, nowMs }: GrantT
     );
   }
   const document = verifyPeers(peers, { keys: [trusted], check, nowMs }, where);
-  return { clusterSecret: new Secret(clusterSecret), peers, document };
+  return {
+    clusterSecret: new Secret(clusterSecret),
+    swarmKey: swarmKey === undefined ? null : new Secret(swarmKey),
+    peers,
+    document,
+  };
 }

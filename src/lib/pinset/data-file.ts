@@ -3,9 +3,10 @@ import { createReadStream } from "node:fs";
 import { open } from "node:fs/promises";
 import type { Writable } from "node:stream";
 import { pipeline } from "node:stream/promises";
-import { constants, createZstdCompress, createZstdDecompress } from "node:zlib";
+import { createZstdCompress, createZstdDecompress } from "node:zlib";
 import { createBLAKE3 } from "hash-wasm";
 import { explainWriteError, SECRET_FILE_MODE } from "../kernel/files.ts";
+import { BUFFER_BYTES, CHUNK_BYTES, compression, DECOMPRESSION } from "../kernel/zstd.ts";
 
 /** What a data file is made of: digests in lower-case hex, sizes in bytes. */
 export interface DataDigests {
@@ -22,29 +23,8 @@ export interface DataDigests {
  */
 const COMPRESSION_LEVEL = 1;
 
-/** Our files need 512 KiB to be decompressed; whatever asks for more than 8 MiB is none of ours. */
-const WINDOW_LOG_MAX = 23;
-
-/** How much is read, hashed, compressed and written at once. */
-const CHUNK_BYTES = 256 * 1024;
-
-/** Room for chunks to be made, or worked on, while others are compressed or decompressed in another thread. */
-const BUFFER_BYTES = 4 * CHUNK_BYTES;
-
 /** Being filled, being compressed, and one in between. */
 const RING_BUFFERS = 3;
-
-const COMPRESSION = {
-  chunkSize: CHUNK_BYTES,
-  writableHighWaterMark: BUFFER_BYTES,
-  params: { [constants.ZSTD_c_compressionLevel]: COMPRESSION_LEVEL, [constants.ZSTD_c_checksumFlag]: 1 },
-};
-
-const DECOMPRESSION = {
-  chunkSize: CHUNK_BYTES,
-  readableHighWaterMark: BUFFER_BYTES,
-  params: { [constants.ZSTD_d_windowLogMax]: WINDOW_LOG_MAX },
-};
 
 /** SHA-256 and BLAKE3 of bytes as they pass. BLAKE3 in WebAssembly: ten times as fast as in JavaScript. */
 class StreamDigest {
@@ -114,7 +94,7 @@ export async function writeDataFile(
 ): Promise<DataDigests> {
   const stream = new StreamDigest(await createBLAKE3());
   const file = new FileDigest();
-  const compress = createZstdCompress(COMPRESSION);
+  const compress = createZstdCompress(compression(COMPRESSION_LEVEL));
   try {
     const handle = await open(path, "wx", SECRET_FILE_MODE);
     const target = handle.createWriteStream({ flush: true, highWaterMark: BUFFER_BYTES });

@@ -2,9 +2,10 @@ import type { PeerPinStatus, Pin, PinStatus } from "../cluster/pins.ts";
 
 /**
  * How a pin stands: `ok`; `pinning`, enough peers have it or are fetching it; `under`, some peers have it or
- * fetch it, but too few; `lost`, no peer has it; `expired`, its time is over, so nobody needs to have it.
+ * fetch it, but too few; `lost`, no peer has it; `expired`, its time is over, so nobody needs to have it; `awaited`, too
+ * few peers have it, and its users were told no more than that they have to wait.
  */
-export type PinVerdict = "ok" | "pinning" | "under" | "lost" | "expired";
+export type PinVerdict = "ok" | "pinning" | "under" | "lost" | "expired" | "awaited";
 
 /** The verdict on one pin and the numbers that it follows from. */
 export interface JudgedPin {

@@ -1,16 +1,7 @@
 import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject, sign } from "node:crypto";
-import { chmod, link, open, rm, stat } from "node:fs/promises";
-import { dirname, join } from "node:path";
-import { FulaError, isFulaError, systemErrorCode } from "../kernel/errors.ts";
-import {
-  ensureDir,
-  explainWriteError,
-  fsyncDir,
-  readTextIfExists,
-  SECRET_FILE_MODE,
-  tempPathFor,
-  writeFileAtomic,
-} from "../kernel/files.ts";
+import { join } from "node:path";
+import { FulaError, isFulaError } from "../kernel/errors.ts";
+import { closeToOthers, createSecretOnce, ensureDir, readTextIfExists, writeFileAtomic } from "../kernel/files.ts";
 import { type KeyId, keyIdOf, publicKeyObject } from "./keys.ts";
 import { unreadable } from "./manifest-check.ts";
 import { renderMinisignPublicKey } from "./minisign.ts";
@@ -123,46 +114,11 @@ async function createSigningKey(keysDir: string): Promise<SigningKey> {
   }
   const { privateKey } = generateKeyPairSync("ed25519");
   const pem = privateKey.export({ format: "pem", type: "pkcs8" }).toString();
-  const isOurs = await createOnce(files.private, pem);
+  const isOurs = await createSecretOnce(files.private, pem);
   if (isOurs) return toSigningKey(privateKey, true);
   const winner = await readSigningKey(keysDir);
   if (winner === null) throw invalidKey(files.private, "it vanished while it was read");
   return winner;
-}
-
-/** Creates a secret in one step, or leaves alone the one that another process created meanwhile. */
-async function createOnce(path: string, content: string): Promise<boolean> {
-  const temp = tempPathFor(path);
-  try {
-    await rm(temp, { force: true });
-    const handle = await open(temp, "wx", SECRET_FILE_MODE);
-    try {
-      await handle.chmod(SECRET_FILE_MODE);
-      await handle.writeFile(content);
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-    // A rename would replace a key that another process made in the meantime; a link does not.
-    await link(temp, path);
-    await fsyncDir(dirname(path));
-    return true;
-  } catch (error) {
-    if (systemErrorCode(error) === "EEXIST") return false;
-    throw explainWriteError(error, path);
-  } finally {
-    await rm(temp, { force: true }).catch(() => {});
-  }
-}
-
-async function closeToOthers(path: string): Promise<void> {
-  const { mode } = await stat(path);
-  if ((mode & 0o077) === 0) return;
-  try {
-    await chmod(path, SECRET_FILE_MODE);
-  } catch (error) {
-    throw explainWriteError(error, path);
-  }
 }
 
 async function replaceIfDifferent(path: string, content: string): Promise<void> {

@@ -12,7 +12,7 @@ export interface Finding extends JudgedPin {
   readonly alerted: PinVerdict | null;
 }
 
-const VERDICTS: readonly PinVerdict[] = ["ok", "pinning", "under", "lost", "expired"];
+const VERDICTS: readonly PinVerdict[] = ["ok", "pinning", "under", "lost", "expired", "awaited"];
 
 function verdictOf(value: SQLOutputValue | undefined): PinVerdict | null {
   return VERDICTS.find((verdict) => verdict === value) ?? null;

@@ -1,4 +1,5 @@
-import { makePin } from "../cluster/pins.ts";
+import { parseCid } from "../blocks/cid.ts";
+import { makePin, type PinCluster } from "../cluster/pins.ts";
 import { formatUtc } from "../kernel/clock.ts";
 import { isFulaError, messageOf } from "../kernel/errors.ts";
 import { mapOrdered } from "../kernel/map-ordered.ts";
@@ -69,9 +70,10 @@ async function lookAgain(
   const record = await ledger.record({ cid, text });
   if (record === null || record.isBlocked) return well;
   const name = record.options.name ?? "";
+  if (record.damage !== null) return { ...well, name, problem: "unreadable", reason: record.damage };
   if (!isCid) return { ...well, name, problem: "not-a-cid", reason: "the ledger names something that is no CID" };
   const isWaiting = record.state === "waiting" && clock.nowMs() - record.changedMs <= graceMs;
-  if (isWaiting || (await cluster.pin(cid)) !== null) return well;
+  if (isWaiting || (await isPinned(cluster, cid))) return well;
   const missing: Outcome = { ...well, name, problem: "missing", reason: reasonOf(record) };
   if (!repairLedger) return missing;
   try {
@@ -81,6 +83,13 @@ async function lookAgain(
     if (!isFulaError(error)) throw error;
     return { ...missing, reason: `${missing.reason}; it could not be pinned again: ${messageOf(error)}` };
   }
+}
+
+/** The pinning service pins every content by its CIDv1, however a user wrote it. */
+async function isPinned(cluster: PinCluster, cid: string): Promise<boolean> {
+  if ((await cluster.pin(cid)) !== null) return true;
+  const parsed = parseCid(cid);
+  return parsed.version === 0 && (await cluster.pin(parsed.toV1().toString())) !== null;
 }
 
 function reasonOf({ state, changedMs }: LedgerRecord): string {

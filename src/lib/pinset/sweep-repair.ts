@@ -1,3 +1,4 @@
+import { isPinningPin } from "../cluster/pin-source.ts";
 import type { Pin, PinStatus } from "../cluster/pins.ts";
 import { isFulaError, messageOf } from "../kernel/errors.ts";
 import { mapOrdered } from "../kernel/map-ordered.ts";
@@ -49,6 +50,8 @@ interface Look {
   readonly status: PinStatus | null;
   /** True where the cluster was made to choose other peers. */
   readonly isReallocated: boolean;
+  /** True where users asked for it, and none of them was told that it is pinned. */
+  readonly isAwaited: boolean;
   /** What stood in the way of the repair; empty where nothing did. */
   readonly refused: string;
 }
@@ -115,7 +118,7 @@ class Repair {
   }
 
   async #look(finding: Finding, why: Why): Promise<Look> {
-    const { cluster, signal } = this.#deps;
+    const { cluster, ledger, signal } = this.#deps;
     const { cid } = finding;
     const before = await cluster.pin(cid);
     let refused = "";
@@ -130,7 +133,8 @@ class Repair {
       }
     }
     const status = before === null ? null : await cluster.status(cid, { deep: this.#options.deep, signal });
-    return { finding, pin: before, status, isReallocated, refused };
+    const isAwaited = before !== null && isPinningPin(before) && (await ledger?.isAwaited(cid)) === true;
+    return { finding, pin: before, status, isReallocated, isAwaited, refused };
   }
 
   /**
@@ -151,7 +155,7 @@ class Repair {
     return isShort;
   }
 
-  #note({ finding, pin, status, isReallocated, refused }: Look, nowMs: number, why: Why): void {
+  #note({ finding, pin, status, isReallocated, isAwaited, refused }: Look, nowMs: number, why: Why): void {
     const { findings } = this.#deps.memory;
     const { cid, name } = finding;
     if (pin === null) {
@@ -163,10 +167,15 @@ class Repair {
     const counts = { replMin: this.#options.replMin, members: this.#members };
     const judged = judgePin(pin, status, counts, nowMs);
     if (judged.verdict === "ok") this.#recovered += 1;
+    if (isAwaited && judged.verdict !== "ok") {
+      // The pin queue has it in hand, and gives it up if nobody has it: anybody may ask for a content that there is not.
+      findings.note(cid, name, { ...judged, verdict: "awaited" }, nowMs);
+      return;
+    }
     // A peer that was chosen a moment ago may not have heard of it yet.
     const isBegun = isReallocated || (judged.verdict === "pinning" && finding.verdict !== "pinning");
-    const isAwaited = why === "await" || (why === "repair" && isBegun);
-    if (judged.verdict !== "ok" && isAwaited && this.#awaited.size < AWAITED_MAX) this.#awaited.add(cid);
+    const isExpected = why === "await" || (why === "repair" && isBegun);
+    if (judged.verdict !== "ok" && isExpected && this.#awaited.size < AWAITED_MAX) this.#awaited.add(cid);
     findings.note(cid, name, withReasons(judged, finding, refused), nowMs);
   }
 }

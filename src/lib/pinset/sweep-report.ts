@@ -84,7 +84,8 @@ export type SweepLedgerCid = z.infer<typeof ledgerCidOfReport>;
  *   counted on, peers hold what is not in the pinset, or the ledger wants something pinned that is not; `unreadable`, pinset, statuses or ledger could not be
  *   read in full, so nothing is known; `refused`, the pinset was empty where it had pins before; `failed`, a bug.
  * - `pins`, `statuses`: how many of each were read. `withoutPin`: CIDs that peers hold and that are not in the pinset.
- * - `ok`, `pinning`, `under`, `lost`, `expired`: how the pins stand at the end; they add up to `pins`.
+ * - `ok`, `pinning`, `under`, `lost`, `expired`: how the pins stand at the end; they add up to `pins`. `pinning` is also
+ *   what users of the pinning service wait for, whoever has it: nobody was told that it is pinned.
  * - `belowBefore`: pins held by too few peers when they were first read; `belowAfter`: those that still were after the
  *   peers were asked to try again. `recovered` is the difference made.
  * - `reallocated`: pins that were written again so that the cluster chose other peers for them.

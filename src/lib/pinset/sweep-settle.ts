@@ -57,10 +57,10 @@ class Settlement {
         await this.#tellWell(finding);
         continue;
       }
-      left[verdict] += 1;
+      left[verdict === "awaited" ? "pinning" : verdict] += 1;
       if (!isBelow(finding, this.#nowMs, this.#options.graceMs)) continue;
       belowAfter += 1;
-      if (worst.length < WORST_SHOWN_MAX) worst.push(reportPinOf(finding, verdict));
+      if (worst.length < WORST_SHOWN_MAX) worst.push(reportPinOf(finding));
       await this.#alertPin(finding);
     }
     for (const finding of findings.cleared()) await this.#tellWell(finding);
@@ -179,7 +179,8 @@ class Settlement {
   }
 }
 
-function reportPinOf(finding: Finding, verdict: SweepReportPin["verdict"]): SweepReportPin {
+function reportPinOf(finding: Finding): SweepReportPin {
   const { cid, name, pinned, required, reason, sinceMs } = finding;
+  const verdict = finding.verdict === "lost" || finding.verdict === "under" ? finding.verdict : "pinning";
   return { cid, name, verdict, pinned, required, reason, since: formatUtc(sinceMs) };
 }

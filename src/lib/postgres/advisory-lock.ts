@@ -63,6 +63,48 @@ export async function findLockHolder(client: Pick<Pool, "query">, key: bigint): 
   };
 }
 
+/** The other sessions that hold the session lock `key`, shared or alone, as they name themselves. */
+export async function lockHolderNames(client: Pick<Pool, "query">, key: bigint): Promise<readonly string[]> {
+  const { rows } = await client.query<{ name: string }>(
+    `select coalesce(nullif(a.application_name, ''), 'a session') || ' (pid ' || l.pid || ')' as name
+       from pg_locks l left join pg_stat_activity a using (pid)
+      where l.locktype = 'advisory' and l.granted and l.objsubid = 1 and l.pid <> pg_backend_pid()
+        and l.database = (select oid from pg_database where datname = current_database())
+        and (l.classid::bigint << 32) | l.objid::bigint = $1::bigint
+      order by 1`,
+    [key.toString()],
+  );
+  return rows.map(({ name }) => name);
+}
+
+/** Looks at a lock that somebody may hold for a moment only, and the pause between two, in seconds. */
+const MOMENT_LOOKS = 10;
+const MOMENT_PAUSE_S = 0.05;
+
+/**
+ * Takes a lock for this transaction alone, where nobody holds it for longer than a moment: who joins the holders of a
+ * shared lock takes it first, and gives it back where it then finds that it should not have.
+ * @returns false where others hold it
+ */
+export async function tryLockAlone(client: Pick<Pool, "query">, key: bigint): Promise<boolean> {
+  for (let look = 1; ; look += 1) {
+    const { rows } = await client.query<{ is_free: boolean }>("select pg_try_advisory_xact_lock($1) as is_free", [
+      key.toString(),
+    ]);
+    if (rows[0]?.is_free === true) return true;
+    if (look === MOMENT_LOOKS) return false;
+    await client.query("select pg_sleep($1)", [MOMENT_PAUSE_S]);
+  }
+}
+
+/** Lets go of a session lock that this session holds shared, if it does. */
+export async function unlockShared(client: Pick<Pool, "query">, key: bigint): Promise<void> {
+  await client.query(
+    "select pg_advisory_unlock_shared($1) from pg_locks where pid = pg_backend_pid() and locktype = 'advisory' and objsubid = 1 and mode = 'ShareLock' and (classid::bigint << 32) | objid::bigint = $1",
+    [key.toString()],
+  );
+}
+
 async function waitForLock(client: PoolClient, key: bigint, wait: LockWait): Promise<void> {
   const startMs = wait.clock.monotonicMs();
   let reportedMs = Number.NEGATIVE_INFINITY;

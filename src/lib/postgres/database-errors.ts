@@ -42,7 +42,7 @@ const UNREACHABLE_ERRNO: ReadonlySet<string> = new Set([
 
 // pg has no codes for these; the texts are those of pg 8 (lib/client.js, lib/connection.js, pg-pool/index.js).
 const CONNECTION_LOST =
-  /^(?:Connection terminated|timeout exceeded when trying to connect|timeout expired|Client has encountered a connection error|Client was closed|This socket has been ended)/;
+  /^(?:Connection terminated|Query read timeout|timeout exceeded when trying to connect|timeout expired|Client has encountered a connection error|Client was closed|This socket has been ended)/;
 
 /** True when the server did not answer or went away: nothing is known to be wrong with the statement. */
 export function isConnectionLoss(error: unknown): boolean {
@@ -54,6 +54,9 @@ export function isConnectionLoss(error: unknown): boolean {
   if (errno !== null && errno !== undefined) return UNREACHABLE_ERRNO.has(errno);
   return error instanceof Error && CONNECTION_LOST.test(error.message);
 }
+
+/** SQLSTATE of a write that means another epoch of the ledger than the database is of. */
+export const EPOCH_STALE = "FM002";
 
 interface Explanation {
   readonly code: ErrorCode;
@@ -92,6 +95,12 @@ const EXPLANATIONS: Readonly<Record<string, (target: DatabaseTarget, serverMessa
     code: "FULA_DATABASE_READ_ONLY",
     message: `${formatTarget(target)} takes no writes: ${serverMessage}.`,
     hint: "connect to the primary; select pg_is_in_recovery() tells a standby, show default_transaction_read_only a setting.",
+  }),
+  // ours: refuse_stale_epoch() of the database
+  [EPOCH_STALE]: (target, serverMessage) => ({
+    code: "FULA_EPOCH_STALE",
+    message: `${formatTarget(target)} is of another epoch of the ledger, and nothing was written: ${serverMessage.replace(/\.$/, "")}.`,
+    hint: "fula-master status says where the primary is; what runs finds it by itself, so try again.",
   }),
 };
 

@@ -42,3 +42,10 @@ export function leaseLost(fence: Fence): FulaError {
     },
   );
 }
+
+/** Ends what a statement was to do where its `fence` had no row. @throws FulaError FULA_LEASE_LOST */
+export function assertFenced(isFenced: boolean | undefined, fence: Fence | null): void {
+  if (isFenced === true) return;
+  if (fence !== null) throw leaseLost(fence);
+  throw new Error("the table cron_lease has lost its row");
+}

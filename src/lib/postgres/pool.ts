@@ -1,8 +1,12 @@
 import { readFileSync } from "node:fs";
-import { type ClientBase, type ClientConfig, Pool, types, type PoolClient, type PoolConfig } from "pg";
+import { Client, type ClientBase, type ClientConfig, Pool, types, type PoolClient, type PoolConfig } from "pg";
+import { assert } from "../kernel/assert.ts";
 import { FulaError, messageOf } from "../kernel/errors.ts";
 import { type Log, silentLog } from "../kernel/log.ts";
 import { Secret } from "../kernel/secret.ts";
+import { cutConnection } from "./cut-connection.ts";
+import type { MovingServer } from "./moving-server.ts";
+import { failUnreplicatedCommits } from "./sync-wait.ts";
 
 export type { Pool, PoolClient } from "pg";
 
@@ -27,6 +31,8 @@ export interface ConnectionOptions {
   readonly tls?: TlsMode;
   /** PEM file of the authorities that a server's certificate is checked against; else those that Node.js trusts. */
   readonly tlsCaFile?: string | null;
+  /** PEM files of a certificate and its key, for a role that logs in with one. */
+  readonly tlsCertificate?: { readonly certFile: string; readonly keyFile: string };
   /** What of fula-master connects: "serve", "migrate". */
   readonly part: string;
   /** The node's name. */
@@ -36,6 +42,10 @@ export interface ConnectionOptions {
   readonly queryTimeoutMs?: number;
   /** Settings of the server for each session, such as `lock_timeout`; those that it does not know are left out. */
   readonly sessionSettings?: Readonly<Record<string, string>>;
+  /** The epoch of the ledger that its sessions mean, as `<number>:<uuid>`, or `unchecked`; missing or null says nothing. */
+  readonly ledgerEpoch?: string | null;
+  /** Where the server is by now: it takes the place of host, port and TLS, and says the epoch where `ledgerEpoch` does not. */
+  readonly follow?: MovingServer;
 }
 
 /** The same for whoever names its connections itself. */
@@ -73,9 +83,14 @@ const EXACT_TYPES: NonNullable<PoolConfig["types"]> = {
 /** Where the authorities of a pool's TLS came from: pg_dump takes the file, not its content. */
 const CA_FILES = new WeakMap<object, string>();
 
-function tlsConfig({ tls, tlsCaFile }: ConnectionOptions): PoolConfig["ssl"] {
+function tlsConfig(
+  { tls, tlsCaFile }: Pick<ConnectionOptions, "tls" | "tlsCaFile">,
+  own: ConnectionOptions["tlsCertificate"],
+): PoolConfig["ssl"] {
   if (tls === undefined || tls === "disable") return false;
-  const config = { rejectUnauthorized: tls === "verify-full" };
+  const shown =
+    own === undefined ? {} : { cert: readFileSync(own.certFile, "utf8"), key: readFileSync(own.keyFile, "utf8") };
+  const config = { rejectUnauthorized: tls === "verify-full", ...shown };
   if (tlsCaFile === undefined || tlsCaFile === null) return config;
   try {
     const withCa = { ...config, ca: readFileSync(tlsCaFile, "utf8") };
@@ -105,6 +120,12 @@ export function tlsEnvironment(pool: Pool): Record<string, string> {
   };
 }
 
+/** The part of it that changes where the server moves. */
+function placeConfig(options: ConnectionOptions): Pick<ClientConfig, "host" | "port" | "ssl"> {
+  const place = options.follow?.place ?? options;
+  return { host: place.host, port: place.port, ssl: tlsConfig(place, options.tlsCertificate) ?? false };
+}
+
 /**
  * What pg needs to connect: address, password, TLS, name and types, the same for pools and single sessions.
  * @throws FulaError FULA_CONFIG_READ where the file of `tlsCaFile` cannot be read
@@ -112,12 +133,10 @@ export function tlsEnvironment(pool: Pool): Record<string, string> {
 export function connectionConfig(options: ConnectionOptions): ClientConfig {
   const { password, queryTimeoutMs } = options;
   return {
-    host: options.host,
-    port: options.port,
+    ...placeConfig(options),
     database: options.database,
     user: options.user,
     ...(password === undefined ? {} : { password: password instanceof Secret ? password.reveal() : password }),
-    ssl: tlsConfig(options) ?? false,
     application_name: applicationName(options.part, options.node),
     connectionTimeoutMillis: options.connectTimeoutMs ?? CONNECT_TIMEOUT_MS,
     keepAlive: true,
@@ -127,19 +146,42 @@ export function connectionConfig(options: ConnectionOptions): ClientConfig {
   };
 }
 
+/** What is said to the server at the beginning of a session. */
+export type SessionWords = Pick<ConnectionOptions, "sessionSettings" | "ledgerEpoch" | "follow">;
+
 /**
- * Makes `settings` hold for the session. Not by startup parameters: poolers refuse those that they do not know, and the
- * server those that are newer than it.
+ * Makes settings and epoch hold for the session. Not by startup parameters: poolers refuse those that they do not know, and
+ * the server those that are newer than it.
  */
-export async function applySessionSettings(
-  client: Pick<ClientBase, "query">,
-  settings: Readonly<Record<string, string>>,
-): Promise<void> {
+export async function applySessionSettings(client: Pick<ClientBase, "query">, words: SessionWords): Promise<void> {
+  const { sessionSettings: settings = {}, ledgerEpoch, follow } = words;
+  const epoch = ledgerEpoch ?? follow?.place.ledgerEpoch ?? null;
+  if (Object.keys(settings).length === 0 && epoch === null) return;
   await client.query(
     `select set_config(s.name, wanted.value, false)
-       from unnest($1::text[], $2::text[]) as wanted (name, value) join pg_settings s on s.name = wanted.name`,
-    [Object.keys(settings), Object.values(settings)],
+       from unnest($1::text[], $2::text[]) as wanted (name, value) join pg_settings s on s.name = wanted.name
+     union all select set_config('fula.ledger_epoch', $3::text, false) where $3::text is not null`,
+    [Object.keys(settings), Object.values(settings), epoch],
   );
+}
+
+const MOVED = "the ledger has moved to another server";
+
+/** What to throw where a new connection is to a server that is the wrong one by now; it counts as a lost connection. */
+function movedAway(): Error {
+  return new Error(`Connection terminated: ${MOVED}`);
+}
+
+/** Cuts every connection of a pool when the server moves, and has the pool open new ones where it is then. */
+function moveAlong(pool: Pool, options: PoolOptions, follow: MovingServer, clients: ReadonlySet<Client>): void {
+  const following = follow.follow(() => {
+    if (pool.ended) {
+      following[Symbol.dispose]();
+      return;
+    }
+    Object.assign(pool.options, placeConfig(options));
+    for (const client of clients) cutConnection(client, MOVED);
+  });
 }
 
 /**
@@ -149,14 +191,20 @@ export async function applySessionSettings(
  */
 export function createPool(options: PoolOptions): Pool {
   const log = options.log ?? silentLog;
-  const { sessionSettings } = options;
+  const { follow } = options;
+  const clients = new Set<Client>();
   const pool = new Pool({
     ...connectionConfig(options),
     max: options.max ?? 10,
     ...(options.statementTimeoutMs === undefined ? {} : { statement_timeout: options.statementTimeoutMs }),
-    ...(sessionSettings === undefined
-      ? {}
-      : { onConnect: async (client: ClientBase) => await applySessionSettings(client, sessionSettings) }),
+    onConnect: async (client: ClientBase): Promise<void> => {
+      assert(client instanceof Client, "a pool of pg has clients of pg");
+      const { host, port } = pool.options;
+      // It was connected to what the options said then.
+      if (client.host !== host || client.port !== port) throw movedAway();
+      clients.add(client);
+      await applySessionSettings(client, options);
+    },
   });
   const onLost = (error: Error): void => {
     log.warn("postgres.connection.lost", { message: error.message });
@@ -166,6 +214,11 @@ export function createPool(options: PoolOptions): Pool {
   // 'error' event and kills the process; whoever holds the client learns of it by its next query, which rejects.
   pool.on("connect", (client: PoolClient) => {
     client.on("error", onLost);
+    failUnreplicatedCommits(client);
   });
+  pool.on("remove", (client: PoolClient) => {
+    clients.delete(client);
+  });
+  if (follow !== undefined) moveAlong(pool, options, follow, clients);
   return pool;
 }

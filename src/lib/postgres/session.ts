@@ -1,9 +1,11 @@
 import { Socket } from "node:net";
 import { Client, type QueryResultRow } from "pg";
 import type { Clock } from "../kernel/clock.ts";
+import { cutConnection } from "./cut-connection.ts";
 import { explainDatabaseError } from "./database-errors.ts";
 import { applySessionSettings, type ConnectionOptions, connectionConfig } from "./pool.ts";
 import type { NamedQuery, QueryRows } from "./run-query.ts";
+import { failUnreplicatedCommits } from "./sync-wait.ts";
 import type { TransactionClient } from "./transaction.ts";
 
 /** A connection of its own, outside any pool: what is bound to the session, such as a lock, ends with it and not before. */
@@ -43,6 +45,7 @@ export async function openSession(options: ConnectionOptions, clock: Clock): Pro
   // Handed in, because pg's client can only be ended in words, and a half-open connection does not hear them.
   const socket = new Socket();
   const client = new Client({ ...connectionConfig(options), stream: () => socket });
+  failUnreplicatedCommits(client);
   const lost = new AbortController();
   client.on("error", (error) => {
     lost.abort(error);
@@ -50,10 +53,19 @@ export async function openSession(options: ConnectionOptions, clock: Clock): Pro
   client.on("end", () => {
     lost.abort(new Error("Connection terminated"));
   });
-  const explain = (error: unknown): unknown => explainDatabaseError(error, options);
+  const { follow } = options;
+  const place = follow?.place;
+  const following = follow?.follow(() => {
+    cutConnection(client, "the ledger has moved to another server");
+  });
+  const end = async (): Promise<void> => {
+    following?.[Symbol.dispose]();
+    await endClient(client, socket, clock);
+  };
+  const explain = (error: unknown): unknown => explainDatabaseError(error, { ...options, ...place });
   try {
     await client.connect();
-    await applySessionSettings(client, options.sessionSettings ?? {});
+    await applySessionSettings(client, options);
     const { rows } = await client.query<{ pid: number }>("select pg_backend_pid() as pid");
     return {
       client,
@@ -68,12 +80,10 @@ export async function openSession(options: ConnectionOptions, clock: Clock): Pro
           throw explain(error);
         }
       },
-      [Symbol.asyncDispose]: async () => {
-        await endClient(client, socket, clock);
-      },
+      [Symbol.asyncDispose]: end,
     };
   } catch (error) {
-    await endClient(client, socket, clock);
+    await end();
     throw explain(error);
   }
 }

@@ -2,7 +2,14 @@ import type { Pool, PoolClient } from "pg";
 import { type Clock, systemClock } from "../kernel/clock.ts";
 import { FulaError, isFulaError } from "../kernel/errors.ts";
 import { type Random, systemRandom } from "../kernel/random.ts";
-import { explainDatabaseError, formatTarget, isConnectionLoss, sqlStateOf, targetOf } from "./database-errors.ts";
+import {
+  EPOCH_STALE,
+  explainDatabaseError,
+  formatTarget,
+  isConnectionLoss,
+  sqlStateOf,
+  targetOf,
+} from "./database-errors.ts";
 
 /** The connection inside a transaction: queries only; begin, commit and release are not the callback's business. */
 export type TransactionClient = Pick<PoolClient, "query">;
@@ -34,6 +41,8 @@ const RETRY_DELAYS_MS: Readonly<Record<string, readonly number[]>> = {
   "57P03": [250, 1_000, 2_000],
   // connection_failure: what we call a connection that was lost before the commit was sent, where no server says why.
   "08006": [250, 1_000, 2_000],
+  // The ledger has moved, and this connection is about to be cut for it.
+  [EPOCH_STALE]: [250, 1_000, 2_000],
 };
 
 function beginStatement({ isolation, readOnly }: TransactionOptions): string {

@@ -150,6 +150,11 @@ async function recreate(work: Work): Promise<void> {
     docker,
     [current, ...others].filter((each) => each !== old),
   );
+  if (plan.isHeldBack && old.state !== "running") {
+    await remove(docker, old.containerId);
+    await make(work);
+    return;
+  }
   await withRollback(work, old, async (made) => {
     await setAside(work, old);
     const containerId = await make(work);
@@ -162,6 +167,7 @@ async function recreate(work: Work): Promise<void> {
 
 async function create(work: Work): Promise<void> {
   const containerId = await make(work);
+  if (work.plan.isHeldBack) return;
   await work.docker.getContainer(containerId).start();
   await waitFor(work, containerId);
 }

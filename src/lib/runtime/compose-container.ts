@@ -6,6 +6,8 @@ import { systemErrorCode } from "../kernel/errors.ts";
 import { type ComposeProject, type ComposeService, invalidCompose } from "./compose-file.ts";
 import { LABELS, madeBy } from "./compose-labels.ts";
 
+/** While a container starts, it is asked how it is after so long, and not after its whole interval. */
+const START_INTERVAL_MS = 1_000;
 const NS_PER_MS = 1_000_000;
 
 function mountsOf(project: ComposeProject, { mounts }: ComposeService): MountSettings[] {
@@ -82,6 +84,8 @@ function settingsOf(project: ComposeProject, service: ComposeService): Container
             Timeout: health.timeoutMs * NS_PER_MS,
             Retries: health.retries,
             StartPeriod: health.startPeriodMs * NS_PER_MS,
+            // Not in the Compose file: docker-compose 1.29 refuses it. An engine before 25.0 checks as it does later.
+            StartInterval: START_INTERVAL_MS * NS_PER_MS,
           },
         }),
     ExposedPorts: Object.fromEntries(
@@ -122,7 +126,9 @@ export async function configHashOf(project: ComposeProject, service: ComposeServ
       return [source, digest] as const;
     }),
   );
-  const made = JSON.stringify({ settings: settingsOf(project, service), files });
+  // Who starts it again can be changed without making it anew.
+  const settings = settingsOf(project, { ...service, restart: "unless-stopped" });
+  const made = JSON.stringify({ settings, files });
   return createHash("sha256").update(made).digest("hex");
 }
 

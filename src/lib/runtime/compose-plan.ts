@@ -12,7 +12,7 @@ import {
 } from "./compose-foreign.ts";
 import { LABELS } from "./compose-labels.ts";
 import { askingEngine, orAbsent } from "./docker-errors.ts";
-import { healthOf, isWell, type ServiceHealth } from "./project-health.ts";
+import { isWell, readHealth, type ServiceHealth } from "./project-health.ts";
 
 /** What is to be done about a service: `start` also restarts what is unhealthy and waits for what is not healthy yet. */
 export type ServiceAction = "create" | "recreate" | "start" | "keep";
@@ -30,6 +30,8 @@ export interface ServicePlan {
   readonly setAside: readonly ServiceHealth[];
   /** Id of the image that the file's name for it means now; null where it is not on this box. */
   readonly imageId: string | null;
+  /** True where somebody else decides whether it runs: its container is made, and started only where it ran before. */
+  readonly isHeldBack: boolean;
 }
 
 /** What has to be done so that the engine has what a Compose file says. */
@@ -52,6 +54,8 @@ export interface PlanOptions {
   readonly profiles?: readonly string[];
   /** Services whose containers are also made anew where their image's name means another image by now. */
   readonly freshImages?: readonly string[];
+  /** Services that are not to be started, because somebody else decides whether they may run. Default none. */
+  readonly heldBack?: readonly string[];
   readonly signal?: AbortSignal;
 }
 
@@ -99,8 +103,9 @@ export function decideAction(facts: {
   readonly current: Existing | null;
   readonly imageId: string | null;
   readonly wantsFreshImage: boolean;
+  readonly isHeldBack: boolean;
 }): { readonly action: ServiceAction; readonly why: string } {
-  const { service, configHash, current, imageId, wantsFreshImage } = facts;
+  const { service, configHash, current, imageId, wantsFreshImage, isHeldBack } = facts;
   if (current === null) return { action: "create", why: "there is none yet" };
   const { health } = current;
   if (current.configHash !== configHash) {
@@ -110,9 +115,13 @@ export function decideAction(facts: {
   if (wantsFreshImage && imageId !== null && health.imageId !== imageId) {
     return { action: "recreate", why: `${service.image} names another image by now` };
   }
+  if (isHeldBack && health.state !== "running") return { action: "keep", why: "serve starts it when it may run" };
   if (!isWell(health)) return { action: "start", why: whyStart(health) };
   if (!health.isWanted && service.restart !== "no") {
     return { action: "start", why: "it would not be started again: a stop or an update was cut off" };
+  }
+  if (health.isWanted && service.restart === "no") {
+    return { action: "start", why: "the engine would start it at boot, and serve is to" };
   }
   if (health.containerName !== service.containerName) {
     return { action: "start", why: `it is named ${health.containerName}: an update was cut off` };
@@ -135,7 +144,8 @@ async function readEngine(docker: Docker, project: string, signal?: AbortSignal)
     own.map(async ({ Id }) => {
       const info = await orAbsent(async () => await docker.getContainer(Id).inspect(abort));
       if (info === null) return;
-      inspected.set(Id, { health: healthOf(info), configHash: info.Config.Labels[LABELS.configHash] ?? null });
+      const health = await readHealth(docker, info, { signal });
+      inspected.set(Id, { health, configHash: info.Config.Labels[LABELS.configHash] ?? null });
     }),
   );
   return { containers, inspected };
@@ -149,7 +159,11 @@ async function planService(
   docker: Docker,
   project: ComposeProject,
   service: ComposeService,
-  context: { readonly facts: EngineFacts; readonly freshImages: readonly string[] },
+  context: {
+    readonly facts: EngineFacts;
+    readonly freshImages: readonly string[];
+    readonly heldBack: readonly string[];
+  },
 ): Promise<ServicePlan> {
   const mine = [...context.facts.inspected.values()].filter(
     ({ health }) => health.service === service.name || health.containerName === service.containerName,
@@ -159,7 +173,8 @@ async function planService(
   const image = await orAbsent(async () => await docker.getImage(service.image).inspect());
   const imageId = image?.Id ?? null;
   const wantsFreshImage = context.freshImages.includes(service.name);
-  const decided = decideAction({ service, configHash, current, imageId, wantsFreshImage });
+  const isHeldBack = context.heldBack.includes(service.name);
+  const decided = decideAction({ service, configHash, current, imageId, wantsFreshImage, isHeldBack });
   // A predecessor that still lies there says that the update never got to its end.
   const isUnfinished = decided.action === "keep" && setAside.length > 0;
   return {
@@ -169,6 +184,7 @@ async function planService(
     current: current?.health ?? null,
     setAside: setAside.map(({ health }) => health),
     imageId,
+    isHeldBack,
   };
 }
 
@@ -204,12 +220,12 @@ export async function planProject(
   project: ComposeProject,
   options: PlanOptions = {},
 ): Promise<ProjectPlan> {
-  const { profiles = [], freshImages = [], signal } = options;
+  const { profiles = [], freshImages = [], heldBack = [], signal } = options;
   return await askingEngine(`looking at the project ${project.name}`, async () => {
     const facts = await readEngine(docker, project.name, signal);
     const wanted = project.services.filter((service) => isOn(service, profiles));
     const services = await Promise.all(
-      wanted.map(async (service) => await planService(docker, project, service, { facts, freshImages })),
+      wanted.map(async (service) => await planService(docker, project, service, { facts, freshImages, heldBack })),
     );
     const usedVolumes = new Set(wanted.flatMap(({ mounts }) => mounts.map(({ source }) => source)));
     const networks = await lookAtResources(

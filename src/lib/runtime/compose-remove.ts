@@ -155,3 +155,26 @@ export async function removeProject(
     return { containers: containers.map(({ containerName }) => containerName), networks, volumes: gone };
   });
 }
+
+/**
+ * Takes one service of a project away for good: its containers and its volume, with all that is in it.
+ * @param volume as the engine calls it
+ * @throws FulaError FULA_DOCKER_UNREACHABLE, FULA_DOCKER_FAILED
+ */
+export async function removeService(
+  docker: Docker,
+  project: string,
+  { service, volume }: { readonly service: string; readonly volume: string },
+  context: Pick<EndContext, "signal" | "own">,
+): Promise<void> {
+  const { containers, volumes } = await readProjectParts(docker, project, context);
+  await askingEngine(`taking ${service} of ${project} away`, async () => {
+    for (const container of containers.filter((each) => each.service === service)) {
+      await orAbsent(async () => {
+        await stopForGood(docker, container);
+      });
+      await orAbsent(async () => await docker.getContainer(container.containerId).remove({ force: true, v: true }));
+    }
+    if (volumes.includes(volume)) await orAbsent(async () => await docker.getVolume(volume).remove());
+  });
+}

@@ -1,3 +1,4 @@
+import { posix } from "node:path";
 import { buffer } from "node:stream/consumers";
 import type Docker from "dockerode";
 import type { ServicePlan } from "./compose-plan.ts";
@@ -13,8 +14,9 @@ export interface ImageFacts {
   readonly postgresMajor: number | null;
 }
 
-// What others lean on comes last: the cluster asks Kubo, and everything else can wait for both.
-const ORDER: readonly string[] = ["postgres", "gateway", "ingest", "cluster", "kubo"];
+// What others lean on comes last: the cluster asks Kubo, and everything else can wait for both. Of two servers of the control
+// plane the one that nobody outside asks is the first to show whether the image is any good.
+const ORDER: readonly string[] = ["postgres", "nats-witness", "nats", "gateway", "cluster", "kubo"];
 
 const TAR_BLOCK_BYTES = 512;
 const TAR_SIZE_AT = 124;
@@ -61,6 +63,10 @@ async function readContainerFile(docker: Docker, containerId: string, path: stri
 
 /** Major version of PostgreSQL that a container's data was written by; null where there is no data or it is unreadable. */
 export async function readDataMajor(docker: Docker, containerId: string, dataDir: string): Promise<number | null> {
-  const text = (await readContainerFile(docker, containerId, `${dataDir}/PG_VERSION`))?.trim() ?? "";
+  // Containers of older stacks have it one directory further up.
+  const found =
+    (await readContainerFile(docker, containerId, `${dataDir}/PG_VERSION`)) ??
+    (await readContainerFile(docker, containerId, posix.join(dataDir, "..", "PG_VERSION")));
+  const text = found?.trim() ?? "";
   return /^\d+$/.test(text) ? Number(text) : null;
 }

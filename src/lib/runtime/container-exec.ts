@@ -9,6 +9,10 @@ export interface ContainerProgram {
   readonly stdin?: Readable;
   /** Takes what it writes on its standard output, piece by piece; the next piece waits until it is done. */
   readonly onOutput: (piece: Buffer) => Promise<void>;
+  /** Told of what it writes on its standard error. */
+  readonly onError?: (piece: Buffer) => void;
+  /** Default: the container's own. */
+  readonly user?: string;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -48,12 +52,13 @@ export async function* framesOf(stream: AsyncIterable<Buffer>): AsyncGenerator<F
 export async function runInContainer(
   docker: Docker,
   containerId: string,
-  { args, env, stdin, onOutput, signal }: ContainerProgram,
+  { args, env, stdin, onOutput, onError, user, signal }: ContainerProgram,
 ): Promise<ContainerProgramEnd> {
   const withInput = stdin !== undefined;
   const exec = await docker.getContainer(containerId).exec({
     Cmd: [...args],
     Env: Object.entries(env ?? {}).map(([name, value]) => `${name}=${value}`),
+    ...(user === undefined ? {} : { User: user }),
     AttachStdin: withInput,
     AttachStdout: true,
     AttachStderr: true,
@@ -64,11 +69,17 @@ export async function runInContainer(
   };
   signal?.addEventListener("abort", cut, { once: true });
   try {
+    // A source that fails must not leave the program waiting for more.
+    stdin?.once("error", cut);
     stdin?.pipe(stream);
     let stderr = "";
     for await (const { isError, piece } of framesOf(stream)) {
-      if (isError) stderr = (stderr + piece.toString("utf8")).slice(-STDERR_KEPT_CHARS);
-      else await onOutput(piece);
+      if (isError) {
+        stderr = (stderr + piece.toString("utf8")).slice(-STDERR_KEPT_CHARS);
+        onError?.(piece);
+      } else {
+        await onOutput(piece);
+      }
     }
     signal?.throwIfAborted();
     const { ExitCode } = await exec.inspect();
@@ -79,6 +90,7 @@ export async function runInContainer(
     throw error;
   } finally {
     signal?.removeEventListener("abort", cut);
+    stdin?.destroy();
     stream.destroy();
   }
 }

@@ -4,7 +4,7 @@ import { FulaError } from "../kernel/errors.ts";
 import { formatDuration } from "../kernel/units.ts";
 import { lastLogLines } from "./container-logs.ts";
 import { orAbsent } from "./docker-errors.ts";
-import { healthOf, isWell, type ServiceHealth } from "./project-health.ts";
+import { isWell, readHealth, type ServiceHealth } from "./project-health.ts";
 
 /** How long to wait for a container, and whom to tell. */
 export interface HealthWait {
@@ -31,7 +31,8 @@ function hopeless(health: ServiceHealth | null, seen: Seen): string | null {
   if (health === null) return "it was taken away meanwhile";
   const { state, exitCode, restarts } = health;
   if (state === "exited" || state === "dead") return `it ended with exit code ${exitCode}`;
-  if (restarts - seen.restarts >= RESTARTS_MAX) {
+  // Its exit code shows between two runs alone, and the engine takes longer there from time to time.
+  if (restarts - seen.restarts >= (seen.exitCode === null ? 2 * RESTARTS_MAX : RESTARTS_MAX)) {
     const code = seen.exitCode === null ? "" : `, with exit code ${seen.exitCode}`;
     return `it ended ${restarts - seen.restarts} times${code}`;
   }
@@ -78,7 +79,7 @@ export async function awaitHealthy(
   for (;;) {
     signal.throwIfAborted();
     const info = await orAbsent(async () => await docker.getContainer(containerId).inspect({ abortSignal: signal }));
-    const health = info === null ? null : healthOf(info);
+    const health = info === null ? null : await readHealth(docker, info, { signal });
     seen ??= { restarts: health?.restarts ?? 0, exitCode: null };
     // While it runs, the engine gives 0.
     if (health?.state === "restarting") seen = { ...seen, exitCode: health.exitCode };

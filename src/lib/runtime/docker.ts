@@ -9,8 +9,8 @@ export type DockerDetection =
   | { readonly version: string; readonly apiVersion: string; readonly absent?: never }
   | { readonly absent: string };
 
-/** A healthy engine answers in milliseconds; one that does not within this time is of no use to an installer. */
-const ANSWER_TIMEOUT_MS = 2_000;
+/** A healthy engine answers in milliseconds, on a box that is busy in a second or two; a later one is of no use to an installer. */
+const ANSWER_TIMEOUT_MS = 4_000;
 const DEFAULT_SOCKET = "/var/run/docker.sock";
 
 type Env = Readonly<Record<string, string | undefined>>;

@@ -31,6 +31,8 @@ export interface EmbeddedPostgresOptions extends EmbeddedPostgresPlace {
   readonly runAs?: string | null;
   /** 0 = choose a free one and remember it. */
   readonly port: number;
+  /** Address that it listens on for other boxes, beside loopback; null or missing = none. */
+  readonly listen?: string | null;
   /** Ports that others of this box will want, and that must not be chosen. */
   readonly avoidPorts?: readonly number[];
   readonly database: string;
@@ -38,6 +40,8 @@ export interface EmbeddedPostgresOptions extends EmbeddedPostgresPlace {
   readonly password: Secret;
   /** True where the data directory was made before and must not be made anew when it is missing. Default false. */
   readonly mustExist?: boolean;
+  /** Asked before the server is started or attached to; what it throws, this throws, and nothing is started. */
+  readonly permit?: () => Promise<void>;
   /** Who uses it, for messages: "serve", "migrate up". */
   readonly purpose: string;
   readonly clock: Clock;
@@ -124,6 +128,7 @@ async function open(options: EmbeddedPostgresOptions, plan: PostgresUserPlan): P
     user,
     logFile: join(logsDir, "postgres.log"),
     port: options.port,
+    listen: options.listen ?? null,
     avoidPorts: options.avoidPorts,
     clock,
     random,
@@ -148,6 +153,7 @@ async function open(options: EmbeddedPostgresOptions, plan: PostgresUserPlan): P
 export async function ensureEmbeddedPostgres(options: EmbeddedPostgresOptions): Promise<RunningPostgres> {
   const { clock, random, purpose, signal } = options;
   const plan = await planEmbeddedPostgres(options);
+  await options.permit?.();
   return await withGate({ path: gateFile(options), purpose, clock, signal }, async () => {
     const hold = await takeHold(holdsDir(options), purpose, clock, random);
     try {

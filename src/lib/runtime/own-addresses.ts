@@ -1,5 +1,6 @@
 import { connect } from "node:net";
 import { networkInterfaces } from "node:os";
+import { systemErrorCode } from "../kernel/errors.ts";
 
 /** The addresses of this machine that other machines may reach, with the interface that link-local ones need. */
 export function reachableAddressesOfBox(): readonly string[] {
@@ -15,22 +16,25 @@ export function reachableAddressesOfBox(): readonly string[] {
 /** A connection within one machine is taken at once or never. */
 const CONNECT_TIMEOUT_MS = 1_000;
 
-/** True where something takes a TCP connection at that address. */
-async function takesConnections(host: string, port: number): Promise<boolean> {
-  const { promise, resolve } = Promise.withResolvers<boolean>();
-  const socket = connect({ host, port, timeout: CONNECT_TIMEOUT_MS });
-  const end = (answer: boolean): void => {
+/** What a TCP port says: `refuses` is an answer of its machine, `silent` may be anything. */
+export type PortAnswer = "takes" | "refuses" | "silent";
+
+/** Asks a TCP port whether somebody listens there, by connecting and saying nothing. */
+export async function askPort(host: string, port: number, timeoutMs: number): Promise<PortAnswer> {
+  const { promise, resolve } = Promise.withResolvers<PortAnswer>();
+  const socket = connect({ host, port, timeout: timeoutMs });
+  const end = (answer: PortAnswer): void => {
     socket.destroy();
     resolve(answer);
   };
   socket.once("connect", () => {
-    end(true);
+    end("takes");
   });
   socket.once("timeout", () => {
-    end(false);
+    end("silent");
   });
-  socket.once("error", () => {
-    end(false);
+  socket.once("error", (error) => {
+    end(systemErrorCode(error) === "ECONNREFUSED" ? "refuses" : "silent");
   });
   return await promise;
 }
@@ -38,7 +42,7 @@ async function takesConnections(host: string, port: number): Promise<boolean> {
 /** Those of the addresses, such as `reachableAddressesOfBox` gives them, at which a port takes connections. */
 export async function openAddresses(addresses: readonly string[], port: number): Promise<readonly string[]> {
   const looked = await Promise.all(
-    addresses.map(async (address) => ((await takesConnections(address, port)) ? [address] : [])),
+    addresses.map(async (address) => ((await askPort(address, port, CONNECT_TIMEOUT_MS)) === "takes" ? [address] : [])),
   );
   return looked.flat();
 }

@@ -1,4 +1,4 @@
-import { appendFile, chmod, chown, open, readdir, rename, rm, rmdir, writeFile } from "node:fs/promises";
+import { appendFile, chmod, chown, open, readdir, rename, rm, rmdir } from "node:fs/promises";
 import { join } from "node:path";
 import { execa } from "execa";
 import { FulaError, messageOf, systemErrorCode } from "../kernel/errors.ts";
@@ -26,7 +26,7 @@ const SERVER_ENV = { PATH: "/usr/bin:/bin", LC_ALL: "C", TZ: "UTC" };
 
 // Small enough for a box with 1 GB of memory that runs the rest of a master too; durable whatever the speed.
 const SETTINGS = `
-# Written once by fula-master; yours to tune. Address, port and socket are given on the command line.
+# Written once by fula-master; yours to tune. Where it listens and what its role is stands beside the data directory.
 max_connections = 60
 shared_buffers = 64MB
 work_mem = 4MB
@@ -40,10 +40,6 @@ timezone = 'UTC'
 log_timezone = 'UTC'
 log_line_prefix = '%m [%p] %q%u@%d '
 log_checkpoints = off
-`;
-
-const HBA = `# Written once by fula-master: passwords only, and only from this machine.
-host all all 127.0.0.1/32 scram-sha-256
 `;
 
 /** Where everything of one embedded server lies. */
@@ -199,7 +195,6 @@ export async function initialiseCluster(options: {
     await writeFileAs(passwordFile, `${password.reveal()}\n`, user);
     await runInitdb(dir, passwordFile, binaries, user, signal);
     await appendFile(join(dir, "postgresql.conf"), SETTINGS, { flush: true });
-    await writeFile(join(dir, "pg_hba.conf"), HBA, { flush: true });
     await fsyncDir(dir);
     await rmdir(place.dataDir).catch(() => {});
     await rename(dir, place.dataDir);

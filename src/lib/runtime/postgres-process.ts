@@ -136,6 +136,8 @@ export interface LaunchOptions {
   readonly port: number;
   readonly user: SystemUser;
   readonly logFile: string;
+  /** Configuration outside of the data directory; it says then where the server listens. Default: that in the directory. */
+  readonly configFile?: string | undefined;
 }
 
 /**
@@ -144,13 +146,13 @@ export interface LaunchOptions {
  * where it listens is decided here.
  */
 export async function launchPostmaster(options: LaunchOptions): Promise<ChildProcess> {
-  const { binaries, dataDir, port, user, logFile } = options;
+  const { binaries, dataDir, port, user, logFile, configFile } = options;
   const settings = {
-    cluster_name: CLUSTER_NAME,
-    listen_addresses: "127.0.0.1",
+    ...(configFile === undefined ? { listen_addresses: "127.0.0.1" } : { config_file: configFile }),
     unix_socket_directories: "",
     logging_collector: "off",
     log_destination: "stderr",
+    cluster_name: CLUSTER_NAME,
   };
   const args = ["-D", dataDir, "-p", String(port)];
   for (const [name, value] of Object.entries(settings)) args.push("-c", `${name}=${value}`);
@@ -184,8 +186,17 @@ export async function stopPostmaster(
   const { identity } = postmaster;
   signalProcess(identity, "SIGINT");
   if ((await waitForEnd([identity], fastPatienceMs, clock)).length === 0) return "fast";
+  await quitPostmaster(postmaster, clock);
+  return "immediate";
+}
+
+/**
+ * Stops a server at once: it writes nothing more, and the next start replays the log.
+ * @throws FulaError FULA_POSTGRES_STOP
+ */
+export async function quitPostmaster({ identity }: Postmaster, clock: Clock): Promise<void> {
   signalProcess(identity, "SIGQUIT");
-  if ((await waitForEnd([identity], IMMEDIATE_PATIENCE_MS, clock)).length === 0) return "immediate";
+  if ((await waitForEnd([identity], IMMEDIATE_PATIENCE_MS, clock)).length === 0) return;
   throw new FulaError(
     "FULA_POSTGRES_STOP",
     `PostgreSQL (process ${identity.pid}) still runs after an immediate shutdown.`,

@@ -18,6 +18,7 @@ import {
   readDataMajor,
   resetAdminPassword,
 } from "./postgres-cluster.ts";
+import { ensureServerFiles, serverFiles } from "./postgres-files.ts";
 import {
   findPostmaster,
   launchPostmaster,
@@ -46,6 +47,8 @@ export interface ServerSite {
   readonly logFile: string;
   /** 0 = choose one and remember it. */
   readonly port: number;
+  /** Address that it listens on for other boxes; null = loopback alone. */
+  readonly listen: string | null;
   /** Ports that must not be chosen, though nobody may listen on them at this moment. */
   readonly avoidPorts?: readonly number[] | undefined;
   readonly clock: Clock;
@@ -184,7 +187,9 @@ async function tryStart(site: ServerSite, binaries: PostgresBinaries): Promise<R
   const port = await choosePort(site);
   await rotateLog(logFile, false);
   const offset = await logOffset(logFile);
-  const child = await launchPostmaster({ binaries, dataDir: place.dataDir, port, user, logFile });
+  await ensureServerFiles(place.root, user, site.listen);
+  const { serverConf: configFile } = serverFiles(place.root);
+  const child = await launchPostmaster({ binaries, dataDir: place.dataDir, port, user, logFile, configFile });
   let failure: Error | null = null;
   child.once("error", (error) => {
     failure = error;

@@ -2,41 +2,55 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import {
   type Caller,
   type Credentials,
-  identify,
+  type Identities,
+  type Judgement,
   parseAuthorization,
-  type Verdict,
-  type Verifier,
 } from "../identity/bearer.ts";
 import { judgeSystemKey, type SystemKeyVerdict } from "../identity/system-key.ts";
+import { subjectText } from "../identity/subject.ts";
 import type { Secret } from "../kernel/secret.ts";
+import type { Authorization, DenialReason } from "../membership/records.ts";
+import { isSilent } from "../stack/authorize.ts";
+import { SYSTEM_OPERATOR, userOperatorId } from "../stack/operators.ts";
 import { ApiError } from "./api-errors.ts";
 
-/** Who may call a route: anybody; whoever may read or write; the system key or an administrator. */
+/** Who may call a route: anybody; whoever may read or write; an operator of the control plane. */
 export type Access = "public" | "read" | "write" | "admin";
 
 declare module "fastify" {
   interface FastifyContextConfig {
     readonly access?: Access;
-    /** True where a user's requests are not counted. */
-    readonly isUnlimited?: boolean;
+    /** Whose requests are not counted: true = nobody's, `service` = not those that gateways send for their users. */
+    readonly isUnlimited?: boolean | "service";
   }
   interface FastifyRequest {
     /** Null where the route is public, or the system key opened it. */
     caller: Caller | null;
-    /** `system` or `admin:<user id>`; null but on routes for administrators. */
+    /** `system`, `admin:<user id>` or `admin:<wallet>`; null but on routes for operators. */
     operator: string | null;
   }
 }
 
 /** What access is decided by. */
 export interface AccessRules {
-  /** Asked in this order. */
-  readonly verifiers: readonly Verifier[];
-  readonly systemKey: Secret | null;
-  /** User ids. */
-  readonly admins: ReadonlySet<string>;
+  readonly identities: Identities;
+  /** The one in use and, while it is changed, those of other epochs. */
+  readonly systemKeys: readonly Secret[];
+  /** Asks the control plane whether somebody may act as an operator; never throws. @param id an operator's id */
+  readonly authorize: (id: string) => Promise<Authorization>;
+  /** Told of an operator on record who is refused: he is revoked, or nobody may act. */
+  readonly onRefused: (refusal: RefusedOperator) => Promise<void>;
   /** What one user may ask in a minute, wherever from. */
   readonly requestsPerMinute: number;
+}
+
+/** Somebody whom the control plane refuses. */
+export interface RefusedOperator {
+  /** As `FastifyRequest.operator`. */
+  readonly operator: string;
+  /** Method and path pattern. */
+  readonly route: string;
+  readonly reason: DenialReason;
 }
 
 const WINDOW_MS = 60_000;
@@ -64,23 +78,36 @@ function credentialsOf(request: FastifyRequest): Credentials | null {
   const { authorization } = request.headers;
   const bearer = authorization === undefined ? null : parseAuthorization(authorization);
   if (authorization !== undefined && bearer === null) return null;
-  return { bearer, serviceAuth: headerOf(request, "x-fula-service-auth") };
+  return { bearer, serviceAuth: headerOf(request, "x-fula-service-auth"), address: request.ip };
 }
 
-function unauthorized(verdict: Exclude<Verdict, { state: "accepted" }>, key: SystemKeyVerdict): ApiError {
+function unauthorized(verdict: Exclude<Judgement, { state: "accepted" }>, key: SystemKeyVerdict): ApiError {
   const details =
     verdict.state === "refused"
       ? `The request's credential is refused: ${verdict.because}.`
       : key === "wrong"
         ? "The system key is wrong."
         : "The request has no credential; send Authorization: Bearer <token>.";
-  return new ApiError(401, "UNAUTHORIZED", details, { "www-authenticate": "Bearer" });
+  const reason = verdict.state === "refused" ? (verdict.reason ?? "UNAUTHORIZED") : "UNAUTHORIZED";
+  return new ApiError(401, reason, details, { "www-authenticate": "Bearer" });
 }
 
-function assertMay(caller: Caller, access: "read" | "write" | "admin", admins: ReadonlySet<string>): void {
-  if (access === "admin" && !admins.has(caller.userId)) {
-    throw new ApiError(403, "FORBIDDEN", "This user is no administrator (setting api.admins).");
-  }
+/** Whoever pays for a wallet does not lend it what he may himself: a wallet is asked about under its own name. */
+export function operatorIdOf({ subject }: Pick<Caller, "subject">): string {
+  return subject.kind === "wallet" ? subject.wallet : userOperatorId(subject.userId);
+}
+
+/** How long a client waits before it asks again, where nobody could be asked: the servers elect within it. */
+const RETRY_AFTER_SECONDS = 5;
+
+function refusedByControlPlane({ reason, why }: Extract<Authorization, { allowed: false }>): ApiError {
+  if (!isSilent(reason)) return new ApiError(403, "FORBIDDEN", `This takes an operator of the federation: ${why}`);
+  return new ApiError(503, "CONTROL_PLANE_UNREACHABLE", `Nobody could be asked whether this may be done: ${why}`, {
+    "retry-after": String(RETRY_AFTER_SECONDS),
+  });
+}
+
+function assertScope(caller: Caller, access: "read" | "write" | "admin"): void {
   if (caller.scopes.has(access)) return;
   throw new ApiError(403, "FORBIDDEN", `The token's scope does not include ${access}.`);
 }
@@ -102,29 +129,55 @@ export function createAccessHook(
   });
   const failures = app.createRateLimit({ max: FAILURES_PER_MINUTE, timeWindow });
   const strangers = app.createRateLimit({ max: PUBLIC_PER_MINUTE, timeWindow });
+  const admitOperator = async (
+    request: FastifyRequest,
+    reply: FastifyReply,
+    { id, name }: { readonly id: string; readonly name: string },
+  ): Promise<void> => {
+    const verdict = await rules.authorize(id);
+    if (verdict.allowed) {
+      request.operator = name;
+      return;
+    }
+    const { reason } = verdict;
+    if (!isSilent(reason)) {
+      await spend(failures, request, reply, "Too many refused credentials from this address");
+      const route = `${request.method} ${request.routeOptions.url ?? ""}`;
+      // Anybody with an account can ask; only whoever is on record is worth an entry.
+      if (reason !== "unknown") await rules.onRefused({ operator: name, route, reason });
+    }
+    throw refusedByControlPlane(verdict);
+  };
   return async (request, reply) => {
+    // Who has hung up has no address any more to be counted by, and hears no answer: nothing is looked up for him.
+    if (request.socket.remoteAddress === undefined) {
+      throw new ApiError(400, "CLIENT_GONE", "The connection was closed before the request was looked at.");
+    }
     const { access = "public", isUnlimited = false } = request.routeOptions.config;
-    const key = judgeSystemKey(headerOf(request, "x-system-key") ?? undefined, rules.systemKey);
+    const key = judgeSystemKey(headerOf(request, "x-system-key") ?? undefined, rules.systemKeys);
     if (access === "public") {
       if (key !== "valid") await spend(strangers, request, reply, "Too many requests from this address");
       return;
     }
     if (access === "admin" && key === "valid") {
-      request.operator = "system";
+      await admitOperator(request, reply, { id: SYSTEM_OPERATOR, name: SYSTEM_OPERATOR });
       return;
     }
     const credentials = credentialsOf(request);
-    const verdict: Verdict =
+    const verdict: Judgement =
       credentials === null
         ? { state: "refused", because: "Authorization is not Bearer <token>" }
-        : await identify(rules.verifiers, credentials);
+        : await rules.identities.identify(credentials);
     if (verdict.state !== "accepted") {
       await spend(failures, request, reply, "Too many refused credentials from this address");
       throw unauthorized(verdict, key);
     }
     request.caller = verdict.caller;
-    if (key !== "valid" && !isUnlimited) await spend(perUser, request, reply, "Too many requests of this user");
-    assertMay(verdict.caller, access, rules.admins);
-    if (access === "admin") request.operator = `admin:${verdict.caller.userId}`;
+    const isFree = isUnlimited === "service" ? verdict.caller.by === "service" : isUnlimited;
+    if (key !== "valid" && !isFree) await spend(perUser, request, reply, "Too many requests of this user");
+    const { caller } = verdict;
+    assertScope(caller, access);
+    if (access !== "admin") return;
+    await admitOperator(request, reply, { id: operatorIdOf(caller), name: `admin:${subjectText(caller.subject)}` });
   };
 }

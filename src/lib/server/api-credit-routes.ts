@@ -1,6 +1,7 @@
 import type { AccountView } from "../billing/account-view.ts";
 import { type HistoryEntry, HISTORY_LIMIT_MAX } from "../billing/credit-history.ts";
 import type { ClaimOutcome } from "../billing/claim.ts";
+import type { Caller } from "../identity/bearer.ts";
 import { type ApiApp, callerOf, describeRoute } from "./api-app.ts";
 import {
   claimedSchema,
@@ -99,7 +100,10 @@ function claimedOf(outcome: ClaimOutcome): (typeof claimedSchema)["_output"] {
   };
 }
 
-function addAccountRoutes(app: ApiApp, services: ApiServices, admins: ReadonlySet<string>): void {
+/** Whether the control plane would let somebody act; false where nobody can be asked. */
+type IsOperator = (caller: Caller) => Promise<boolean>;
+
+function addAccountRoutes(app: ApiApp, services: ApiServices, isOperator: IsOperator): void {
   app.route({
     method: "GET",
     url: "/api/v1/storage",
@@ -130,8 +134,10 @@ function addAccountRoutes(app: ApiApp, services: ApiServices, admins: ReadonlySe
     config: { access: "read" },
     schema: describeRoute("read", "account", "Who the caller is.", { 200: userSchema }),
     handler: async (request) => {
-      const { userId } = callerOf(request);
-      return { userId, ...(await services.readUser(userId)), isAdmin: admins.has(userId) };
+      const caller = callerOf(request);
+      const { userId } = caller;
+      const [user, isAdmin] = await Promise.all([services.readUser(userId), isOperator(caller)]);
+      return { userId, ...user, isAdmin };
     },
   });
 }
@@ -213,9 +219,9 @@ function addPricingRoutes(app: ApiApp, services: ApiServices): void {
   }
 }
 
-/** Routes about accounts and their credits. @param admins user ids */
-export function addCreditRoutes(app: ApiApp, services: ApiServices, admins: ReadonlySet<string>): void {
-  addAccountRoutes(app, services, admins);
+/** Routes about accounts and their credits. */
+export function addCreditRoutes(app: ApiApp, services: ApiServices, isOperator: IsOperator): void {
+  addAccountRoutes(app, services, isOperator);
   addHistoryRoutes(app, services);
   addClaimRoutes(app, services);
   addPricingRoutes(app, services);

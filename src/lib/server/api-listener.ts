@@ -11,11 +11,16 @@ import {
 import type { ServerResponse } from "node:http";
 import type { Clock } from "../kernel/clock.ts";
 import type { Log } from "../kernel/log.ts";
-import { type AccessRules, createAccessHook } from "./api-access.ts";
+import { type AccessRules, createAccessHook, operatorIdOf } from "./api-access.ts";
 import { addAdminRoutes } from "./api-admin-routes.ts";
 import { addCreditRoutes } from "./api-credit-routes.ts";
 import { answerOf, ApiError } from "./api-errors.ts";
+import { addDenialRoutes } from "./api-denial-routes.ts";
+import { addIngestRoutes } from "./api-ingest-routes.ts";
+import { addPinRoutes } from "./api-pin-routes.ts";
+import { addKeyRoutes } from "./api-key-routes.ts";
 import type { ApiServices } from "./api-services.ts";
+import { addSessionRoutes } from "./api-session-routes.ts";
 import { addWalletRoutes } from "./api-wallet-routes.ts";
 import { createDrain, type Drain } from "./http-drain.ts";
 import type { Metrics } from "./metrics.ts";
@@ -94,8 +99,9 @@ async function describeApi(app: FastifyInstance): Promise<void> {
     openapi: {
       openapi: "3.1.0",
       info: {
-        title: "fula-master: accounts",
-        description: "Credits, wallets and administration of the accounts of a federation. docs/api.md explains it.",
+        title: "fula-master: accounts and pins",
+        description:
+          "Credits, wallets, keys and administration of the accounts of a federation (docs/api.md), and what they want pinned (docs/pinning.md).",
         version: "1",
       },
       components: {
@@ -143,9 +149,14 @@ export async function createApiListener(parts: ApiParts): Promise<ApiListener> {
   await app.register(rateLimit, { global: false, cache: COUNTED_MAX });
   app.addHook("onRequest", createAccessHook(app, access));
   await describeApi(app);
-  addCreditRoutes(app, services, access.admins);
+  addCreditRoutes(app, services, async (caller) => (await access.authorize(operatorIdOf(caller))).allowed);
   addWalletRoutes(app, services);
+  addKeyRoutes(app, services);
+  addSessionRoutes(app, services);
   addAdminRoutes(app, services);
+  addDenialRoutes(app, services.denials);
+  addIngestRoutes(app, services);
+  addPinRoutes(app, services.pins);
   app.get("/openapi.json", { schema: { hide: true } }, async () => app.swagger());
   app.addHook("onClose", async () => {
     parts.onClose();

@@ -28,12 +28,13 @@ const amount = z.number().meta({ description: "FULA as a JSON number, which is n
 const bytes = z.int().min(0);
 /** What a balance pays for may be more than a JSON number counts exactly. */
 const manyBytes = z.number().min(0);
-const time = z.iso.datetime();
+/** RFC 3339, UTC. */
+export const time = z.iso.datetime();
 const userId = z.string().regex(/^[0-9a-f]{64}$/);
 const txHash = z.string().regex(/^0x[0-9a-fA-F]{64}$/);
 const chainId = z.int().min(1).max(2_147_483_647);
-// One line: what is stored is shown in terminals, and PostgreSQL takes no NUL.
-const note = z
+/** One line: what is stored is shown in terminals, and PostgreSQL takes no NUL. */
+export const note = z
   .string()
   .trim()
   .min(1)

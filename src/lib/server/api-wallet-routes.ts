@@ -24,7 +24,7 @@ function addListRoutes(app: ApiApp, services: ApiServices): void {
       url: prefix,
       config: { access: "read" },
       schema: describeRoute("read", "wallets", "The wallets of the account.", { 200: walletsSchema }),
-      handler: async (request) => ({ wallets: (await services.listWallets(callerOf(request).userId)).map(walletOf) }),
+      handler: async (request) => ({ wallets: (await services.listWallets(callerOf(request))).map(walletOf) }),
     });
     app.route({
       method: "DELETE",
@@ -36,7 +36,7 @@ function addListRoutes(app: ApiApp, services: ApiServices): void {
       },
       handler: async (request) => {
         const address = parseWalletAddress(request.params.address);
-        return { success: true as const, removed: await services.unlinkWallet(callerOf(request).userId, address) };
+        return { success: true as const, removed: await services.unlinkWallet(callerOf(request), address) };
       },
     });
   }
@@ -56,9 +56,7 @@ function addChallengeRoutes(app: ApiApp, services: ApiServices): void {
       },
       handler: async (request) => {
         const { address, chainId } = request.body;
-        const { userId } = callerOf(request);
-        const claim = { userId, address: parseWalletAddress(address), chainId };
-        return await services.issueChallenge(claim);
+        return await services.issueChallenge(callerOf(request), { address: parseWalletAddress(address), chainId });
       },
     });
   }
@@ -76,12 +74,9 @@ function addLinkRoutes(app: ApiApp, services: ApiServices): void {
       },
       handler: async (request) => {
         const { address, walletAddress, chainId, message, signature } = request.body;
-        const claim = {
-          userId: callerOf(request).userId,
-          address: parseWalletAddress(address ?? walletAddress ?? ""),
-          chainId,
-        };
-        return { success: true as const, wallet: walletOf(await services.linkWallet(claim, { message, signature })) };
+        const claim = { address: parseWalletAddress(address ?? walletAddress ?? ""), chainId };
+        const wallet = await services.linkWallet(callerOf(request), claim, { message, signature });
+        return { success: true as const, wallet: walletOf(wallet) };
       },
     });
   }

@@ -4,37 +4,51 @@ import { adjustUser } from "../billing/adjustments.ts";
 import { readCreditHistory } from "../billing/credit-history.ts";
 import { chainsInUse, claimDeposit } from "../billing/claim.ts";
 import { creditUsersTx } from "../billing/credits.ts";
-import { type CreditRules, creditWaitingDeposits } from "../billing/deposit-credit.ts";
+import type { CreditRules } from "../billing/deposit-credit.ts";
 import { parseUnits } from "../billing/money.ts";
 import { policyOf } from "../billing/policy.ts";
 import { runScan } from "../billing/scan.ts";
 import { listSuspended, unsuspendUser } from "../billing/suspended.ts";
-import { issueWalletChallenge } from "../billing/wallet-challenges.ts";
-import { linkWallet, listWallets, unlinkWallet } from "../billing/wallets.ts";
 import { type Chain, chainsOf } from "../config/chain-settings.ts";
 import type { LoadedConfig } from "../config/load.ts";
-import { jwtVerifier } from "../identity/bearer-jwt.ts";
-import { serviceVerifier } from "../identity/bearer-service.ts";
-import { isRevokedToken, sessionVerifier } from "../identity/bearer-session.ts";
-import type { Verifier } from "../identity/bearer.ts";
-import { createSecretSealer } from "../identity/sealed-secret.ts";
-import { resolveUserId } from "../identity/user-id.ts";
+import { noteAudit } from "../identity/audit.ts";
+import type { Identities } from "../identity/bearer.ts";
+import type { DenyList } from "../identity/deny-list.ts";
+import type { Keyring } from "../identity/keyring.ts";
 import { readUserProfile } from "../identity/user-profile.ts";
 import type { Clock } from "../kernel/clock.ts";
 import { FulaError } from "../kernel/errors.ts";
 import type { Log } from "../kernel/log.ts";
 import type { Random } from "../kernel/random.ts";
+import type { Delegates } from "../pinning/delegates.ts";
 import type { Pool } from "../postgres/pool.ts";
-import type { AccessRules } from "./api-access.ts";
+import { withTransaction } from "../postgres/transaction.ts";
+import { otherKeys } from "../stack/other-epochs.ts";
+import type { AccessRules, RefusedOperator } from "./api-access.ts";
 import { ApiError } from "./api-errors.ts";
 import { type ApiListener, createApiListener } from "./api-listener.ts";
 import type { ApiServices, PricedChain } from "./api-services.ts";
+import { createLeaseService } from "./ingest-leases.ts";
+import type { ControlPlaneHandle } from "./control-plane.ts";
 import type { Metrics } from "./metrics.ts";
+import { createWalletServices } from "./wallet-services.ts";
+import { createCredentialServices } from "./credential-services.ts";
+import { createDenialServices } from "./denial-services.ts";
+import { createPinService } from "./pin-service.ts";
 
 /** What the API of one master is made from. */
 export interface ApiDeps {
   readonly pool: Pool;
+  readonly identities: Identities;
+  /** Says who may administrate. */
+  readonly controlPlane: Pick<ControlPlaneHandle, "isAuthorized">;
+  /** Read again at once when something was denied here. */
+  readonly denials: Pick<DenyList, "refresh">;
+  /** Signs session tokens. */
+  readonly keyring: Pick<Keyring, "signing">;
   readonly metrics: Metrics;
+  /** Where clients of the pinning service connect to. */
+  readonly delegates: Delegates;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
@@ -82,44 +96,6 @@ function chainServices(
   };
 }
 
-type WalletServices = Pick<ApiServices, "listWallets" | "issueChallenge" | "linkWallet" | "unlinkWallet">;
-
-function walletServices(
-  loaded: LoadedConfig,
-  { pool, random }: ApiDeps,
-  chains: readonly PricedChain[],
-): WalletServices {
-  const { domain } = loaded.config.api;
-  const rules = creditRules(loaded);
-  const sealer = createSecretSealer(loaded.secrets.encryptionKey, "wallet addresses");
-  const assertChain = (chainId: number): void => {
-    if (chains.some((chain) => chain.chainId === chainId)) return;
-    const known = chains.map(({ name, chainId: id }) => `${id} (${name})`).join(", ");
-    throw new ApiError(
-      400,
-      "CHAIN_NOT_SUPPORTED",
-      `No deposits are taken on chain ${chainId}; ${known === "" ? "none is set up here" : `they are on ${known}`}.`,
-    );
-  };
-  return {
-    listWallets: async (userId) => await listWallets(pool, userId, sealer),
-    issueChallenge: async (claim) => {
-      assertChain(claim.chainId);
-      return await issueWalletChallenge(pool, claim, { domain, random });
-    },
-    linkWallet: async (claim, signed) => {
-      assertChain(claim.chainId);
-      return await linkWallet(pool, claim, signed, {
-        domain,
-        sealer,
-        random,
-        creditWaiting: async (client, owner) => await creditWaitingDeposits(client, owner, rules),
-      });
-    },
-    unlinkWallet: async (userId, address) => await unlinkWallet(pool, userId, address),
-  };
-}
-
 /** Every address has an id, a mistyped one too. @throws FulaError FULA_ACCOUNT_UNKNOWN */
 async function assertKnown(pool: Pool, userId: string): Promise<void> {
   if (await isUserKnown(pool, userId)) return;
@@ -134,7 +110,7 @@ function createServices(loaded: LoadedConfig, deps: ApiDeps, closing: AbortSigna
   const all = chainsOf(loaded.config);
   const chains = pricedChains(all);
   return {
-    ...walletServices(loaded, deps, chains),
+    ...createWalletServices(loaded, { pool, random, chains, rules: creditRules(loaded) }),
     ...chainServices(loaded, deps, all, closing),
     readAccount: async (userId) => await readAccount(pool, userId, policy),
     readUser: async (userId) => await readUserProfile(pool, userId),
@@ -150,22 +126,37 @@ function createServices(loaded: LoadedConfig, deps: ApiDeps, closing: AbortSigna
       return await unsuspendUser(pool, act);
     },
     listSuspended: async (limit) => await listSuspended(pool, limit),
+    leaseBlocks: createLeaseService(loaded, deps),
+    pins: createPinService(loaded.config, deps),
+    credentials: createCredentialServices(loaded, deps),
+    denials: createDenialServices(deps),
   };
 }
 
-function accessRules(loaded: LoadedConfig, { pool, clock }: ApiDeps): AccessRules {
-  const { secrets, config } = loaded;
-  const { jwtSecret, systemKey, pinServiceSecret } = secrets;
-  const isRevoked = async (token: string): Promise<boolean> => await isRevokedToken(pool, token);
-  const verifiers: readonly Verifier[] = [
-    sessionVerifier(pool),
-    ...(jwtSecret === null ? [] : [jwtVerifier({ secret: jwtSecret, clock, isRevoked })]),
-    serviceVerifier(pinServiceSecret, clock),
-  ];
+async function noteRefused(
+  { pool, clock, log }: Pick<ApiDeps, "pool" | "clock" | "log">,
+  { operator, route, reason }: RefusedOperator,
+): Promise<void> {
+  log.warn("http.operator_refused", { listener: "api", route, operator, reason });
+  const entry = { actor: operator, action: "authorization.refuse", target: route.slice(0, 64), details: { reason } };
+  await withTransaction(
+    pool,
+    async (client) => {
+      await noteAudit(client, entry);
+    },
+    { clock },
+  );
+}
+
+function accessRules({ secrets, config }: LoadedConfig, deps: ApiDeps): AccessRules {
+  const { identities, controlPlane } = deps;
   return {
-    verifiers,
-    systemKey,
-    admins: new Set(config.api.admins.map(resolveUserId)),
+    identities,
+    systemKeys: [...(secrets.systemKey === null ? [] : [secrets.systemKey]), ...otherKeys(secrets, "systemKey")],
+    authorize: async (id) => await controlPlane.isAuthorized(id, "operator"),
+    onRefused: async (refusal) => {
+      await noteRefused(deps, refusal);
+    },
     requestsPerMinute: config.api.requestsPerMinute,
   };
 }

@@ -5,6 +5,7 @@ import { runDeduction } from "../billing/deduction.ts";
 import { assertBillingMode } from "../billing/mode-guard.ts";
 import { parseUnits } from "../billing/money.ts";
 import { runScan } from "../billing/scan.ts";
+import { settleLinkedWallets } from "../billing/wallet-settlement.ts";
 import { chainsOf } from "../config/chain-settings.ts";
 import type { Config } from "../config/schema.ts";
 import type { Clock } from "../kernel/clock.ts";
@@ -27,6 +28,8 @@ export interface BillingDeps {
 
 /** The billing of this master, as it runs. */
 export interface Billing extends BillingCheck, AsyncDisposable {}
+
+const WALLETS_INTERVAL_MS = 60_000;
 
 type BillingConfig = Pick<Config, "billing" | "chains" | "node">;
 
@@ -56,6 +59,21 @@ function deductionTask(pool: Pool, { billing: settings, node }: BillingConfig, d
       });
       metrics.feesCharged(report.unkeyed?.users ?? 0);
       return report.waitingFor === null;
+    },
+  };
+}
+
+/** Hands over what came to linked wallets' own accounts; often enough that no hour is billed to them. */
+function walletTask(pool: Pool): CronTask {
+  return {
+    name: "wallets",
+    intervalMs: WALLETS_INTERVAL_MS,
+    atEachHour: false,
+    atOnce: true,
+    triesAgain: false,
+    run: async (_fence, signal) => {
+      await settleLinkedWallets(pool, signal);
+      return true;
     },
   };
 }
@@ -111,7 +129,7 @@ export async function startBilling(
     clock,
     random,
     log,
-    tasks: (pool) => [deductionTask(pool, config, deps), scanTask(pool, config, deps)],
+    tasks: (pool) => [deductionTask(pool, config, deps), scanTask(pool, config, deps), walletTask(pool)],
     onSession: async (client) => {
       await assertBillingMode(client, billingModeOf(idempotency), config.node.name);
     },

@@ -58,15 +58,17 @@ export function judgeContainers(seen: ContainersSeen | null, wanted: readonly st
   return { state: "degraded", error: problems.join("; "), details };
 }
 
-/** Readiness check: the containers as the supervisor sees them. What they are for has checks of its own. */
-export function containersCheck(supervisor: ContainerSupervisor, { config }: LoadedConfig): HealthCheck {
-  const wanted = stackServices(config);
+/**
+ * Readiness check: the containers as the supervisor sees them. What they are for has checks of its own.
+ * @param current gives the settings as they are by now
+ */
+export function containersCheck(supervisor: ContainerSupervisor, current: () => LoadedConfig): HealthCheck {
   return {
     name: "containers",
     critical: false,
     timeoutMs: 1_000,
     cacheMs: 0,
-    run: async () => await Promise.resolve(judgeContainers(supervisor.seen(), wanted)),
+    run: async () => await Promise.resolve(judgeContainers(supervisor.seen(), stackServices(current().config))),
   };
 }
 

@@ -5,8 +5,11 @@ import { type Lease, type LeaseState, startLease } from "../lease/lease.ts";
 import { type ConnectionTarget, createPool, type Pool } from "../postgres/pool.ts";
 import { runQuery } from "../postgres/run-query.ts";
 import type { TransactionClient } from "../postgres/transaction.ts";
+import { ATTENDED_SESSION } from "../postgres/session-settings.ts";
+import { endStuckSessions } from "../postgres/stuck-sessions.ts";
 import { cronLoop, type RunOutcome } from "./cron-run.ts";
 import type { CronTask } from "./cron-task.ts";
+import { repeat } from "./repeat.ts";
 
 /** What the cron family of a master needs. */
 export interface CronOptions {
@@ -38,21 +41,8 @@ export interface Cron extends AsyncDisposable {
 const POOL_MAX = 4;
 /** No statement of a task takes longer: an hour's accounts are charged in shards, blocks are scanned in windows. */
 const STATEMENT_TIMEOUT_MS = 60_000;
-
-/**
- * Settings of the tasks' sessions: whoever is paused or gone in the middle keeps no lock for long. The server looks every
- * 250 ms whether there is still somebody to answer, and ends what it does for nobody. `jit` off: the planner takes tables of
- * one row, which nobody has analyzed, for thousands, and would compile a second for a statement that takes a millisecond.
- */
-const SESSION_SETTINGS: Readonly<Record<string, string>> = {
-  jit: "off",
-  idle_in_transaction_session_timeout: "10000",
-  client_connection_check_interval: "250",
-  tcp_user_timeout: "15000",
-  tcp_keepalives_idle: "5",
-  tcp_keepalives_interval: "5",
-  tcp_keepalives_count: "3",
-};
+/** A session that has begun a transaction and says nothing for so long is ended, or for the time of a statement if that is shorter. */
+const SILENT_MS = 10_000;
 
 async function msToNextHour(pool: Pool): Promise<number> {
   const { rows } = await runQuery<{ ms: number }>(pool, {
@@ -65,6 +55,18 @@ async function msToNextHour(pool: Pool): Promise<number> {
   return rows[0]?.ms ?? 0;
 }
 
+/** Ends dead sessions, of any master, that keep hours or accounts from being billed; again and again. */
+function keepUnstuck(pool: Pool, silentMs: number, { clock, log }: CronOptions): AsyncDisposable {
+  return repeat({ intervalMs: silentMs / 2, clock }, async () => {
+    try {
+      for (const session of await endStuckSessions(pool, silentMs))
+        log.warn("cron.stuck_session_ended", { ...session });
+    } catch (error) {
+      log.debug("cron.stuck_sessions_not_seen", { error });
+    }
+  });
+}
+
 /**
  * Starts the cron family: takes part in the lease and runs the tasks while it is held. Disposing tells the tasks to end,
  * waits for them, and gives the lease back.
@@ -72,6 +74,7 @@ async function msToNextHour(pool: Pool): Promise<number> {
  */
 export async function startCron(options: CronOptions): Promise<Cron> {
   const { connection, node, clock, random, log, onRun, statementTimeoutMs = STATEMENT_TIMEOUT_MS } = options;
+  const silentMs = Math.min(SILENT_MS, statementTimeoutMs);
   await using opened = new AsyncDisposableStack();
   const pool = createPool({
     ...connection,
@@ -80,12 +83,17 @@ export async function startCron(options: CronOptions): Promise<Cron> {
     max: POOL_MAX,
     // An answer that takes longer is late by a twelfth, or nobody is there to give it.
     queryTimeoutMs: statementTimeoutMs + statementTimeoutMs / 12,
-    sessionSettings: { ...SESSION_SETTINGS, statement_timeout: String(statementTimeoutMs) },
+    sessionSettings: {
+      ...ATTENDED_SESSION,
+      statement_timeout: String(statementTimeoutMs),
+      idle_in_transaction_session_timeout: String(silentMs),
+    },
     log,
   });
   opened.defer(async () => {
     await pool.end();
   });
+  opened.use(keepUnstuck(pool, silentMs, options));
   const deps = { clock, random, log, onRun, msToNextHour: async () => await msToNextHour(pool) };
   const lease: Lease = opened.use(
     await startLease({

@@ -15,6 +15,8 @@ export interface GatewayListenerParts {
   readonly metrics: Metrics;
   readonly clock: Clock;
   readonly log: Log;
+  /** Default a minute. */
+  readonly idleTimeoutMs?: number;
 }
 
 /** A server that is not listening yet, and the way to end it. */
@@ -28,12 +30,13 @@ const HEADER_BYTES_MAX = 16 * 1024;
 /** Nobody needs longer to send a request's head; who does holds connections open on purpose. */
 const HEADERS_TIMEOUT_MS = 20_000;
 const CONNECTIONS_CHECK_MS = 5_000;
-/** A connection on which nothing moves for so long, in either direction, is dead. Bodies may take as long as they move. */
+/**
+ * A connection on which nothing moves for so long, in either direction, while it is the client's turn, is dead. Bodies may
+ * take as long as they move.
+ */
 const IDLE_TIMEOUT_MS = 60_000;
 const KEEP_ALIVE_TIMEOUT_MS = 15_000;
 const CONNECTIONS_MAX = 2_048;
-/** After an answer to a request whose body nobody wants, the client has so long to notice. */
-const LINGER_MS = 2_000;
 
 /** Answers bytes that are no request, or not in time, in the form that S3 clients read. */
 function answerBrokenRequest(error: Error, socket: Socket, requestId: string): void {
@@ -72,13 +75,13 @@ function serve(
       });
     });
     const summary = await gateway.handle(request, response, expectsContinue);
-    if (!request.complete) endLingering(request);
     await closed;
     const durationMs = clock.monotonicMs() - startMs;
     const { status, receivedBytes, sentBytes, failure, ...known } = summary;
     const method = request.method ?? "";
     metrics.requestFinished({ listener: "gateway", method, status, durationMs, receivedBytes, sentBytes });
     if (summary.code !== null) metrics.refused(summary.code);
+    if (isFulaError(failure, "FULA_BLOCK_MISSING") || isFulaError(failure, "FULA_BLOCK_CORRUPT")) metrics.blockMissed();
     const fields = {
       listener: "gateway",
       method,
@@ -96,16 +99,20 @@ function serve(
   };
 }
 
-/** Reads on for a moment, so that a client still sending gets to read the answer, then ends the connection. */
-function endLingering(request: IncomingMessage): void {
-  request.on("error", () => {});
-  request.resume();
-  const timer = setTimeout(() => {
-    request.socket.destroy();
-  }, LINGER_MS);
-  timer.unref();
-  request.once("close", () => {
-    clearTimeout(timer);
+/**
+ * Ends connections that stand still, but not while the client waits for us: to keep a large object that has arrived may
+ * take longer than a minute, and who is cut off then sends all of it again.
+ */
+function endIdle(server: Server, idleMs: number): void {
+  const last = new WeakMap<Socket, { readonly request: IncomingMessage; readonly response: ServerResponse }>();
+  const note = (request: IncomingMessage, response: ServerResponse): void => {
+    last.set(request.socket, { request, response });
+  };
+  for (const event of ["request", "checkContinue", "checkExpectation"]) server.prependListener(event, note);
+  server.setTimeout(idleMs, (socket) => {
+    const exchange = last.get(socket);
+    if (exchange?.request.complete === true && !exchange.response.headersSent) socket.setTimeout(idleMs);
+    else socket.destroy();
   });
 }
 
@@ -119,6 +126,8 @@ export function createGatewayListener(parts: GatewayListenerParts): GatewayListe
     maxHeaderSize: HEADER_BYTES_MAX,
     headersTimeout: HEADERS_TIMEOUT_MS,
     connectionsCheckingInterval: CONNECTIONS_CHECK_MS,
+    // Node.js would refuse a request without one in no form that an S3 client reads; the gateway does it.
+    requireHostHeader: false,
     // A large object over a slow line takes hours; the idle timeout ends what stands still.
     requestTimeout: 0,
     keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
@@ -126,7 +135,7 @@ export function createGatewayListener(parts: GatewayListenerParts): GatewayListe
   // Node.js would drop headers above a count without a word, signed ones too; their bytes are bounded anyway.
   server.maxHeadersCount = 0;
   server.maxConnections = CONNECTIONS_MAX;
-  server.timeout = IDLE_TIMEOUT_MS;
+  endIdle(server, parts.idleTimeoutMs ?? IDLE_TIMEOUT_MS);
   const drain = createDrain(server, clock);
   const handle = serve(parts, drain);
   const start = (request: IncomingMessage, response: ServerResponse, expectsContinue: boolean): void => {
@@ -140,6 +149,10 @@ export function createGatewayListener(parts: GatewayListenerParts): GatewayListe
   });
   server.on("checkContinue", (request: IncomingMessage, response: ServerResponse) => {
     start(request, response, true);
+  });
+  // Other expectations mean nothing to S3; without a listener Node.js would refuse them in no form of S3.
+  server.on("checkExpectation", (request: IncomingMessage, response: ServerResponse) => {
+    start(request, response, false);
   });
   server.on("clientError", (error, socket) => {
     // Node.js hands out the socket of the connection here; its type is the wider Duplex.

@@ -1,9 +1,15 @@
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { HealthReport } from "./health.ts";
+import { type BucketMetrics, createBucketMetrics } from "./metrics-buckets.ts";
+import { createIngestMetrics, type IngestMetrics } from "./metrics-ingest.ts";
+import { createIdentityMetrics, type IdentityMetrics } from "./metrics-identity.ts";
+import { type ControlPlaneMetrics, createControlPlaneMetrics } from "./metrics-control-plane.ts";
+import { createStandbyMetrics, type StandbyMetrics } from "./metrics-standby.ts";
+import { createPinningMetrics, type PinningMetrics } from "./metrics-pinning.ts";
 import { type BillingMetrics, type BillingScrape, createBillingMetrics } from "./metrics-billing.ts";
 
 /** Where a request came in. */
-type Listener = "ops" | "gateway" | "api";
+type Listener = "ops" | "gateway" | "api" | "ingest";
 
 /** One finished HTTP request, as the metrics count it. */
 export interface RequestObservation {
@@ -44,8 +50,22 @@ export interface Metrics {
   containerRestarted(service: string): void;
   /** Counts an S3 error code that was answered. */
   refused(code: string): void;
+  /** Counts a request that failed on a block which is not to be had, or is damaged. */
+  blockMissed(): void;
   /** Lease, billing and deposits. */
   readonly billing: BillingMetrics;
+  /** Roots, flushes and what our node holds. */
+  readonly buckets: BucketMetrics;
+  /** The pin queue. */
+  readonly pinning: PinningMetrics;
+  /** Who is not let in any more. */
+  readonly identity: IdentityMetrics;
+  /** Who may act, and the servers that know. */
+  readonly controlPlane: ControlPlaneMetrics;
+  /** The ledger's servers. */
+  readonly standbys: StandbyMetrics;
+  /** What a storage node takes in. */
+  readonly ingest: IngestMetrics;
   /** Prometheus text. */
   render(facts: ScrapeFacts): Promise<string>;
 }
@@ -61,6 +81,7 @@ interface Instruments {
   readonly received: Counter<"listener">;
   readonly sent: Counter<"listener">;
   readonly errors: Counter<"code">;
+  readonly missedBlocks: Counter;
   readonly up: Gauge<"dependency">;
   readonly latency: Gauge<"dependency">;
   readonly ready: Gauge;
@@ -76,7 +97,7 @@ interface Instruments {
 
 function requestInstruments(
   registers: Registry[],
-): Pick<Instruments, "requests" | "duration" | "inFlight" | "received" | "sent" | "errors"> {
+): Pick<Instruments, "requests" | "duration" | "inFlight" | "received" | "sent" | "errors" | "missedBlocks"> {
   const requestLabels = ["listener", "method", "status_class"] as const;
   return {
     requests: new Counter({
@@ -114,6 +135,11 @@ function requestInstruments(
       name: "fula_gateway_errors_total",
       help: "Answers of the gateway by S3 error code.",
       labelNames: ["code"],
+      registers,
+    }),
+    missedBlocks: new Counter({
+      name: "fula_gateway_missed_blocks_total",
+      help: "Requests to the gateway that failed on a block of an object or an index which is missing or damaged.",
       registers,
     }),
   };
@@ -220,6 +246,12 @@ export function createMetrics(build: { readonly version: string; readonly nodeVe
   }).set({ version: build.version, node_version: build.nodeVersion }, 1);
   const instruments: Instruments = { ...requestInstruments(registers), ...stateInstruments(registers) };
   const billing = createBillingMetrics(registers);
+  const buckets = createBucketMetrics(registers);
+  const pinning = createPinningMetrics(registers);
+  const identity = createIdentityMetrics(registers);
+  const controlPlane = createControlPlaneMetrics(registers);
+  const standbys = createStandbyMetrics(registers);
+  const ingest = createIngestMetrics(registers);
   return {
     contentType: registry.contentType,
     describe: () => registry.getMetricsAsArray().map(({ name, type, help }) => ({ name, type: String(type), help })),
@@ -241,7 +273,16 @@ export function createMetrics(build: { readonly version: string; readonly nodeVe
     refused: (code) => {
       instruments.errors.inc({ code });
     },
+    blockMissed: () => {
+      instruments.missedBlocks.inc();
+    },
     billing,
+    buckets,
+    pinning,
+    identity,
+    controlPlane,
+    standbys,
+    ingest,
     render: async (facts) => {
       applyFacts(instruments, facts);
       billing.apply(facts.billing);

@@ -9,12 +9,12 @@ export interface ListenAddress {
   readonly host: string;
   readonly port: number;
   /** The group of the settings. */
-  readonly setting: "server" | "gateway" | "api";
+  readonly setting: "server" | "gateway" | "api" | "ingest";
 }
 
 /** The base URL of a listener: `http://127.0.0.1:9000`. */
-export function listenerUrl({ host, port }: Pick<ListenAddress, "host" | "port">): string {
-  return `http://${isIPv6(host) ? `[${host}]` : host}:${port}`;
+export function listenerUrl({ host, port }: Pick<ListenAddress, "host" | "port">, secure = false): string {
+  return `${secure ? "https" : "http"}://${isIPv6(host) ? `[${host}]` : host}:${port}`;
 }
 
 async function portInUse({ host, port, setting }: ListenAddress): Promise<FulaError> {

@@ -15,10 +15,12 @@ export interface ServerDeps {
 export interface Endpoints {
   /** /healthz, /readyz and /metrics. */
   readonly ops: string;
-  /** S3; null on a storage node, which has no clients. */
+  /** S3; null on a storage node. */
   readonly gateway: string | null;
   /** Accounts: credits, wallets, administration; null on a storage node. */
   readonly api: string | null;
+  /** Blocks of clients, on a storage node that takes some; else null. */
+  readonly ingest: string | null;
 }
 
 /** A started `serve`. */

@@ -135,8 +135,9 @@ export async function runUnsuspend(
   context: BillingContext,
   options: OperatorWords & { readonly user: string; readonly dryRun: boolean },
 ): Promise<UnsuspendReport> {
-  return await withBillingLedger(context, async (pool, { config }) => {
-    const words = operatorOf("billing unsuspend", options, { env: context.env, config });
+  return await withBillingLedger(context, async (pool, loaded) => {
+    const { config } = loaded;
+    const words = operatorOf("billing unsuspend", options, context, loaded);
     const userId = await requireKnownUser(pool, options.user);
     const policy = policyOf(config.billing);
     const { storedBytes, balanceUnits, isSuspended } = await readAccount(pool, userId, policy);

@@ -2,6 +2,7 @@ import { adviceOn } from "../billing/alert-advice.ts";
 import { type BillingAlert, resolveAlertById, standingAlerts } from "../billing/alerts.ts";
 import { FulaError } from "../kernel/errors.ts";
 import { type BillingContext, withBillingLedger } from "./billing-ledger.ts";
+import { actorOf } from "./operators.ts";
 
 /** An alert that stands, as `billing alerts` and `billing status` print it. Times RFC 3339, UTC. */
 export interface AlertLine {
@@ -39,9 +40,9 @@ export async function listAlerts(context: BillingContext): Promise<readonly Aler
  * @throws FulaError FULA_ALERT_NOT_FOUND where no alert of this id stands, and what `withBillingLedger` throws
  */
 export async function resolveAlertByHand(context: BillingContext, id: bigint, dryRun: boolean): Promise<AlertLine> {
-  return await withBillingLedger(context, async (pool, { config }) => {
+  return await withBillingLedger(context, async (pool, loaded) => {
     const alert = (await standingAlerts(pool)).find((each) => each.id === id);
-    const by = `operator@${config.node.name}`;
+    const by = actorOf(context, loaded);
     if (alert !== undefined && (dryRun || (await resolveAlertById(pool, id, by)))) return alertLine(alert);
     throw new FulaError("FULA_ALERT_NOT_FOUND", `No alert ${id} stands. Nothing was changed.`, {
       hint: "fula-master billing alerts lists those that do.",

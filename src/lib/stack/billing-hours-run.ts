@@ -4,7 +4,7 @@ import { billingModeOf } from "../billing/billing-mode.ts";
 import { billingSwitch } from "../billing/billing-switch.ts";
 import { formatHour, type Hour, parseHour } from "../billing/hour.ts";
 import { unbilledHours } from "../billing/hours.ts";
-import { backfillHour, skippedHours, waiveHours } from "../billing/late-hours.ts";
+import { backfillHour, notWaived, skippedHours, waiveHours } from "../billing/late-hours.ts";
 import { estimateHour, planWaiver } from "../billing/hour-plans.ts";
 import { assertBillingMode } from "../billing/mode-guard.ts";
 import { formatUnits } from "../billing/money.ts";
@@ -176,22 +176,15 @@ export async function runWaive(context: BillingContext, options: WaiveOptions): 
     });
   }
   return await withBillingLedger(context, async (pool, loaded) => {
-    const { reason, operator } = operatorOf("billing waive", options, { env: context.env, config: loaded.config });
+    const { reason, operator } = operatorOf("billing waive", options, context, loaded);
     if (options.dryRun) {
       const { hours, refused } = await planWaiver(pool, first, last);
-      if (refused !== null) throw notWaivable(refused);
+      if (refused !== null) throw notWaived(refused.hour, refused.state);
       return { dryRun: true, hours: hours.map(waivedLine), waitingFor: null };
     }
     const policy = policyOf(loaded.config.billing);
     const waived = await waiveHours(pool, { first, last, reason, operator, fence: null }, policy);
     return { dryRun: false, hours: waived.map(waivedLine), waitingFor: null };
-  });
-}
-
-function notWaivable({ hour, state }: { readonly hour: Hour; readonly state: string }): FulaError {
-  return new FulaError("FULA_BILLING_HOUR", `The hour ${formatHour(hour)} cannot be waived: it is ${state}.`, {
-    hint: "what users paid for an hour is given back by adjustments: fula-master billing adjust.",
-    details: { hour: formatHour(hour), state },
   });
 }
 

@@ -9,11 +9,13 @@ import { planMigrations } from "../postgres/migrator.ts";
 import type { Pool } from "../postgres/pool.ts";
 import { type Ledger, withLedger } from "./ledger.ts";
 
-/** What the commands about billing take from their command. */
+/** What the commands about the ledger take from their command. */
 export interface BillingContext extends PathsContext {
   readonly clock: Clock;
   readonly random: Random;
   readonly signal: AbortSignal;
+  /** As `Actor` has it. */
+  readonly operator?: string;
 }
 
 /** @throws FulaError FULA_FEDERATION_NEEDED on a storage node */
@@ -41,17 +43,30 @@ async function requireSchema(pool: Pool): Promise<void> {
 
 /**
  * Lends the ledger of this box, with the schema that billing needs, for the time of one callback.
- * @throws FulaError FULA_FEDERATION_NEEDED on a storage node, FULA_SCHEMA_BEHIND, FULA_LEDGER_UNREADABLE for what the
- * database refuses, and what `withLedger` and `use` throw
+ * @throws FulaError as `withMasterLedger`
  */
 export async function withBillingLedger<T>(
   context: BillingContext,
   use: (pool: Pool, loaded: LoadedConfig, ledger: Pick<Ledger, "connection">) => Promise<T>,
 ): Promise<T> {
+  return await withMasterLedger(context, "billing", use);
+}
+
+/**
+ * Lends the ledger of this box, with the schema of this build, for the time of one callback.
+ * @param part who asks, as it shows in pg_stat_activity
+ * @throws FulaError FULA_FEDERATION_NEEDED on a storage node, FULA_SCHEMA_BEHIND, FULA_LEDGER_UNREADABLE for what the
+ * database refuses, and what `withLedger` and `use` throw
+ */
+export async function withMasterLedger<T>(
+  context: BillingContext,
+  part: string,
+  use: (pool: Pool, loaded: LoadedConfig, ledger: Pick<Ledger, "connection">) => Promise<T>,
+): Promise<T> {
   const loaded = await loadConfig(context);
   requireMaster(loaded);
   const { clock, random, signal } = context;
-  return await withLedger(loaded, { clock, random, signal, part: "billing" }, async (pool, ledger) => {
+  return await withLedger(loaded, { clock, random, signal, part }, async (pool, ledger) => {
     await requireSchema(pool);
     try {
       return await use(pool, loaded, ledger);

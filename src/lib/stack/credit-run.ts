@@ -14,6 +14,7 @@ import type { LoadedConfig } from "../config/load.ts";
 import { FulaError } from "../kernel/errors.ts";
 import { type BillingContext, withBillingLedger } from "./billing-ledger.ts";
 import { requireKnownUser } from "./credit-user.ts";
+import { type Actor, actorOf, isOwnKey } from "./operators.ts";
 
 // One line of text: what is stored is shown in terminals.
 // oxlint-disable-next-line no-control-regex -- they are what is refused
@@ -32,17 +33,21 @@ export interface OperatorWords {
 export function operatorOf(
   command: string,
   words: OperatorWords,
-  { env, config }: { readonly env: BillingContext["env"]; readonly config: LoadedConfig["config"] },
+  context: Actor,
+  loaded: Pick<LoadedConfig, "config">,
 ): { readonly reason: string; readonly operator: string } {
   const reason = words.reason?.trim() ?? "";
-  const operator = words.operator?.trim() ?? `${env["SUDO_USER"] ?? env["USER"] ?? "operator"}@${config.node.name}`;
+  const actor = actorOf(context, loaded);
+  const decider = words.operator?.trim();
+  // Whoever has a key of his own and names somebody else is still the one who acted.
+  const operator = decider === undefined ? actor : `${decider}${isOwnKey(context) ? ` (by ${actor})` : ""}`;
   if (ONE_LINE.test(reason) && ONE_LINE.test(operator)) return { reason, operator };
   throw new FulaError(
     "FULA_USAGE",
     reason === ""
       ? `${command} needs --reason: it is written into the ledger for whoever wonders later.`
       : "--reason and --operator take one line of at most 500 characters each.",
-    { hint: `fula-master ${command} … --reason "ticket 118: paid by bank transfer"` },
+    { hint: `fula-master ${command} … --reason "ticket 118: who asked, and why"` },
   );
 }
 
@@ -100,8 +105,9 @@ export async function runAdjust(context: BillingContext, options: AdjustOptions)
   if (amountUnits === 0n) {
     throw new FulaError("FULA_AMOUNT_INVALID", "An adjustment of 0 FULA would change nothing.");
   }
-  return await withBillingLedger(context, async (pool, { config }) => {
-    const { reason, operator } = operatorOf("billing adjust", options, { env: context.env, config });
+  return await withBillingLedger(context, async (pool, loaded) => {
+    const { config } = loaded;
+    const { reason, operator } = operatorOf("billing adjust", options, context, loaded);
     const userId = await requireKnownUser(pool, options.user);
     const policy = policyOf(config.billing);
     const before = await readAccount(pool, userId, policy);
@@ -198,8 +204,8 @@ function reverseReport(plan: ReversalPlan, dryRun: boolean, outcome: ReversalOut
  */
 export async function runReverse(context: BillingContext, options: ReverseOptions): Promise<ReverseReport> {
   const deposit = depositName(options.deposit);
-  return await withBillingLedger(context, async (pool, { config }) => {
-    const words = operatorOf("billing reverse", options, { env: context.env, config });
+  return await withBillingLedger(context, async (pool, loaded) => {
+    const words = operatorOf("billing reverse", options, context, loaded);
     const plan = await planReversal(pool, deposit);
     if (options.dryRun) return reverseReport(plan, true, null);
     if (plan.reversedBy === null) await options.confirm(plan);

@@ -134,10 +134,7 @@ export async function runChainResume(
 ): Promise<ChainResume & { readonly dryRun: boolean }> {
   return await withBillingLedger(context, async (pool, loaded: LoadedConfig) => {
     const chain = chainNamed(chainsOf(loaded.config), name);
-    const { reason, operator } = operatorOf("billing chains resume", words, {
-      env: context.env,
-      config: loaded.config,
-    });
+    const { reason, operator } = operatorOf("billing chains resume", words, context, loaded);
     const plan = await planResume(pool, chain);
     if (!dryRun) await resumeChain(pool, plan, operator, reason);
     return { ...plan, dryRun };

@@ -24,7 +24,8 @@ export async function applyStack(
   const stack = await readStack(loaded);
   await writeStackFiles(await staleFiles(stack));
   const docker = await connectDocker(env);
-  await applyProject(docker, await planProject(docker, stack.project, { profiles: stack.profiles, signal }), {
+  const { project, profiles, heldBack } = stack;
+  await applyProject(docker, await planProject(docker, project, { profiles, heldBack, signal }), {
     clock,
     signal,
     report,

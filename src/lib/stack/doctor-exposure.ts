@@ -4,6 +4,7 @@ import { formatCount } from "../kernel/units.ts";
 import { inspectEmbeddedPostgres } from "../runtime/embedded-postgres.ts";
 import { openAddresses, reachableAddressesOfBox } from "../runtime/own-addresses.ts";
 import { type DoctorCheck, failed, fine } from "./doctor.ts";
+import { ownPostgres } from "./own-postgres.ts";
 import type { Finding } from "./preflight.ts";
 
 /** A service of this box that nobody else may reach. */
@@ -22,7 +23,9 @@ function localPort(setting: string): number | null {
 }
 
 async function postgresPort(loaded: LoadedConfig): Promise<number | null> {
-  const { mode, host, port } = loaded.config.postgres;
+  const { mode, host, port, announce } = loaded.config.postgres;
+  // Other masters are meant to reach it, and it takes passwords from elsewhere over TLS alone.
+  if (announce !== null && ownPostgres(loaded.config) !== null) return null;
   if (mode !== "embedded") return isLoopback(host) ? port : null;
   return (await inspectEmbeddedPostgres(loaded.paths)).running?.port ?? null;
 }

@@ -2,14 +2,15 @@ import type { LoadedConfig } from "../config/load.ts";
 import { FulaError } from "../kernel/errors.ts";
 import { formatCount, formatDuration } from "../kernel/units.ts";
 import { listFederationNodes } from "../membership/federation-nodes.ts";
-import { secretsDigest } from "../membership/join-bundle.ts";
 import type { Pool } from "../postgres/pool.ts";
 import { checkBilling } from "./doctor-billing.ts";
+import { checkBucketRace, checkBuckets } from "./doctor-buckets.ts";
+import { checkPinning } from "./doctor-pinning.ts";
 import type { DoctorBox } from "./doctor-box.ts";
 import { type DoctorCheck, doubtful, failed, fine } from "./doctor.ts";
 import { peekLedger } from "./ledger-peek.ts";
 import type { Finding } from "./preflight.ts";
-import { sharedSecrets } from "./registration.ts";
+import { secretsDigests } from "./registration.ts";
 import { lookAtSchema } from "./schema-look.ts";
 
 /** Lends the ledger as it runs. @throws FulaError FULA_DATABASE_UNREACHABLE where the embedded server does not run */
@@ -103,7 +104,7 @@ async function checkClock({ clock }: DoctorBox, pool: Pool): Promise<Finding> {
 const UNSEEN_MAX_MS = 24 * 3_600_000;
 
 async function checkFederation({ loaded, clock }: DoctorBox, pool: Pool): Promise<readonly Finding[]> {
-  const { node: self, cluster } = loaded.config;
+  const { node: self, cluster, controlPlane } = loaded.config;
   const { name, clusterId } = self;
   const nodes = await listFederationNodes(pool);
   if (nodes.length === 0 && cluster.mode === "local") return [fine("this master is on its own")];
@@ -116,7 +117,15 @@ async function checkFederation({ loaded, clock }: DoctorBox, pool: Pool): Promis
           `${formatCount(others.length + 1, "master")} in the ledger: ${[name, ...others.map((node) => node.name)].join(", ")}`,
         ),
   ];
-  const digest = secretsDigest(sharedSecrets(loaded));
+  if (controlPlane.mode === "sqlite" && others.length > 0) {
+    found.push(
+      doubtful(
+        "The control plane is a file of this box, and there are other masters: each has its own, and none knows what another decides.",
+        "move it to NATS servers: fula-master membership migrate-to-kv; then fula-master join on every master.",
+      ),
+    );
+  }
+  const [digest, ...ofOtherEpochs] = secretsDigests(loaded);
   for (const node of others) {
     if (node.clusterId !== clusterId) {
       found.push(
@@ -126,7 +135,14 @@ async function checkFederation({ loaded, clock }: DoctorBox, pool: Pool): Promis
         ),
       );
     }
-    if (node.secretsDigest !== null && node.secretsDigest !== digest) {
+    if (node.secretsDigest !== null && ofOtherEpochs.includes(node.secretsDigest)) {
+      found.push(
+        doubtful(
+          `${node.name} works with the masters' secrets of another epoch than this box; each still reads what the other signs and seals.`,
+          "fula-master membership sync on both, until neither has anything to do.",
+        ),
+      );
+    } else if (node.secretsDigest !== null && node.secretsDigest !== digest) {
       found.push(
         failed(
           `${node.name} has other secrets than this box: what one signs or encrypts the other cannot read.`,
@@ -160,6 +176,9 @@ export function ledgerChecks(box: DoctorBox): readonly DoctorCheck[] {
     check("ledger-rights", async (pool) => await checkRights(pool, postgres.user)),
     check("ledger-clock", async (pool) => await checkClock(box, pool)),
     check("billing", async (pool) => await checkBilling(loaded, pool)),
+    check("buckets", async (pool) => await checkBuckets(box, pool)),
+    check("bucket-race", async (pool) => await checkBucketRace(box, pool)),
+    check("pinning", checkPinning),
     check("federation", async (pool) => await checkFederation(box, pool)),
   ];
 }

@@ -5,12 +5,16 @@ import type { Clock } from "../kernel/clock.ts";
 import { FulaError } from "../kernel/errors.ts";
 import type { Random } from "../kernel/random.ts";
 import { boxChecks, type DoctorBox, serveChecks } from "./doctor-box.ts";
+import { controlPlaneChecks } from "./doctor-control-plane.ts";
 import { dockerChecks } from "./doctor-docker.ts";
 import { exposureCheck } from "./doctor-exposure.ts";
 import { ledgerChecks } from "./doctor-ledger.ts";
+import { backupChecks } from "./doctor-backup.ts";
+import { standbyChecks } from "./doctor-standby.ts";
 import { recordsChecks } from "./doctor-records.ts";
 import { roundTrip } from "./doctor-round-trip.ts";
 import { type DoctorCheck, type DoctorChoice, type DoctorReport, fine, runDoctor } from "./doctor.ts";
+import { ingestCheck } from "./doctor-ingest.ts";
 import { writerChecks } from "./doctor-writer.ts";
 import { type Installation, readInstallation } from "./installation.ts";
 import { openBlocks, openPinCluster } from "./pinset.ts";
@@ -53,6 +57,9 @@ function masterChecks(
   return [
     ...serveChecks(box),
     ...ledgerChecks(box),
+    ...standbyChecks(box, context),
+    ...backupChecks(box),
+    ...controlPlaneChecks(box, context),
     roundTripCheck(box),
     ...recordsChecks({ box, installation, env, cwd, scheduleRoot }),
   ];
@@ -83,6 +90,7 @@ export async function doctorRun(context: DoctorContext, options: DoctorOptions):
     exposureCheck(loaded),
     ...dockerChecks(box, context.env),
     ...writerChecks(box, context.env),
+    ...ingestCheck(loaded),
     ...(loaded.config.node.role === "master" ? masterChecks(box, installation, context, options.scheduleRoot) : []),
   ];
   const isReadable = errorOf(loaded.problems) === null;

@@ -5,6 +5,7 @@ import { nearest } from "../kernel/nearest.ts";
 import { toolVersion } from "../kernel/project.ts";
 import { withinLimit } from "./look.ts";
 import type { Finding } from "./preflight.ts";
+import type { PartProblem } from "./status-part.ts";
 
 /** Names of everything that doctor knows how to look at, in the order of its report. */
 export const DOCTOR_CHECKS = [
@@ -25,14 +26,28 @@ export const DOCTOR_CHECKS = [
   "schema",
   "ledger-rights",
   "ledger-clock",
+  "standbys",
+  "ledger-server",
+  "ledger-certs",
+  "backups",
   "billing",
+  "buckets",
+  "bucket-race",
+  "pinning",
   "federation",
+  "control-plane",
+  "membership",
+  "nats-servers",
+  "nats-replicas",
+  "nats-race",
+  "nats-certs",
   "kubo",
   "cluster",
   "cluster-peers",
   "cluster-secret",
   "trust",
   "storage",
+  "ingest",
   "round-trip",
   "signing-key",
   "snapshot",
@@ -100,6 +115,12 @@ export function failed(message: string, remedy: string): Finding {
 /** Something that works and should not stay so. */
 export function doubtful(message: string, remedy: string): Finding {
   return { state: "warning", message, remedy };
+}
+
+/** The findings for what is wrong; one that all is well where nothing is. */
+export function findingsOf(problems: readonly PartProblem[], well: string): readonly Finding[] {
+  if (problems.length === 0) return [fine(well)];
+  return problems.map(({ severity, message, remedy }) => (severity === "bad" ? failed : doubtful)(message, remedy));
 }
 
 /** Puts a thrown error into a finding. */

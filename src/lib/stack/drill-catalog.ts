@@ -1,5 +1,6 @@
 import type { Drill } from "./drill.ts";
 import { leaderKilledDrill, oneMasterBillsDrill, sameTimeDrill } from "./drill-billing.ts";
+import { bucketRootsDrill } from "./drill-buckets.ts";
 import { killedContainerDrill } from "./drill-containers.ts";
 import { ledgerDrill } from "./drill-ledger.ts";
 import { servicesDrill } from "./drill-services.ts";
@@ -17,4 +18,5 @@ export const DRILLS: readonly Drill[] = [
   sweepDrill,
   massRestoreDrill,
   killedContainerDrill,
+  bucketRootsDrill,
 ];

@@ -79,7 +79,9 @@ export async function openDrillLedger(scene: DrillScene, hoursAgo: number): Prom
   await belongings.noteMasters(database, dir);
   const ledger = await openLedger(loaded, { ...deps, signal, part: "drill" });
   await ledger.pool.query(`create database ${quoteIdentifier(database)} template template0 encoding 'UTF8'`);
-  const pool = createPool({ ...ledger.connection, database, part: "drill", node: loaded.config.node.name, max: 8 });
+  // Another database than the ledger's has none of its epochs.
+  const other = { database, ledgerEpoch: "unchecked", part: "drill", node: loaded.config.node.name };
+  const pool = createPool({ ...ledger.connection, ...other, max: 8 });
   const close = async (): Promise<void> => {
     await pool.end();
     await ledger.close();

@@ -22,8 +22,8 @@ export interface Installation {
   readonly verified?: string | undefined;
 }
 
-/** `ledger`: the database; `pinset`: the list of pins. */
-export type MadeOnce = "ledger" | "pinset";
+/** `ledger`: the database; `pinset`: the list of pins; `control-plane`: the file of members, secrets and operators. */
+export type MadeOnce = "ledger" | "pinset" | "control-plane";
 
 const installationSchema = z.object({
   format: z.literal(1),
@@ -31,7 +31,7 @@ const installationSchema = z.object({
   createdAt: z.string(),
   createdBy: z.string(),
   changedBy: z.string(),
-  made: z.array(z.enum(["ledger", "pinset"])),
+  made: z.array(z.enum(["ledger", "pinset", "control-plane"])),
   verified: z.string().optional(),
 });
 

@@ -105,6 +105,9 @@ async function wantedPorts({ config, paths }: LoadedConfig): Promise<readonly Wa
       ? [{ setting: "gateway.port", remedy: "--gateway-port <port>", ...config.gateway }]
       : []),
     ...(isStorage ? [] : [{ setting: "api.port", remedy: "--api-port <port>", ...config.api }]),
+    ...(isStorage && config.ingest.mode === "on"
+      ? [{ setting: "ingest.port", remedy: "--ingest-port <port>", ...config.ingest }]
+      : []),
   ];
   const { mode, port } = config.postgres;
   // The ports of containers are looked at together with everything else that stands in their way.

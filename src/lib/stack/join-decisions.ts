@@ -104,6 +104,43 @@ function peersOf({ bundle }: DecisionFacts, stores: StoreModes): Overrides {
   };
 }
 
+/**
+ * Where the control plane is. The first master begins with two servers of its own, because one alone cannot elect; a
+ * further one has one, which joins those of the others.
+ */
+function controlPlane({ first, choice, bundle }: DecisionFacts): Overrides {
+  const given = isGiven(first, "controlPlane.mode") || isGiven(first, "controlPlane.servers");
+  const others = bundle?.controlPlane ?? null;
+  if (others?.mode === "nats") return { "controlPlane.servers": decided(others.servers) };
+  if (others?.mode === "docker" && choice.runtime !== "docker" && !given) throw noServerHere();
+  if (choice.runtime !== "docker" || (given && first.config.controlPlane.mode !== "docker")) return {};
+  if (others?.mode === "sqlite") return { "controlPlane.mode": decided("sqlite") };
+  const routes = others?.mode === "docker" ? others.routes : [];
+  return {
+    "controlPlane.mode": decided("docker"),
+    "controlPlane.witness": decided(others === null),
+    ...(routes.length === 0 ? {} : { "controlPlane.routes": decided(routes) }),
+  };
+}
+
+function noServerHere(): FulaError {
+  return new FulaError(
+    "FULA_USAGE",
+    "The masters of this federation keep the control plane on NATS servers in their containers, and this box runs none.",
+    {
+      hint: "join with --runtime docker; or name servers that belong to theirs: --set controlPlane.servers=…; or keep a control plane of this box's own, which learns nothing of theirs: --set controlPlane.mode=sqlite.",
+    },
+  );
+}
+
+/** A server that a token brings has nothing yet, whatever an earlier run wrote: the box may have left, and come back. */
+function joining({ first, choice, bundle }: DecisionFacts): Overrides {
+  const hasServer =
+    choice.runtime === "docker" &&
+    (!isGiven(first, "controlPlane.mode") || first.config.controlPlane.mode === "docker");
+  return hasServer && bundle?.controlPlane?.mode === "docker" ? { "controlPlane.joining": decided(true) } : {};
+}
+
 /** What `join` itself sets where nobody else did. What an earlier run wrote into the settings counts as given. */
 export function decisions(facts: DecisionFacts): Overrides {
   const { first, choice, clusterId, writer, hasGatewayImage } = facts;
@@ -111,6 +148,7 @@ export function decisions(facts: DecisionFacts): Overrides {
   const unlessGiven: Overrides = {
     ...replication(facts, stores),
     ...peersOf(facts, stores),
+    ...controlPlane(facts),
     ...(writer === null
       ? {}
       : { "blocks.kuboApi": decided(writer.kuboApi), "cluster.api": decided(writer.clusterApi) }),
@@ -123,6 +161,7 @@ export function decisions(facts: DecisionFacts): Overrides {
   );
   return {
     ...Object.fromEntries(open),
+    ...joining(facts),
     runtime: decided(choice.runtime),
     "node.clusterId": decided(clusterId),
     "postgres.mode": decided(ledgerMode(facts)),

@@ -42,6 +42,7 @@ const SAVED_WITH_CONTAINERS: ReadonlySet<SettingKey> = new Set<SettingKey>([
   "docker.images.postgres",
   "docker.images.kubo",
   "docker.images.cluster",
+  "docker.images.nats",
 ]);
 
 function reasonOf(loaded: LoadedConfig, key: SettingKey): string | null {
@@ -94,12 +95,14 @@ export interface SecretChanges {
 }
 
 /** True where nobody else can give the secret: it opens what this box itself makes. */
-function isOursToMake(key: SecretKey, { node, postgres, cluster }: Config): boolean {
+function isOursToMake(key: SecretKey, { node, postgres, blocks, cluster }: Config): boolean {
   // A storage node is given the one secret that it has.
   if (node.role === "storage") return false;
   if (key === "postgresPassword") return postgres.mode !== "external";
   // It is the existing fleet's, and a door that nobody asked for where there is none.
   if (key === "pinServiceSecret") return false;
+  if (key === "otherMasterSecrets") return false;
+  if (key === "swarmKey") return blocks.mode === "docker";
   return key !== "clusterSecret" || cluster.mode === "docker";
 }
 
@@ -133,6 +136,6 @@ export function secretChanges(loaded: LoadedConfig, saved: LoadedConfig, random:
 
 function secretConflict(name: string, envFile: string): FulaError {
   return new FulaError("FULA_JOIN_CONFLICT", `${name} in the environment differs from the one in ${envFile}.`, {
-    hint: `unset ${name}; or, if the new one is meant, replace it in ${envFile} yourself: sessions, tokens or encrypted data of the old one are lost.`,
+    hint: `unset ${name}; or, if the new one is meant or came with a join token, take the old one out of ${envFile}: sessions, tokens or encrypted data of the old one are lost.`,
   });
 }

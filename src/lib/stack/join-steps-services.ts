@@ -23,14 +23,14 @@ async function mtimeMs(path: string): Promise<number | null> {
   }
 }
 
-/** True where settings or secrets were changed after `serve` read them: its pid file is written right after that. */
 /** Why a box needs `serve`. */
 const PURPOSE = {
   master: "this is the process that keeps the promises of a master",
   storage: "it restarts containers that are not well, and answers health checks and metrics",
 } as const;
 
-async function hasOldSettings({ configFile, envFile, servePidFile }: Paths): Promise<boolean> {
+/** True where settings or secrets were changed after `serve` read them: its pid file is written right after that. */
+export async function hasOldSettings({ configFile, envFile, servePidFile }: Paths): Promise<boolean> {
   const startedMs = (await mtimeMs(servePidFile)) ?? Number.POSITIVE_INFINITY;
   const changedMs = Math.max((await mtimeMs(configFile)) ?? 0, (await mtimeMs(envFile)) ?? 0);
   return changedMs > startedMs;

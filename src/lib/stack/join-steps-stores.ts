@@ -1,8 +1,9 @@
 import { FulaError, isFulaError } from "../kernel/errors.ts";
 import { exists } from "../kernel/files.ts";
-import { secretsDigest } from "../membership/join-bundle.ts";
+import { listControlPlaneRoutes } from "../membership/federation-nodes.ts";
 import type { Pool } from "../postgres/pool.ts";
 import { inspectEmbeddedPostgres } from "../runtime/embedded-postgres.ts";
+import { readAuthority } from "./control-plane-keys.ts";
 import { readFederation } from "./federation-look.ts";
 import { readInstallation } from "./installation.ts";
 import type { JoinBox } from "./join-box.ts";
@@ -12,6 +13,7 @@ import { noteMade } from "./join-steps-files.ts";
 import { peekLedger } from "./ledger-peek.ts";
 import { openPinCluster } from "./pinset.ts";
 import { already, type Assessment, todo } from "./plan.ts";
+import { secretsDigests } from "./registration.ts";
 import type { SchemaLook } from "./schema-look.ts";
 import { formatCount } from "../kernel/units.ts";
 import { checkWriter } from "./writer-identity.ts";
@@ -73,17 +75,32 @@ async function assertMayShare(box: JoinBox, pool: Pool): Promise<void> {
   if (first.clusterId !== box.clusterId) throw tokenNeeded(first.clusterId, "is none of them");
   const theirs = nodes.find(({ name, secretsDigest: digest }) => name !== config.node.name && digest !== null);
   if (theirs === undefined) return;
-  const { systemKey, jwtSecret, sessionSecret, encryptionKey, clusterSecret } = box.wanted.secrets;
+  const { systemKey, jwtSecret, sessionSecret, encryptionKey } = box.wanted.secrets;
   const lacks = systemKey === null || jwtSecret === null || sessionSecret === null || encryptionKey === null;
   if (lacks) throw tokenNeeded(first.clusterId, "does not have their secrets");
-  const own = secretsDigest({ systemKey, jwtSecret, sessionSecret, encryptionKey, clusterSecret });
-  if (own !== theirs.secretsDigest) throw tokenNeeded(first.clusterId, `has other secrets than ${theirs.name}`);
+  // While a rekey is under way, theirs may be of another epoch than those in use here.
+  if (!secretsDigests(box.wanted).includes(theirs.secretsDigest ?? ""))
+    throw tokenNeeded(first.clusterId, `has other secrets than ${theirs.name}`);
+}
+
+/** A box without the certificates of the others' servers would make a control plane of its own beside theirs. */
+async function assertMayEnter(box: JoinBox, pool: Pool): Promise<void> {
+  const { controlPlane, node } = box.wanted.config;
+  const isSure =
+    controlPlane.mode !== "docker" || box.entry !== null || (await readAuthority(box.paths.keysDir)) !== null;
+  const nodes = isSure ? [] : await readFederation(pool);
+  const [first] = nodes;
+  if (first === undefined) return;
+  const there = (await listControlPlaneRoutes(pool)).find(({ name }) => name !== node.name);
+  if (there === undefined) return;
+  throw tokenNeeded(first.clusterId, `has no certificate for the control plane, of which ${there.name} runs a server`);
 }
 
 async function assessExternal(box: JoinBox): Promise<Assessment> {
   const { host, port, database } = box.wanted.config.postgres;
   await peekLedger(box.wanted, async (pool) => {
     await assertMayShare(box, pool);
+    await assertMayEnter(box, pool);
   });
   const where = `${database} on ${host}:${port}`;
   if (await isMade(box, "ledger")) return already(`${where} answers`);

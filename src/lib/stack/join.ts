@@ -2,7 +2,6 @@ import type { ConfigReading } from "../config/load.ts";
 import { errorOf } from "../config/problems.ts";
 import { type FulaError, isFulaError } from "../kernel/errors.ts";
 import { openJournal } from "../kernel/journal.ts";
-import { acquireLock } from "../kernel/lock.ts";
 import { toolVersion } from "../kernel/project.ts";
 import { servePids } from "./daemon-file.ts";
 import { applyStack } from "./docker-stack-apply.ts";
@@ -17,7 +16,7 @@ import { joinSteps } from "./join-steps.ts";
 import { type Ledger, openLedger } from "./ledger.ts";
 import { isDone, type JoinPlan, type StepId } from "./plan.ts";
 import { type CheckResult, parseSkips, preflightError, runPreflight } from "./preflight.ts";
-import { joinLockFile, planSteps, refuseSecondRun, runSteps, type ShowTasks } from "./step-run.ts";
+import { acquireJoinLock, planSteps, refuseSecondRun, runSteps, type ShowTasks } from "./step-run.ts";
 
 /** What `join` found out before it changes anything. */
 export interface JoinProposal {
@@ -102,7 +101,7 @@ async function tryToReadBox(
 export async function proposeJoin(context: JoinContext, options: JoinOptions): Promise<JoinProposal> {
   const skips = parseSkips(options.skipPreflight ?? []);
   const reading = await readBoxConfig(context, options);
-  if (options.dryRun !== true) await refuseSecondRun(reading.paths.locksDir, context.clock);
+  if (options.dryRun !== true) await refuseSecondRun(reading.paths.locksDir, context);
   const ownPids = await servePids(reading.paths.servePidFile);
   const { box, error } = await tryToReadBox(context, options, reading);
   const preflight = await runPreflight(joinChecks({ context, reading, ownPids, box }), skips);
@@ -128,7 +127,7 @@ export async function applyJoin({ box: proposed }: JoinProposal, show: ShowTasks
   const { context, options, paths } = proposed;
   const { clock, signal } = context;
   await makeBaseDir(paths.baseDir);
-  using _ = await acquireLock(joinLockFile(paths.locksDir), "join", clock);
+  using _ = await acquireJoinLock(paths.locksDir, "join", context);
   // Read again now that nobody else writes: what was proposed may have been done meanwhile.
   const box = await readBox(context, options, proposed.clusterId, proposed.entry);
   const unfinished = await findUnfinishedRun(paths.journalDir);

@@ -16,7 +16,7 @@ import { already, type Assessment, todo } from "./plan.ts";
 import { hasContainers } from "./stack-values.ts";
 
 /** PostgreSQL last: whatever else there is may still want to write into the ledger. */
-const START_ORDER = ["postgres", "kubo", "cluster", "gateway", "ingest"] as const;
+const START_ORDER = ["postgres", "kubo", "cluster", "nats", "nats-witness", "gateway"] as const;
 
 /** What the Compose file of this box names; settings that a purge has taken away name nothing. */
 async function readOwnParts(loaded: LoadedConfig): Promise<OwnParts> {

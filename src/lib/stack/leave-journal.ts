@@ -5,7 +5,17 @@ import { JOIN_JOURNAL } from "./join-journal.ts";
 export const LEAVE_JOURNAL = "leave";
 
 /** The steps of `leave`, in the order they are taken. */
-export const LEAVE_STEP_IDS = ["schedules", "serve", "snapshot", "federation", "containers", "purge"] as const;
+export const LEAVE_STEP_IDS = [
+  "schedules",
+  "standby",
+  "serve",
+  "snapshot",
+  "control-plane",
+  "federation",
+  "control-plane-server",
+  "containers",
+  "purge",
+] as const;
 
 /** Names one of them. */
 export type LeaveStepId = (typeof LEAVE_STEP_IDS)[number];

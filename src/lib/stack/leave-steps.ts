@@ -5,13 +5,18 @@ import { isOwnRow, listFederationNodes, removeOwnNode } from "../membership/fede
 import { daemonState, stopDaemon } from "./daemon.ts";
 import type { RunStep } from "./join-step.ts";
 import { type LeaveBox, unfinishedLeave } from "./leave-box.ts";
+import { controlPlaneStep } from "./leave-control-plane.ts";
+import { controlPlaneServerStep } from "./leave-control-plane-server.ts";
 import { containersStep } from "./leave-docker.ts";
 import type { LeaveStepId } from "./leave-journal.ts";
 import { findDoomed, removeDoomed } from "./leave-purge.ts";
+import { standbyStep } from "./leave-standby.ts";
 import { withLedger } from "./ledger.ts";
+import { canHaveEpochs } from "./ledger-store.ts";
 import { peekLedger } from "./ledger-peek.ts";
 import { already, type Assessment, left, todo } from "./plan.ts";
 import { ownName } from "./registration.ts";
+import { stackServices } from "./stack-values.ts";
 import { removeSchedule, type ScheduleReport } from "./schedules.ts";
 import { runSnapshot } from "./snapshot-run.ts";
 import { runVerify } from "./verify-run.ts";
@@ -19,7 +24,7 @@ import { runVerify } from "./verify-run.ts";
 /** One step of `leave`. */
 export type LeaveStep = RunStep<LeaveStepId>;
 
-const KINDS = ["snapshot", "sweep", "boot"] as const;
+const KINDS = ["snapshot", "sweep", "backup", "boot"] as const;
 
 async function removeSchedules(
   { loaded, options, context }: LeaveBox,
@@ -181,7 +186,7 @@ function once(step: LeaveStep, box: LeaveBox): LeaveStep {
 /** The steps of a run in the order in which they are taken; what this box has none of is not among them. */
 export function leaveSteps(box: LeaveBox): readonly LeaveStep[] {
   const { loaded, options, project } = box;
-  const { node, postgres, cluster } = loaded.config;
+  const { node, postgres, cluster, controlPlane } = loaded.config;
   const purge = options.purge === true ? [purgeStep(box)] : [];
   const containers = project === null ? [] : [containersStep(box, project)];
   // A purge that has begun has taken away what the other steps need.
@@ -190,9 +195,15 @@ export function leaveSteps(box: LeaveBox): readonly LeaveStep[] {
   const isFederated = cluster.mode !== "local" || postgres.mode !== "embedded";
   return [
     schedulesStep(box),
+    // While serve still runs: it stops for good what it would have to bring back otherwise.
+    ...(canHaveEpochs(loaded) ? [once(standbyStep(box), box)] : []),
     serveStep(box),
     once(snapshotStep(box), box),
+    // A control plane in a file is this box's alone.
+    ...(controlPlane.mode === "sqlite" ? [] : [once(controlPlaneStep(box), box)]),
     ...(isFederated ? [once(federationStep(box), box)] : []),
+    // Last of what asks others: this box's programs reach them through it.
+    ...(stackServices(loaded.config).includes("nats") ? [once(controlPlaneServerStep(box), box)] : []),
     ...containers,
     ...purge,
   ];

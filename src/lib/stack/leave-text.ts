@@ -51,9 +51,11 @@ export function renderLeft(plan: LeavePlan, outcome: "left" | "already" | "purge
       ...rest,
     ].join("\n");
   }
+  const isOut = steps.some(({ id, state }) => id === "control-plane" && state !== "already");
+  const back = isOut ? "fula-master join with a new token of another master" : "fula-master join";
   return [
     outcome === "already" ? `${name} has left already; nothing was changed.` : `${name} is out of service.`,
-    `Its data is kept in ${baseDir}; fula-master join brings it back, fula-master leave --purge removes it for good.`,
+    `Its data is kept in ${baseDir}; ${back} brings it back, fula-master leave --purge removes it for good.`,
     ...rest,
   ].join("\n");
 }

@@ -1,20 +1,19 @@
 import { rm } from "node:fs/promises";
-import { join } from "node:path";
 import { FulaError } from "../kernel/errors.ts";
 import { openJournal } from "../kernel/journal.ts";
-import { acquireLock } from "../kernel/lock.ts";
 import { toolVersion } from "../kernel/project.ts";
 import { formatCount } from "../kernel/units.ts";
 import { listFederationNodes } from "../membership/federation-nodes.ts";
 import { countLastCopies, type LastCopies } from "./last-copies.ts";
 import { type LeaveBox, type LeaveContext, type LeaveOptions, readLeaveBox, unfinishedLeave } from "./leave-box.ts";
 import { type LastLeave, LEAVE_JOURNAL, type LeaveStepId } from "./leave-journal.ts";
+import { guardPrimary, mayHaveServers, readServers } from "./leave-standby.ts";
 import { leaveSteps } from "./leave-steps.ts";
 import { peekLedger } from "./ledger-peek.ts";
 import { openPinCluster } from "./pinset.ts";
 import type { Assessment } from "./plan.ts";
 import { proposeSnapshot } from "./snapshot-run.ts";
-import { runSteps, type ShowTasks } from "./step-run.ts";
+import { acquireJoinLock, runSteps, type ShowTasks } from "./step-run.ts";
 
 /** One line of the plan; `--json` prints it as it is. */
 export interface PlannedLeaveStep extends Assessment {
@@ -92,7 +91,11 @@ async function guardLastCopies(box: LeaveBox): Promise<LastCopies | null> {
 async function guardLedger(box: LeaveBox): Promise<void> {
   const { loaded, options, context } = box;
   const { node, postgres } = loaded.config;
-  if (node.role === "storage" || postgres.mode !== "docker" || wasAllowed(box) || options.force === true) return;
+  if (node.role === "storage" || wasAllowed(box) || options.force === true) return;
+  await guardPrimary(box);
+  if (postgres.mode !== "docker") return;
+  // Handed over to another box: this one's is a copy by now.
+  if ((await mayHaveServers(box)) && (await readServers(box)).epoch?.primary !== node.name) return;
   const nodes = (await peekLedger(loaded, listFederationNodes, context.signal)) ?? [];
   const others = nodes.filter(({ role, name }) => role === "master" && name !== node.name).map(({ name }) => name);
   if (others.length === 0) return;
@@ -152,7 +155,7 @@ export async function applyLeave({ box: proposed }: LeaveProposal, show: ShowTas
   const { clock, signal } = context;
   const { paths } = loaded;
   // The same lock as join's: they undo one another.
-  using _ = await acquireLock(join(paths.locksDir, "join.lock"), "leave", clock);
+  using _ = await acquireJoinLock(paths.locksDir, "leave", context);
   const box = await readLeaveBox(context, options);
   const resumed = unfinishedLeave(box);
   const steps = leaveSteps(box);

@@ -3,7 +3,8 @@ import { explainDatabaseError, targetOf } from "../postgres/database-errors.ts";
 import { createPool, type Pool, type PoolClient } from "../postgres/pool.ts";
 import { inspectEmbeddedPostgres } from "../runtime/embedded-postgres.ts";
 import { LOOPBACK } from "../runtime/postgres-server.ts";
-import { tlsOptions } from "./ledger.ts";
+import { readKnownEpochs } from "./ledger-epoch-file.ts";
+import { isOwnLedger, ledgerPlace } from "./ledger-place.ts";
 
 /** How long a look may take: an operator waits for it. */
 const LOOK_TIMEOUT_MS = 5_000;
@@ -20,21 +21,19 @@ export async function peekLedger<T>(
   signal?: AbortSignal,
 ): Promise<T | null> {
   const { mode, database, user } = loaded.config.postgres;
-  let { host, port } = loaded.config.postgres;
-  if (mode === "embedded") {
+  const followed = (await readKnownEpochs(loaded.paths.stateDir))?.followed ?? null;
+  let own: { readonly host: string; readonly port: number } | null = null;
+  if (mode === "embedded" && isOwnLedger(loaded, followed)) {
     const { running } = await inspectEmbeddedPostgres(loaded.paths);
     if (running === null) return null;
-    host = LOOPBACK;
-    port = running.port;
+    own = { host: LOOPBACK, port: running.port };
   }
   const password = loaded.secrets.postgresPassword;
   const pool = createPool({
-    host,
-    port,
+    ...ledgerPlace(loaded, followed, own),
     database,
     user,
     ...(password === null ? {} : { password }),
-    ...tlsOptions(loaded.config),
     part: "look",
     node: loaded.config.node.name,
     max: 1,

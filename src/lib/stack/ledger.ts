@@ -1,35 +1,21 @@
+import { isDeepStrictEqual } from "node:util";
 import type { LoadedConfig } from "../config/load.ts";
-import type { Config } from "../config/schema.ts";
 import type { Clock } from "../kernel/clock.ts";
 import { FulaError, messageOf } from "../kernel/errors.ts";
 import { type Log, silentLog } from "../kernel/log.ts";
 import { type Random, systemRandom } from "../kernel/random.ts";
 import type { Secret } from "../kernel/secret.ts";
 import { explainDatabaseError, targetOf } from "../postgres/database-errors.ts";
+import { MovingServer } from "../postgres/moving-server.ts";
 import { type ConnectionOptions, createPool, type Pool } from "../postgres/pool.ts";
+import { LEDGER_SESSION, STAYING_SESSION } from "../postgres/session-settings.ts";
 import { type EmbeddedPostgresOptions, ensureEmbeddedPostgres } from "../runtime/embedded-postgres.ts";
 import { type PostgresState, superviseEmbeddedPostgres } from "../runtime/supervised-postgres.ts";
-
 import { readInstallation } from "./installation.ts";
-
-/**
- * The planner takes tables of one row, which nobody has analyzed, for thousands, and would have a statement compiled for a
- * second that takes a millisecond.
- */
-const SESSION_SETTINGS: Readonly<Record<string, string>> = { jit: "off" };
-
-/**
- * Of a process that stays, which may be paused or cut off in the middle of a credit: it keeps no account locked for long,
- * because whoever bills would wait for it.
- */
-const STAYING_SETTINGS: Readonly<Record<string, string>> = {
-  ...SESSION_SETTINGS,
-  idle_in_transaction_session_timeout: "10000",
-  tcp_user_timeout: "15000",
-  tcp_keepalives_idle: "5",
-  tcp_keepalives_interval: "5",
-  tcp_keepalives_count: "3",
-};
+import type { FollowedEpoch } from "./ledger-epoch-file.ts";
+import { assertMayServe, currentEpochs, type GateDeps } from "./ledger-gate.ts";
+import { isOwnLedger, ledgerPlace } from "./ledger-place.ts";
+import { ownPostgres } from "./own-postgres.ts";
 
 /** What opening the ledger needs beside the configuration. */
 export interface LedgerDeps {
@@ -43,6 +29,8 @@ export interface LedgerDeps {
   readonly poolMax?: number;
   /** True for a process that stays: an embedded server that dies is started again. */
   readonly supervise?: boolean;
+  /** Opens what the control plane knows of the ledger's servers; tests hand in others. */
+  readonly openStore?: GateDeps["openStore"];
 }
 
 /** The ledger's database, reached and answering. */
@@ -52,8 +40,10 @@ export interface Ledger extends AsyncDisposable {
   readonly port: number;
   /** How the pool connects, for sessions that are to have a connection of their own. */
   readonly connection: ConnectionOptions;
-  /** State of the embedded server; null where the server is not ours to run, or is not supervised. */
+  /** State of the embedded server; null where the server is not ours to run, is not supervised, or has not the ledger. */
   readonly serverState: () => PostgresState | null;
+  /** Moves every connection to the primary of an epoch, in sessions that mean that epoch. */
+  readonly goTo: (epoch: FollowedEpoch) => void;
   /** Closes the pool, and stops an embedded server that nobody else uses. */
   close(): Promise<void>;
 }
@@ -78,7 +68,7 @@ function requirePassword(loaded: LoadedConfig): Secret {
 /** The embedded server's options as the configuration has them. @throws FulaError FULA_NOT_JOINED */
 function embeddedPostgresOptions(loaded: LoadedConfig, deps: LedgerDeps): EmbeddedPostgresOptions {
   const { config, paths } = loaded;
-  const { binDir, runAs, port, database, user } = config.postgres;
+  const { binDir, runAs, announce, listen, database, user } = config.postgres;
   return {
     baseDir: paths.baseDir,
     stateDir: paths.stateDir,
@@ -86,7 +76,8 @@ function embeddedPostgresOptions(loaded: LoadedConfig, deps: LedgerDeps): Embedd
     logsDir: paths.logsDir,
     binDir,
     runAs,
-    port,
+    port: ownPostgres(config)?.port ?? config.postgres.port,
+    listen: announce === null ? null : listen,
     // serve may not run yet, and its ports may lie in the range that free ones are taken from.
     avoidPorts: [config.server.port, config.gateway.port, config.api.port],
     database,
@@ -100,12 +91,17 @@ function embeddedPostgresOptions(loaded: LoadedConfig, deps: LedgerDeps): Embedd
   };
 }
 
-async function openServer(loaded: LoadedConfig, deps: LedgerDeps): Promise<LedgerServer> {
+/** The server of this box that the ledger is on: an embedded one is attached to or started, as far as it may run. */
+async function openOwn(loaded: LoadedConfig, deps: LedgerDeps): Promise<LedgerServer> {
   const { mode, host, port } = loaded.config.postgres;
-  if (mode !== "embedded") return { host, port, state: () => null, stop: async () => {} };
+  if (mode !== "embedded")
+    return { ...(ownPostgres(loaded.config) ?? { host, port }), state: () => null, stop: async () => {} };
   const installation = await readInstallation(loaded.paths.stateDir);
   const mustExist = installation?.made.includes("ledger") === true;
-  const options = { ...embeddedPostgresOptions(loaded, deps), mustExist };
+  const permit = async (): Promise<void> => {
+    await assertMayServe(loaded, gateDeps(deps));
+  };
+  const options = { ...embeddedPostgresOptions(loaded, deps), mustExist, permit };
   if (deps.supervise === true) {
     const supervised = await superviseEmbeddedPostgres(options);
     return {
@@ -119,6 +115,10 @@ async function openServer(loaded: LoadedConfig, deps: LedgerDeps): Promise<Ledge
   return { host: running.host, port: running.port, state: () => null, stop: async () => await running.stop() };
 }
 
+function gateDeps({ clock, random = systemRandom, log = silentLog, signal, openStore }: LedgerDeps): GateDeps {
+  return { clock, random, log, signal: signal ?? new AbortController().signal, ...(openStore && { openStore }) };
+}
+
 async function connect(pool: Pool, signal: AbortSignal | undefined): Promise<void> {
   signal?.throwIfAborted();
   try {
@@ -128,35 +128,33 @@ async function connect(pool: Pool, signal: AbortSignal | undefined): Promise<voi
   }
 }
 
-/** How connections to the ledger are encrypted; a server of our own is reached over loopback. */
-export function tlsOptions({
-  postgres: { mode, tls, tlsCaFile },
-}: Config): Pick<ConnectionOptions, "tls" | "tlsCaFile"> {
-  return mode === "external" ? { tls, tlsCaFile } : {};
-}
-
 /**
- * Opens the ledger that the configuration names: embedded = attaches to the running server or starts it, external =
- * connects. Returns when a query was answered.
- * @throws FulaError FULA_DATABASE_UNREACHABLE, FULA_DATABASE_LOGIN, FULA_NOT_JOINED, and what `ensureEmbeddedPostgres` throws
+ * Opens the ledger: by the settings (embedded = attaches to the running server or starts it, external = connects) while it has
+ * never had a second server, else where its primary is. Returns when a query was answered.
+ * @throws FulaError FULA_DATABASE_UNREACHABLE, FULA_DATABASE_LOGIN, FULA_NOT_JOINED, FULA_EPOCH_ROLLED_BACK, FULA_LEDGER_FENCED,
+ *   and what `ensureEmbeddedPostgres` throws
  */
 export async function openLedger(loaded: LoadedConfig, deps: LedgerDeps): Promise<Ledger> {
   const { database, user, poolMax } = loaded.config.postgres;
   const password = loaded.secrets.postgresPassword;
-  const server = await openServer(loaded, deps);
+  const known = await currentEpochs(loaded, gateDeps(deps));
+  const followed = known?.followed ?? null;
+  const own = isOwnLedger(loaded, followed) ? await openOwn(loaded, deps) : null;
+  const follow = new MovingServer(ledgerPlace(loaded, followed, own));
+  const { host, port } = follow.place;
   const connection: ConnectionOptions = {
-    host: server.host,
-    port: server.port,
+    host,
+    port,
     database,
     user,
     ...(password === null ? {} : { password }),
-    ...tlsOptions(loaded.config),
+    follow,
     part: deps.part ?? "cli",
     node: loaded.config.node.name,
   };
   const pool = createPool({
     ...connection,
-    sessionSettings: deps.supervise === true ? STAYING_SETTINGS : SESSION_SETTINGS,
+    sessionSettings: deps.supervise === true ? STAYING_SESSION : LEDGER_SESSION,
     max: deps.poolMax ?? poolMax,
     ...(deps.log === undefined ? {} : { log: deps.log }),
   });
@@ -165,7 +163,7 @@ export async function openLedger(loaded: LoadedConfig, deps: LedgerDeps): Promis
     try {
       await pool.end();
     } finally {
-      await server.stop();
+      await own?.stop();
     }
   };
   const close = async (): Promise<void> => {
@@ -178,8 +176,14 @@ export async function openLedger(loaded: LoadedConfig, deps: LedgerDeps): Promis
     await close();
     throw error;
   }
-  const { host, port, state: serverState } = server;
-  return { pool, host, port, connection, serverState, close, [Symbol.asyncDispose]: close };
+  const goTo = (next: FollowedEpoch): void => {
+    const place = ledgerPlace(loaded, next, own);
+    if (!isDeepStrictEqual(place, follow.place)) follow.move(place);
+  };
+  // A server of this box says how it is only while the ledger is on it.
+  const serverState = (): PostgresState | null =>
+    own !== null && follow.place.host === own.host && follow.place.port === own.port ? own.state() : null;
+  return { pool, host, port, connection, serverState, goTo, close, [Symbol.asyncDispose]: close };
 }
 
 /** Opens the ledger for the time of one callback. @throws FulaError what `openLedger` throws, and whatever `use` throws */

@@ -22,6 +22,8 @@ function urlPool(url: string, loaded: LoadedConfig, env: PathsContext["env"]): P
   return createPool({
     ...options,
     ...(password === undefined ? {} : { password }),
+    // Whoever names a database means that one.
+    ledgerEpoch: "unchecked",
     part: PART,
     node: loaded.config.node.name,
     max: 2,

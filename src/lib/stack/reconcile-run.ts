@@ -1,6 +1,7 @@
 import { compareUsage, type UncountedPins, type UsageDifference } from "../billing/reconcile.ts";
 import { repairUsage } from "../billing/reconcile-repair.ts";
 import { type BillingContext, withBillingLedger } from "./billing-ledger.ts";
+import { actorOf } from "./operators.ts";
 
 /** What `billing reconcile` is given. */
 export interface ReconcileOptions {
@@ -46,15 +47,15 @@ function shown(difference: UsageDifference): ReconciledAccount {
 }
 
 /**
- * Compares what accounts are billed by with their pins; sets right what differs where `repair` says so.
+ * Compares what accounts are billed by with their pins and buckets; sets right what differs where `repair` says so.
  * @throws FulaError what `withBillingLedger` throws
  */
 export async function runReconcile(context: BillingContext, options: ReconcileOptions): Promise<ReconcileReport> {
-  const { env, signal } = context;
-  return await withBillingLedger(context, async (pool, { config }) => {
+  const { signal } = context;
+  return await withBillingLedger(context, async (pool, loaded) => {
     const repairs = options.repair && !options.dryRun;
     const { differences, ...compared } = await compareUsage(pool, repairs ? null : options.limit, signal);
-    const operator = `${env["SUDO_USER"] ?? env["USER"] ?? "operator"}@${config.node.name}`;
+    const operator = actorOf(context, loaded);
     let repaired = 0;
     for (const difference of repairs ? differences : []) {
       signal.throwIfAborted();

@@ -7,6 +7,7 @@ import { reachableAddresses } from "../membership/reach.ts";
 import { keyIdOf } from "../pinset/keys.ts";
 import { readOwnPublicKey } from "../pinset/signing.ts";
 import { requireClusterId } from "./federation-run.ts";
+import { otherEpochs } from "./other-epochs.ts";
 import { identifyWriter, type WriterIdentity } from "./writer-identity.ts";
 
 /**
@@ -14,13 +15,22 @@ import { identifyWriter, type WriterIdentity } from "./writer-identity.ts";
  * @throws FulaError FULA_NOT_JOINED where one is missing
  */
 export function sharedSecrets({ secrets, paths }: LoadedConfig): SharedSecrets {
-  const { systemKey, jwtSecret, sessionSecret, encryptionKey, clusterSecret } = secrets;
+  const { systemKey, jwtSecret, sessionSecret, encryptionKey, clusterSecret, swarmKey, otherMasterSecrets } = secrets;
   if (systemKey !== null && jwtSecret !== null && sessionSecret !== null && encryptionKey !== null) {
-    return { systemKey, jwtSecret, sessionSecret, encryptionKey, clusterSecret };
+    return { systemKey, jwtSecret, sessionSecret, encryptionKey, clusterSecret, swarmKey, otherMasterSecrets };
   }
   throw new FulaError("FULA_NOT_JOINED", `${paths.envFile} lacks secrets that every master has.`, {
     hint: "fula-master join writes them.",
   });
+}
+
+/**
+ * Digests by which this box and another are seen to have the same secrets: that of the ones in use first, then those of
+ * other epochs, which one of the two may still work with while a rekey is under way.
+ * @throws FulaError FULA_NOT_JOINED, FULA_ENV_VALUE
+ */
+export function secretsDigests(loaded: LoadedConfig): readonly string[] {
+  return [sharedSecrets(loaded), ...otherEpochs(loaded.secrets)].map(secretsDigest);
 }
 
 function addressesOf(
@@ -39,7 +49,7 @@ function addressesOf(
     kuboAddresses: reachableAddresses({
       peerId: identity.kuboPeerId,
       announce,
-      transports: [`tcp/${swarmPort}`, `udp/${swarmPort}/quic-v1`],
+      transports: [`tcp/${swarmPort}`, ...(config.kubo.private ? [] : [`udp/${swarmPort}/quic-v1`])],
       heard: identity.kuboAddresses,
     }),
   };

@@ -14,8 +14,8 @@ import {
   sealFile,
 } from "./schedule-syntax.ts";
 
-/** What can be scheduled: the two jobs of a master, and `boot`, which starts `serve` when the box starts. */
-export type ScheduleKind = "snapshot" | "sweep" | "boot";
+/** What can be scheduled: the jobs of a master, and `boot`, which starts `serve` when the box starts. */
+export type ScheduleKind = "snapshot" | "sweep" | "backup" | "boot";
 
 /** What the files of a schedule are made from. */
 export interface ScheduleSetup {
@@ -49,6 +49,12 @@ export const JOBS: Readonly<Record<ScheduleKind, Job>> = {
     command: "sweep",
     description: "Replication sweep of fula-master: finds and repairs under-replicated pins.",
     schedule: ({ config }) => config.sweep.schedule,
+  },
+  backup: {
+    name: "fula-ledger-backup",
+    command: "backup create",
+    description: "Base backup of the ledger of fula-master.",
+    schedule: ({ config }) => config.backup.schedule,
   },
   boot: {
     name: "fula-master",
@@ -86,13 +92,15 @@ function invocationOf(kind: ScheduleKind, setup: ScheduleSetup): Invocation {
   const ownConfig = configFile === join(baseDir, "fula-master.yaml") ? [] : ["--config", configFile];
   return {
     environment: embeddedSettings(loaded),
-    argv: [nodePath, launcherPath, JOBS[kind].command, "--base-dir", baseDir, ...ownConfig],
+    argv: [nodePath, launcherPath, ...JOBS[kind].command.split(" "), "--base-dir", baseDir, ...ownConfig],
   };
 }
 
 /** Where cron appends what a job prints. systemd keeps it in its journal. */
 export function logFileOf(kind: ScheduleKind, loaded: LoadedConfig): string {
-  return kind === "boot" ? loaded.paths.serveLogFile : join(loaded.paths.logsDir, `${JOBS[kind].command}.log`);
+  return kind === "boot"
+    ? loaded.paths.serveLogFile
+    : join(loaded.paths.logsDir, `${JOBS[kind].command.replaceAll(" ", "-")}.log`);
 }
 
 /** A crontab command with its output sent to the log. */

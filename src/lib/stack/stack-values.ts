@@ -2,10 +2,11 @@ import { addressOfSetting } from "../config/addresses.ts";
 import type { LoadedConfig } from "../config/load.ts";
 import type { Config } from "../config/schema.ts";
 import { hostMultiaddress } from "../membership/reach.ts";
+import { ownPostgres } from "./own-postgres.ts";
 import { urlOf } from "./pinset.ts";
 
 /** A service of the Compose templates. */
-export type StackService = "postgres" | "kubo" | "cluster" | "gateway";
+export type StackService = "postgres" | "kubo" | "cluster" | "nats" | "nats-witness" | "gateway";
 
 /** The project whose containers have the names of the fleet's, so that whoever knows those finds ours. */
 const FLEET_PROJECT: Readonly<Record<"master" | "storage", string>> = {
@@ -16,17 +17,24 @@ const FLEET_NAMES: Readonly<Record<StackService, string>> = {
   postgres: "postgres-pinning",
   kubo: "ipfs_host",
   cluster: "ipfs_cluster",
+  nats: "fula_nats",
+  "nats-witness": "fula_nats_witness",
   gateway: "fula-gateway-1",
 };
 
 /** The services that a box runs in containers of its own. */
-export function stackServices({ runtime, node, postgres, blocks, cluster, gateway }: Config): readonly StackService[] {
+export function stackServices(config: Config): readonly StackService[] {
+  const { runtime, node, blocks, cluster, controlPlane, gateway } = config;
   if (runtime !== "docker") return [];
   const isMaster = node.role === "master";
   const services: StackService[] = [];
-  if (isMaster && postgres.mode === "docker") services.push("postgres");
+  if (ownPostgres(config)?.kind === "container") services.push("postgres");
   if (blocks.mode === "docker") services.push("kubo");
   if (cluster.mode === "docker") services.push("cluster");
+  if (isMaster && controlPlane.mode === "docker") {
+    services.push("nats");
+    if (controlPlane.witness) services.push("nats-witness");
+  }
   if (isMaster && gateway.mode === "container") services.push("gateway");
   return services;
 }
@@ -36,9 +44,25 @@ export function hasContainers(config: Config): boolean {
   return stackServices(config).length > 0;
 }
 
+/** Which of `docker.images` a service is run from. */
+export function imageName<Service extends string>(service: Service): Exclude<Service, "nats-witness"> | "nats" {
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- what is left after the comparison, which the compiler does not see
+  return service === "nats-witness" ? "nats" : (service as Exclude<Service, "nats-witness">);
+}
+
+/** The image that the settings name for a service. */
+export function imageOf({ docker: { images } }: Config, service: StackService): string {
+  return images[imageName(service)];
+}
+
 /** The name of a service's container. */
-function containerName({ node, docker: { project } }: Config, service: StackService): string {
+export function containerName({ node, docker: { project } }: Config, service: StackService): string {
   return project === FLEET_PROJECT[node.role] ? FLEET_NAMES[service] : `${project}-${service}-1`;
+}
+
+/** What a NATS server of this box is called among those of the federation. */
+export function natsServerName({ node }: Config, service: "nats" | "nats-witness"): string {
+  return service === "nats" ? node.name : `${node.name}-witness`;
 }
 
 /** The TCP port of a setting that is an address. */
@@ -52,20 +76,27 @@ function announcements({ node: { announce }, kubo, cluster }: Config): {
 } {
   if (announce === null) return { kubo: "", cluster: "" };
   const host = hostMultiaddress(announce);
+  // A private network has no QUIC.
+  const transports = kubo.private ? ["tcp/PORT"] : ["tcp/PORT", "udp/PORT/quic-v1"];
   return {
-    kubo: `${host}/tcp/${kubo.swarmPort},${host}/udp/${kubo.swarmPort}/quic-v1`,
+    kubo: transports.map((each) => `${host}/${each.replace("PORT", String(kubo.swarmPort))}`).join(","),
     cluster: `${host}/tcp/${cluster.swarmPort}`,
   };
 }
 
-function postgresValues(config: Config): Readonly<Record<string, string>> {
+function postgresValues(config: Config, isHeldBack: boolean): Readonly<Record<string, string>> {
   const { postgres, docker } = config;
+  const own = ownPostgres(config);
+  const isReached = own !== null && own.announce !== null;
   return {
     POSTGRES_IMAGE: docker.images.postgres,
     POSTGRES_CONTAINER: containerName(config, "postgres"),
     POSTGRES_DB: postgres.database,
     POSTGRES_USER: postgres.user,
-    POSTGRES_PORT: String(postgres.port),
+    POSTGRES_PORT: String(own?.port ?? postgres.port),
+    POSTGRES_LISTEN: isReached ? own.listen : "",
+    POSTGRES_RESTART: isHeldBack ? "no" : "",
+    POSTGRES_ROLE: own?.role ?? "",
     POSTGRES_MEMORY: String(docker.memory.postgres),
   };
 }
@@ -79,6 +110,7 @@ function storeValues(config: Config): Readonly<Record<string, string>> {
     KUBO_REACH: kubo.reach,
     KUBO_ANNOUNCE: announced.kubo,
     KUBO_PEERS: kubo.peers.join(","),
+    KUBO_PRIVATE: String(kubo.private),
     KUBO_API_PORT: String(portOf(blocks.kuboApi)),
     KUBO_SWARM_PORT: String(kubo.swarmPort),
     KUBO_MEMORY: String(docker.memory.kubo),
@@ -96,9 +128,26 @@ function storeValues(config: Config): Readonly<Record<string, string>> {
   };
 }
 
+/** Go's garbage collector begins to work in earnest below this share of what the container may have. */
+const GO_MEMORY_SHARE = 0.8;
+
+function natsValues(config: Config): Readonly<Record<string, string>> {
+  const { controlPlane, docker } = config;
+  return {
+    NATS_IMAGE: docker.images.nats,
+    NATS_CONTAINER: containerName(config, "nats"),
+    NATS_WITNESS_CONTAINER: containerName(config, "nats-witness"),
+    NATS_CLIENT_PORT: String(controlPlane.clientPort),
+    NATS_ROUTE_PORT: String(controlPlane.routePort),
+    NATS_MONITOR_PORT: String(controlPlane.monitorPort),
+    NATS_MEMORY: String(docker.memory.nats),
+    NATS_GO_MEMORY: String(Math.floor(docker.memory.nats * GO_MEMORY_SHARE)),
+  };
+}
+
 /** The gateway is on the host's network: whatever the box itself reaches, it reaches by the same address. */
 function gatewayValues(config: Config): Readonly<Record<string, string>> {
-  const { postgres, blocks, cluster, gateway, docker, features } = config;
+  const { postgres, blocks, buckets, cluster, gateway, docker, identity } = config;
   return {
     GATEWAY_IMAGE: docker.images.gateway,
     GATEWAY_CONTAINER: containerName(config, "gateway"),
@@ -107,13 +156,20 @@ function gatewayValues(config: Config): Readonly<Record<string, string>> {
     GATEWAY_POSTGRES_HOST: postgres.host,
     GATEWAY_KUBO_URL: urlOf(blocks.kuboApi),
     GATEWAY_CLUSTER_URL: urlOf(cluster.api),
-    BUCKET_ROOT_CAS: String(features.bucketRootCas),
-    EIP712_AUTH: String(features.eip712Auth),
-    REMOTE_CID_PUT: String(features.remoteCidPut),
+    BUCKET_ROOT_CAS: String(buckets.cas),
+    EIP712_AUTH: String(identity.eip712 === "all"),
+    REMOTE_CID_PUT: String(gateway.remoteCidPut),
   };
 }
 
-/** What the variables of the Compose templates stand for on this box. */
-export function stackValues({ config }: LoadedConfig): Readonly<Record<string, string>> {
-  return { ...postgresValues(config), ...storeValues(config), ...gatewayValues(config) };
+/**
+ * What the variables of the Compose templates stand for on this box.
+ * @param heldBack services that the engine must not start by itself; default none
+ */
+export function stackValues(
+  { config }: Pick<LoadedConfig, "config">,
+  heldBack: readonly StackService[] = [],
+): Readonly<Record<string, string>> {
+  const postgres = postgresValues(config, heldBack.includes("postgres"));
+  return { ...postgres, ...storeValues(config), ...natsValues(config), ...gatewayValues(config) };
 }

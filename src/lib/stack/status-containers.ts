@@ -3,7 +3,7 @@ import type { LoadedConfig } from "../config/load.ts";
 import { connectDocker } from "../runtime/docker.ts";
 import { readProjectHealth, type ServiceHealth } from "../runtime/project-health.ts";
 import type { LookLimits } from "./look.ts";
-import { stackServices } from "./stack-values.ts";
+import { imageOf, stackServices } from "./stack-values.ts";
 import { bad, lookAtPart, OK } from "./status-part.ts";
 import type { ContainersPart, DiskPart, ServiceLine } from "./status-report.ts";
 import { readRoom } from "./status-stores.ts";
@@ -18,7 +18,7 @@ interface WantedService {
 
 /** The services that this box should have in containers of its own. */
 export function wantedServices({ config }: LoadedConfig): readonly WantedService[] {
-  return stackServices(config).map((service) => ({ service, image: config.docker.images[service] }));
+  return stackServices(config).map((service) => ({ service, image: imageOf(config, service) }));
 }
 
 /** Restarts within this time after one another are a loop. */

@@ -25,6 +25,21 @@ export function attention(problem: string): Part {
   return { state: "attention", problem };
 }
 
+/** What is wrong with a part, and what to do about it. */
+export interface PartProblem {
+  readonly severity: "bad" | "attention";
+  readonly message: string;
+  readonly remedy: string;
+}
+
+/** How a part is whose problems are known: as bad as the worst of them. */
+export function judgementOf(problems: readonly PartProblem[]): Part {
+  const worst = problems.find(({ severity }) => severity === "bad") ?? problems[0];
+  if (worst === undefined) return OK;
+  const text = `${worst.message} Try: ${worst.remedy}`;
+  return worst.severity === "bad" ? bad(text) : attention(text);
+}
+
 /**
  * Looks at one part for as long as it may take; what cannot be looked at is bad.
  * @param unknown the part's fields where nothing could be found out

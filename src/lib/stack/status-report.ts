@@ -1,6 +1,8 @@
 import type { Config } from "../config/schema.ts";
+import type { LedgerEpochRecord } from "../membership/ledger-records.ts";
 import type { ScheduleLook } from "./join-steps-schedules.ts";
 import type { ScheduleKind } from "./schedules.ts";
+import type { OwnLine, StandbyLine } from "./standby-status.ts";
 import type { Part } from "./status-part.ts";
 import type { StorageClaim } from "./storage-verify.ts";
 import type { Warning } from "./warnings.ts";
@@ -21,6 +23,8 @@ export interface ServePart extends Part {
     readonly gateway: string | null;
     /** Null on a storage node too: it has no ledger. */
     readonly api: string | null;
+    /** Where a storage node takes blocks of clients; null where it takes none, and on a master. */
+    readonly ingest: string | null;
     readonly operations: string;
   };
   /** Empty where nobody answered. */
@@ -50,6 +54,90 @@ export interface BillingPart extends Part {
   /** Hours that are over and not billed. */
   readonly hoursBehind: number | null;
   readonly alerts: number | null;
+}
+
+/** Buckets, as the ledger tells of them. */
+export interface BucketsPart extends Part {
+  /** How all masters save: `cas`, `single` or `fleet`. */
+  readonly mode: string | null;
+  /** Masters that serve now. */
+  readonly serving: number | null;
+  readonly buckets: number | null;
+  /** The newest move of a root. RFC 3339, UTC. */
+  readonly newestCommit: string | null;
+  /** How long the ledger took to answer, in milliseconds. */
+  readonly arbiterMs: number | null;
+  /** CIDs that wait for the collector, and for how long the oldest does. */
+  readonly garbage: number | null;
+  readonly oldestGarbageSeconds: number | null;
+  /** What nodes hold until the peers of the cluster do. */
+  readonly holds: number | null;
+  /** Buckets of an earlier gateway that wait for their import. */
+  readonly notImported: number | null;
+}
+
+/** The pin queue of all masters. */
+export interface PinningPart extends Part {
+  /** Contents whose pin is to be made or let go; those in a worker's hand, and those of which the last try failed. */
+  readonly waiting: number | null;
+  readonly claimed: number | null;
+  readonly failing: number | null;
+  /** Since when users wait for the oldest; null where none waits too. */
+  readonly oldestSeconds: number | null;
+  /** How long the longest overdue has been without a worker. */
+  readonly overdueSeconds: number | null;
+  /** Contents that were given up. */
+  readonly dead: number | null;
+}
+
+/** One server of a control plane on NATS. */
+export interface ControlPlaneServerLine {
+  readonly name: string;
+  /** `behind`: it is heard and has not everything yet, or has no leader; `offline`: it is not heard. */
+  readonly state: "current" | "behind" | "offline";
+  /** Operations that it is behind. */
+  readonly lag: number;
+  /** Null where it does not answer. */
+  readonly version: string | null;
+  /** Whether it leads the group of all servers. */
+  readonly leads: boolean;
+}
+
+/** Who belongs to the federation and who may act, and where that is kept. */
+export interface ControlPlanePart extends Part {
+  readonly mode: Config["controlPlane"]["mode"];
+  /** Name of the server that leads; null where none does, and where the control plane is a file. */
+  readonly metaLeader: string | null;
+  /** Empty where the control plane is a file. */
+  readonly servers: readonly ControlPlaneServerLine[];
+  /** The fewest servers that any bucket lies on. */
+  readonly replicas: number | null;
+  /** So long ago a quorum has confirmed what an authorization rests on; null where none has. */
+  readonly stampAgeMs: number | null;
+  /** Those who are not revoked, and those of them who are admins. */
+  readonly operators: number | null;
+  readonly admins: number | null;
+  readonly pools: readonly { readonly id: string; readonly epoch: number; readonly members: number }[];
+  /** Members that have not put the newest secret of their pool to use. */
+  readonly lagging: readonly {
+    readonly pool: string;
+    readonly epoch: number;
+    readonly member: string;
+    readonly appliedEpoch: number;
+  }[];
+}
+
+/** The ledger's servers, where it has had more than one. */
+export interface StandbysPart extends Part {
+  /** Number of the epoch; null where it could not be asked. */
+  readonly epoch: number | null;
+  readonly primary: string | null;
+  readonly phase: LedgerEpochRecord["phase"] | null;
+  /** What this box's own server is: `primary`, `standby`, `stopped`, `absent`, `unknown`; null where it has none. */
+  readonly own: OwnLine["role"] | null;
+  readonly standbys: readonly Omit<StandbyLine, "address" | "slot">[];
+  /** Bytes of acknowledged log that a failover at this moment would lose; null where this box cannot tell. */
+  readonly wouldLoseBytes: number | null;
 }
 
 /** The pinset. */
@@ -181,6 +269,10 @@ export interface StatusParts {
   readonly serve: ServePart | null;
   readonly ledger: LedgerPart | null;
   readonly billing: BillingPart | null;
+  readonly buckets: BucketsPart | null;
+  readonly pinning: PinningPart | null;
+  readonly controlPlane: ControlPlanePart | null;
+  readonly standbys: StandbysPart | null;
   readonly containers: ContainersPart | null;
   readonly kubo: KuboPart | null;
   readonly cluster: ClusterPart | null;

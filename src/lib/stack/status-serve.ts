@@ -22,8 +22,8 @@ function parseReadiness(body: string): readonly ReadinessCheck[] | null {
   }
 }
 
-function urlOf({ host, port }: { readonly host: string; readonly port: number }): string {
-  return `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
+function urlOf({ host, port }: { readonly host: string; readonly port: number }, secure = false): string {
+  return `${secure ? "https" : "http"}://${host.includes(":") ? `[${host}]` : host}:${port}`;
 }
 
 /** A margin below the limit of the look, so that what is known about the process is told even where /readyz hangs. */
@@ -31,11 +31,12 @@ const READYZ_MARGIN_MS = 500;
 
 /** Looks at the process that serves and at what its /readyz says. */
 export async function readServe(loaded: LoadedConfig, limits: LookLimits): Promise<ServePart> {
-  const { node, server, gateway, api } = loaded.config;
+  const { node, server, gateway, api, ingest } = loaded.config;
   const isStorage = node.role === "storage";
   const endpoints = {
     gateway: isStorage ? null : urlOf(gateway),
     api: isStorage ? null : urlOf(api),
+    ingest: isStorage && ingest.mode === "on" ? urlOf(ingest, ingest.tlsCert !== null) : null,
     operations: urlOf(server),
   };
   const nobody = { pid: null, since: null, endpoints, checks: [] };

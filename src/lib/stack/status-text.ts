@@ -55,6 +55,41 @@ function clusterFacts({ peers, api }: NonNullable<StatusParts["cluster"]>): stri
   return `${answering} of ${formatCount(peers.length, "peer")} answer, ${formatCount(followers, "follower")}`;
 }
 
+function controlPlaneFacts(part: NonNullable<StatusParts["controlPlane"]>): string {
+  const { mode, servers, replicas, metaLeader, stampAgeMs, operators, admins, pools } = part;
+  if (operators === null || admins === null) return mode;
+  const who = `${formatCount(operators, "operator")} (${formatCount(admins, "admin")}), ${formatCount(pools.length, "pool")}`;
+  if (mode === "sqlite") return `a file of this box, ${who}`;
+  const leads = metaLeader === null ? "" : `, ${metaLeader} leads`;
+  const copies = replicas === null ? "" : `, ${formatCount(replicas, "replica")}`;
+  const stamp = stampAgeMs === null ? "" : `, confirmed ${formatDuration(stampAgeMs)} ago`;
+  return `${formatCount(servers.length, "server")}${leads}${copies}, ${who}${stamp}`;
+}
+
+function controlPlaneLines({ servers, lagging }: NonNullable<StatusParts["controlPlane"]>): readonly string[] {
+  return [
+    ...servers
+      .filter(({ state }) => state !== "current")
+      .map(({ name, state, lag }) => (state === "offline" ? `${name} offline` : `${name} behind by ${lag}`)),
+    ...lagging.map(
+      ({ pool, epoch, member, appliedEpoch }) => `${member} uses epoch ${appliedEpoch} of ${pool}, newest ${epoch}`,
+    ),
+  ];
+}
+
+function standbyFacts({ epoch, primary, standbys, wouldLoseBytes }: NonNullable<StatusParts["standbys"]>): string {
+  if (epoch === null || primary === null) return "";
+  const lost = wouldLoseBytes === null || wouldLoseBytes === 0 ? "" : `, ${sizeOf(wouldLoseBytes)} would be lost`;
+  return `epoch ${epoch}, ${primary} is the primary, ${formatCount(standbys.length, "standby", "standbys")}${lost}`;
+}
+
+function standbyLines({ standbys }: NonNullable<StatusParts["standbys"]>): readonly string[] {
+  return standbys.map(({ node, replication, isSync, lagBytes }) => {
+    const lag = lagBytes === null ? "" : `, ${sizeOf(lagBytes)} behind`;
+    return `${node} ${replication ?? "as its primary sees it"}${lag}, ${isSync ? "synchronous" : "asynchronous"}`;
+  });
+}
+
 const ALERTS_SHOWN = 5;
 
 /** Every part with its line, in the order of the screen. */
@@ -79,6 +114,25 @@ const ROWS: { readonly [Name in PartName]: Row<Name> } = {
       return `${who}, ${last}${behind}${alerts === 0 ? "" : `, ${formatCount(alerts ?? 0, "alert")}`}`;
     },
   },
+  buckets: {
+    title: "buckets",
+    facts: ({ buckets, mode, garbage, holds }) => {
+      if (buckets === null) return "";
+      const waiting = (garbage ?? 0) === 0 ? "" : `, ${garbage} to be looked at by the collector`;
+      const held = (holds ?? 0) === 0 ? "" : `, ${holds} held until peers have them`;
+      return `${formatCount(buckets, "bucket")}, ${mode === null ? "nobody has served yet" : `saved by ${mode}`}${waiting}${held}`;
+    },
+  },
+  pinning: {
+    title: "pinning",
+    facts: ({ waiting, failing, dead }) => {
+      if (waiting === null) return "";
+      const trouble = failing === 0 ? "" : `, ${failing ?? "?"} failing`;
+      return `${formatCount(waiting, "content")} on the queue${trouble}${dead === 0 ? "" : `, ${dead ?? "?"} given up`}`;
+    },
+  },
+  controlPlane: { title: "membership", facts: controlPlaneFacts, below: controlPlaneLines },
+  standbys: { title: "standbys", facts: standbyFacts, below: standbyLines },
   kubo: {
     title: "kubo",
     facts: ({ version, api, peersConnected, repoBytes, storageMaxBytes }) =>
@@ -154,10 +208,11 @@ function linesOf<Name extends PartName>(name: Name, part: StatusParts[Name], sty
 function endpointLines(serve: ServePart | null): readonly string[] {
   if (serve === null) return [];
   const checks = serve.checks.map(({ name, state }) => `${name} ${state}`).join(", ");
-  const { gateway, api } = serve.endpoints;
+  const { gateway, api, ingest } = serve.endpoints;
   return [
     ...(gateway === null ? [] : [`  S3          ${gateway}`]),
     ...(api === null ? [] : [`  API         ${api}`]),
+    ...(ingest === null ? [] : [`  blocks      ${ingest}`]),
     `  operations  ${serve.endpoints.operations}${checks === "" ? "" : `  (${checks})`}`,
   ];
 }

@@ -27,7 +27,7 @@ export function parseInterval(value: string | true): number {
 }
 
 /** What moves at every look although nothing has changed. */
-const RESTLESS = new Set(["at", "ageMs", "freeBytes", "repoBytes", "peersConnected"]);
+const RESTLESS = new Set(["at", "ageMs", "freeBytes", "repoBytes", "peersConnected", "stampAgeMs", "lag"]);
 
 /** The same for two looks that say the same, but for what always moves. */
 function fingerprintOf(look: WatchedStatus): string {

@@ -9,9 +9,13 @@ import { findLastLeave, type LastLeave } from "./leave-journal.ts";
 import { hasContainers } from "./stack-values.ts";
 import type { LookLimits } from "./look.ts";
 import { readBilling } from "./status-billing.ts";
+import { readBucketsPart } from "./status-buckets.ts";
+import { readPinningPart } from "./status-pinning.ts";
+import { readControlPlanePart } from "./status-control-plane.ts";
 import { readContainers, readDockerDisk } from "./status-containers.ts";
 import { readAlerts, readKey, readSchedules, readSnapshot, readSweep } from "./status-records.ts";
 import type { StatusParts, StatusReport } from "./status-report.ts";
+import { readStandbysPart } from "./status-ledger.ts";
 import { readServe } from "./status-serve.ts";
 import { readDisk, readLedger, readPins } from "./status-stores.ts";
 import { readCluster, readKubo, readStorage, readTrust } from "./status-writer.ts";
@@ -55,6 +59,10 @@ const NO_PARTS: StatusParts = {
   serve: null,
   ledger: null,
   billing: null,
+  buckets: null,
+  pinning: null,
+  controlPlane: null,
+  standbys: null,
   containers: null,
   kubo: null,
   cluster: null,
@@ -73,16 +81,26 @@ const NO_PARTS: StatusParts = {
 type SomeParts = Promise<Partial<StatusParts>>;
 
 /** What only a master has: a storage node has no ledger, takes no snapshots and sweeps nothing. */
-async function readMasterParts(loaded: LoadedConfig, installation: Installation, limits: LookLimits): SomeParts {
-  const [ledger, billing, snapshot, sweep, alerts, key] = await Promise.all([
+async function readMasterParts(
+  loaded: LoadedConfig,
+  installation: Installation,
+  context: StatusContext,
+  limits: LookLimits,
+): SomeParts {
+  const { random } = context;
+  const [ledger, billing, buckets, pinning, controlPlane, standbys, snapshot, sweep, alerts, key] = await Promise.all([
     readLedger(loaded, limits),
     readBilling(loaded, limits),
+    readBucketsPart(loaded, limits),
+    readPinningPart(loaded, limits),
+    readControlPlanePart(loaded, { random }, limits),
+    readStandbysPart(loaded, context, limits),
     readSnapshot(loaded, limits),
     readSweep(loaded, installation, limits),
     readAlerts(loaded, limits),
     readKey(loaded, limits),
   ]);
-  return { ledger, billing, snapshot, sweep, alerts, key };
+  return { ledger, billing, buckets, pinning, controlPlane, standbys, snapshot, sweep, alerts, key };
 }
 
 async function readServeParts(loaded: LoadedConfig, scheduleRoot: string, limits: LookLimits): SomeParts {
@@ -130,7 +148,7 @@ async function readParts(
     readWriterParts(loaded, context, limits),
     readDockerParts(loaded, env, limits),
     readServeParts(loaded, scheduleRoot, limits),
-    ...(isMaster ? [readMasterParts(loaded, installation, limits)] : []),
+    ...(isMaster ? [readMasterParts(loaded, installation, context, limits)] : []),
   ]);
   return Object.assign({}, NO_PARTS, { pins, disk }, ...others);
 }

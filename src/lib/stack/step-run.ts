@@ -2,7 +2,7 @@ import { join } from "node:path";
 import type { Clock } from "../kernel/clock.ts";
 import { FulaError, isFulaError, messageOf } from "../kernel/errors.ts";
 import type { Journal } from "../kernel/journal.ts";
-import { acquireLock, readLockHolder } from "../kernel/lock.ts";
+import { acquireLock, type ProcessLock, readLockHolder } from "../kernel/lock.ts";
 import type { RunStep } from "./join-step.ts";
 import { NOT_TAKEN_TEXT, type PlannedStep, type StepId } from "./plan.ts";
 
@@ -21,15 +21,46 @@ export function joinLockFile(locksDir: string): string {
   return join(locksDir, "join.lock");
 }
 
+/** The caretaker of the control plane in `serve` holds the lock for seconds; while it starts or stops a container, longer. */
+const CARETAKER_MS = 60_000;
+const CARETAKER_POLL_MS = 200;
+
+/** What the caretaker in `serve` calls itself where it holds the lock. */
+export const CARETAKER = "serve";
+
+/**
+ * Takes the lock. A person waits for the caretaker of this box, which is soon done, and is told of anybody else at once.
+ * @throws FulaError FULA_LOCKED, and the signal's reason
+ */
+export async function acquireJoinLock(
+  locksDir: string,
+  purpose: string,
+  { clock, signal }: { readonly clock: Clock; readonly signal: AbortSignal },
+): Promise<ProcessLock> {
+  const lockFile = joinLockFile(locksDir);
+  const deadlineMs = clock.monotonicMs() + CARETAKER_MS;
+  for (;;) {
+    try {
+      return await acquireLock(lockFile, purpose, clock);
+    } catch (error) {
+      const isCaretaker = isFulaError(error, "FULA_LOCKED") && readLockHolder(lockFile)?.purpose === CARETAKER;
+      if (!isCaretaker || clock.monotonicMs() >= deadlineMs) throw error;
+    }
+    await clock.sleep(CARETAKER_POLL_MS, signal);
+  }
+}
+
 /**
  * Refuses early where another join runs. On a box where none does, not even the lock's file is touched: a run that
  * finds everything done leaves no trace.
  * @throws FulaError FULA_LOCKED
  */
-export async function refuseSecondRun(locksDir: string, clock: Clock): Promise<void> {
-  const lockFile = joinLockFile(locksDir);
-  if (readLockHolder(lockFile) === null) return;
-  const lock = await acquireLock(lockFile, "join", clock);
+export async function refuseSecondRun(
+  locksDir: string,
+  deps: { readonly clock: Clock; readonly signal: AbortSignal },
+): Promise<void> {
+  if (readLockHolder(joinLockFile(locksDir)) === null) return;
+  const lock = await acquireJoinLock(locksDir, "join", deps);
   lock.release();
 }
 
@@ -49,12 +80,20 @@ export async function planSteps(
 /** What a run of steps is given. */
 export interface StepRunOptions<Id extends string = StepId> {
   /** The command whose run this is, as it is typed; messages name it. */
-  readonly command: "join" | "join-as-storage-node" | "leave";
+  readonly command: "join" | "join-as-storage-node" | "leave" | "standby add";
   readonly steps: readonly RunStep<Id>[];
   readonly journal: Journal;
   readonly signal: AbortSignal;
   readonly show: ShowTasks;
 }
+
+/** How events of a run's end begin in its journal. */
+const JOURNAL_KINDS: Readonly<Record<StepRunOptions["command"], string>> = {
+  join: "join",
+  "join-as-storage-node": "join",
+  leave: "leave",
+  "standby add": "standby",
+};
 
 interface Progress<Id extends string> {
   current: RunStep<Id> | null;
@@ -123,7 +162,7 @@ async function noteEnd<Id extends string>(
   step: RunStep<Id> | null,
   error: unknown,
 ): Promise<void> {
-  const kind = command === "leave" ? "leave" : "join";
+  const kind = JOURNAL_KINDS[command];
   const code = isFulaError(error) ? error.code : "BUG";
   // The disk may be full or gone; the error that ended the run is the one to show.
   await journal

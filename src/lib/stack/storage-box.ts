@@ -11,6 +11,7 @@ import { FulaError } from "../kernel/errors.ts";
 import type { Secret } from "../kernel/secret.ts";
 import type { PeersDocument } from "../membership/peers-document.ts";
 import { type DockerDetection, detectDockerEngine } from "../runtime/docker.ts";
+import { assertIngestSettings } from "./ingest-check.ts";
 import { type Installation, readInstallation } from "./installation.ts";
 import { type JoinContext, loadSaved } from "./join-box.ts";
 import { overridesOf } from "./join-options.ts";
@@ -38,13 +39,23 @@ export interface StorageBox extends FileBox {
   reloadSaved(): Promise<LoadedConfig>;
 }
 
+/** What the command line says of blocks that clients bring; an option of its own stands above `--set`. */
+function entranceOf({ storageApi, ingestPort }: StorageOptions): Overrides {
+  return {
+    ...(storageApi === undefined ? {} : { "ingest.masters": { flag: "--storage-api", value: storageApi } }),
+    ...(ingestPort === undefined ? {} : { "ingest.port": { flag: "--ingest-port", value: ingestPort } }),
+  };
+}
+
 function decided(value: unknown): Override {
   return { flag: "join-as-storage-node", value };
 }
 
 /** What a storage node is, whatever the settings said before; the masters are those of the signed document alone. */
-function decisions({ clusterId, masters }: PeersDocument): Overrides {
+function decisions({ clusterId, masters }: PeersDocument, entry: StorageEntry | null): Overrides {
   return {
+    // A token of a private network brings its key; a peers document tells nothing of it, and leaves it as it is.
+    ...(entry === null || entry.clusterSecret === null ? {} : { "kubo.private": decided(entry.swarmKey !== null) }),
     runtime: decided("docker"),
     "node.role": decided("storage"),
     "node.clusterId": decided(clusterId),
@@ -56,20 +67,44 @@ function decisions({ clusterId, masters }: PeersDocument): Overrides {
   };
 }
 
-function withSecret(context: JoinContext, entry: StorageEntry | null): JoinContext {
-  const secret = entry?.clusterSecret ?? null;
-  if (secret === null) return context;
-  const other = context.env["CLUSTER_SECRET"] ?? "";
-  if (other !== "" && other !== secret.reveal()) {
-    throw new FulaError(
-      "FULA_JOIN_CONFLICT",
-      "CLUSTER_SECRET in the environment differs from the one of the federation.",
-      {
-        hint: "unset CLUSTER_SECRET; the join token brings the right one.",
-      },
-    );
+/** What the token brings for `.env`. */
+export function broughtSecrets(entry: StorageEntry | null): Readonly<Record<string, Secret>> {
+  const { clusterSecret = null, swarmKey = null } = entry ?? {};
+  return {
+    ...(clusterSecret === null ? {} : { CLUSTER_SECRET: clusterSecret }),
+    ...(swarmKey === null ? {} : { SWARM_KEY: swarmKey }),
+  };
+}
+
+function withSecrets(context: JoinContext, entry: StorageEntry | null): JoinContext {
+  const brought = Object.entries(broughtSecrets(entry));
+  for (const [name, secret] of brought) {
+    const other = context.env[name] ?? "";
+    if (other === "" || other === secret.reveal()) continue;
+    throw new FulaError("FULA_JOIN_CONFLICT", `${name} in the environment differs from the one of the federation.`, {
+      hint: `unset ${name}; the join token brings the right one.`,
+    });
   }
-  return { ...context, env: { ...context.env, CLUSTER_SECRET: secret.reveal() } };
+  const revealed = Object.fromEntries(brought.map(([name, secret]) => [name, secret.reveal()]));
+  return { ...context, env: { ...context.env, ...revealed } };
+}
+
+/** A key that the federation has changed is the operator's to replace: the old one may be another federation's. */
+function assertSwarmKey(wanted: LoadedConfig, saved: LoadedConfig): void {
+  const [key, there] = [wanted.secrets.swarmKey, saved.secrets.swarmKey];
+  if (wanted.config.kubo.private && key === null) {
+    throw new FulaError("FULA_USAGE", "kubo.private is on, and there is no SWARM_KEY on this box.", {
+      hint: "join with a token of a master whose kubo.private is on too: it brings the key.",
+    });
+  }
+  if (key === null || there === null || there.reveal() === key.reveal()) return;
+  throw new FulaError(
+    "FULA_JOIN_CONFLICT",
+    `The swarm key of this run is another than the one in ${saved.paths.envFile}.`,
+    {
+      hint: `if the federation's key was changed, remove the line SWARM_KEY from ${saved.paths.envFile} and run the command again; else this is the token of another federation.`,
+    },
+  );
 }
 
 function assertSecret(wanted: LoadedConfig, saved: LoadedConfig): void {
@@ -118,7 +153,7 @@ function assertStorageNode(installation: Installation | null, saved: LoadedConfi
  * Reads what is there and decides what is wanted. Writes nothing.
  * @param tokenText the text of a join token, where one was given
  * @throws FulaError FULA_USAGE, FULA_JOIN_CONFLICT, FULA_TOKEN_*, FULA_PEERS_*, FULA_CONFIG_*, FULA_STATE_NEWER,
- *   FULA_BASE_DIR_FOREIGN
+ *   FULA_BASE_DIR_FOREIGN, FULA_INGEST_EXPOSED, FULA_INGEST_UNREADY
  */
 export async function readStorageBox(
   context: JoinContext,
@@ -133,14 +168,16 @@ export async function readStorageBox(
   if (document === undefined) throw new Error("A run without an entry has accepted one before");
   const installation = await readInstallation(paths.stateDir);
   assertStorageNode(installation, saved, document);
-  const given = withSecret(context, entry);
-  const overrides = { ...overridesOf(options, null), ...decisions(document) };
+  const given = withSecrets(context, entry);
+  const overrides = { ...overridesOf(options, null), ...entranceOf(options), ...decisions(document, entry) };
   const reading = await readConfig(given, overrides);
   const problem = errorOf(reading.problems);
   if (problem !== null) throw problem;
   const reload = async (): Promise<LoadedConfig> => await loadConfig(given, overrides);
   const wanted = await reload();
   assertSecret(wanted, saved);
+  assertSwarmKey(wanted, saved);
+  if (wanted.config.ingest.mode === "on") assertIngestSettings(wanted);
   const { env, signal } = context;
   const docker = await detectDockerEngine({ env, signal });
   return {

@@ -25,6 +25,8 @@ export interface StorageEntry {
   readonly document: PeersDocument;
   /** Null where it came by a peers document, in which there is no secret. */
   readonly clusterSecret: Secret | null;
+  /** Null there too, and where Kubo is in the public network. */
+  readonly swarmKey: Secret | null;
   /** Where it came from, for the plan. */
   readonly source: string;
 }
@@ -59,12 +61,12 @@ function entryByToken(
   assertTokenRole(token, "storage");
   // A finished node is told the same again, perhaps long after the token's time: nothing is to be accepted.
   if (accepted !== null && peersInToken(token).signature === accepted.signature) return null;
-  const { peers, document, clusterSecret } = openStorageToken(token, {
+  const { peers, document, clusterSecret, swarmKey } = openStorageToken(token, {
     key: pinnedKey(options),
     check: checkFederationSignature,
     nowMs,
   });
-  return { signed: peers, document, clusterSecret, source: `the join token ${token.id}` };
+  return { signed: peers, document, clusterSecret, swarmKey, source: `the join token ${token.id}` };
 }
 
 async function readDocument(place: string, { cwd, signal }: JoinContext): Promise<string> {
@@ -110,7 +112,7 @@ async function entryByPeers(
   const signed = parseSignedPeers(await readDocument(place, context), place);
   if (accepted !== null && signed.signature === accepted.signature) return null;
   const trust = { keys, check: checkFederationSignature, nowMs: context.clock.nowMs() };
-  return { signed, document: verifyPeers(signed, trust, place), clusterSecret: null, source: place };
+  return { signed, document: verifyPeers(signed, trust, place), clusterSecret: null, swarmKey: null, source: place };
 }
 
 /**

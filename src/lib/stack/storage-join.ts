@@ -1,5 +1,4 @@
 import { openJournal } from "../kernel/journal.ts";
-import { acquireLock } from "../kernel/lock.ts";
 import { toolVersion } from "../kernel/project.ts";
 import type { Secret } from "../kernel/secret.ts";
 import { servePids } from "./daemon-file.ts";
@@ -13,7 +12,7 @@ import { schedulesStep } from "./join-steps-schedules.ts";
 import { serveStep } from "./join-steps-services.ts";
 import { isDone, type JoinPlan, type StepId } from "./plan.ts";
 import { type CheckName, type CheckResult, parseSkips, preflightError, runPreflight } from "./preflight.ts";
-import { joinLockFile, planSteps, refuseSecondRun, runSteps, type ShowTasks } from "./step-run.ts";
+import { acquireJoinLock, planSteps, refuseSecondRun, runSteps, type ShowTasks } from "./step-run.ts";
 import { readStorageBox, type StorageBox } from "./storage-box.ts";
 import { parseWait, type StorageOptions } from "./storage-options.ts";
 import { mastersStep, type StorageRun, verifyStorageStep } from "./storage-steps.ts";
@@ -83,7 +82,7 @@ export async function proposeStorage(
   parseWait(options.wait);
   const skips = parseSkips(options.skipPreflight ?? []);
   const box = await readStorageBox(context, options, tokenText);
-  if (options.dryRun !== true) await refuseSecondRun(box.paths.locksDir, context.clock);
+  if (options.dryRun !== true) await refuseSecondRun(box.paths.locksDir, context);
   const ownPids = await servePids(box.paths.servePidFile);
   const checks = joinChecks({ context, reading: box.reading, ownPids, box });
   const preflight = await runPreflight(
@@ -115,7 +114,7 @@ export async function applyStorage(
   const { context, options, paths } = proposed;
   const { clock, signal } = context;
   await makeBaseDir(paths.baseDir);
-  using _ = await acquireLock(joinLockFile(paths.locksDir), "join", clock);
+  using _ = await acquireJoinLock(paths.locksDir, "join", context);
   // Read again now that nobody else writes: what was proposed may have been done meanwhile.
   const box = await readStorageBox(context, options, tokenText);
   const unfinished = await findUnfinishedRun(paths.journalDir);

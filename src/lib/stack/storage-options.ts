@@ -11,6 +11,9 @@ export interface StorageOptions extends TokenSource {
   readonly announce?: string;
   readonly nodeName?: string;
   readonly project?: string;
+  /** Base URL of a master's API: clients may store blocks on this node then. */
+  readonly storageApi?: string;
+  readonly ingestPort?: string;
   /** `key=value`, each a setting of this run. */
   readonly set?: readonly string[];
   /** How long it is waited for the node to join and to replicate: a duration such as `3m`. */

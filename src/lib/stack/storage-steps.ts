@@ -7,7 +7,7 @@ import type { ContainerRun, JoinStep, Report } from "./join-step.ts";
 import { type FileRun, noteOurs } from "./join-steps-files.ts";
 import { renderSignedPeers } from "./peers-run.ts";
 import { already, type Assessment, todo } from "./plan.ts";
-import type { StorageBox } from "./storage-box.ts";
+import { broughtSecrets, type StorageBox } from "./storage-box.ts";
 import { peersFile } from "./storage-entry.ts";
 import { storageCheck } from "./storage-look.ts";
 import { parseWait } from "./storage-options.ts";
@@ -34,7 +34,7 @@ export function mastersStep({ box }: StorageRun): JoinStep {
         [
           `accept ${entry.source}, signed by ${entry.signed.key}`,
           `cluster ${document.clusterId}; masters: ${names}`,
-          ...(entry.clusterSecret === null ? [] : [`save CLUSTER_SECRET in ${paths.envFile} (0600)`]),
+          ...Object.keys(broughtSecrets(entry)).map((name) => `save ${name} in ${paths.envFile} (0600)`),
         ],
       );
     },
@@ -43,10 +43,9 @@ export function mastersStep({ box }: StorageRun): JoinStep {
       const { clock, signal } = context;
       // Before anything else is in it: what lies in a directory of nobody is not built upon.
       await noteOurs(box);
-      // The secret before the list: what is accepted is not asked for again.
-      if (entry.clusterSecret !== null) {
-        await mergeEnvFile(paths.envFile, { CLUSTER_SECRET: entry.clusterSecret }, { clock, signal });
-      }
+      // The secrets before the list: what is accepted is not asked for again.
+      const brought = broughtSecrets(entry);
+      if (Object.keys(brought).length > 0) await mergeEnvFile(paths.envFile, brought, { clock, signal });
       await writeFileAtomic(peersFile(paths.stateDir), renderSignedPeers(entry.signed), { mode: SECRET_FILE_MODE });
       return names;
     },

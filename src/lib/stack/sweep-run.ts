@@ -1,5 +1,6 @@
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { CachedReader } from "../buckets/tree/cached-reader.ts";
 import type { LoadedConfig } from "../config/load.ts";
 import { type Clock, formatUtc } from "../kernel/clock.ts";
 import { FulaError, messageOf } from "../kernel/errors.ts";
@@ -7,13 +8,15 @@ import { acquireLock } from "../kernel/lock.ts";
 import { parseDurationMs } from "../kernel/units.ts";
 import { AlertLog } from "../pinset/alert-log.ts";
 import { inOrder } from "../pinset/in-order.ts";
+import type { Pool } from "../postgres/pool.ts";
 import { type LedgerPins, ledgerPins, ledgerUnreadable } from "../pinset/ledger-pins.ts";
 import { sweep, type SweepDeps, type SweepFigures } from "../pinset/sweep.ts";
 import { SweepMemory } from "../pinset/sweep-memory.ts";
 import { readSweepReport, type SweepReport, writeSweepReport } from "../pinset/sweep-report.ts";
 import { runAlertCommand } from "./alert-command.ts";
 import { openLedger } from "./ledger.ts";
-import { openPinCluster } from "./pinset.ts";
+import { bucketPins } from "./bucket-pins.ts";
+import { openBlocks, openPinCluster } from "./pinset.ts";
 
 /** What an operator may choose for one sweep. */
 export interface SweepRunOptions {
@@ -36,6 +39,8 @@ export interface SweepRunOptions {
 export interface SweepRunDeps {
   readonly clock: Clock;
   readonly signal: AbortSignal;
+  /** The ledger, where the caller has it open already. */
+  readonly pool?: Pool;
   readonly onProgress?: SweepDeps["onProgress"];
 }
 
@@ -147,12 +152,15 @@ interface OpenLedgerPins extends AsyncDisposable {
 async function openLedgerPins(
   loaded: LoadedConfig,
   { ledger: isWanted }: SweepRunOptions,
-  { clock, signal }: SweepRunDeps,
+  { clock, signal, pool: given }: SweepRunDeps,
 ): Promise<OpenLedgerPins> {
   if (!isWanted) return { pins: null, [Symbol.asyncDispose]: async () => {} };
   try {
-    const ledger = await openLedger(loaded, { clock, signal, part: "sweep", poolMax: LEDGER_CONNECTIONS });
-    return { pins: ledgerPins(ledger.pool, tmpdir()), [Symbol.asyncDispose]: async () => ledger.close() };
+    const options = { clock, signal, part: "sweep", poolMax: LEDGER_CONNECTIONS };
+    const ledger = given === undefined ? await openLedger(loaded, options) : { pool: given, close: async () => {} };
+    const nodes = new CachedReader(await openBlocks(loaded), loaded.config.buckets.nodeCacheBytes);
+    const pins = ledgerPins(ledger.pool, tmpdir(), bucketPins(ledger.pool, nodes));
+    return { pins, [Symbol.asyncDispose]: async () => ledger.close() };
   } catch (error) {
     signal.throwIfAborted();
     throw ledgerUnreadable(error);

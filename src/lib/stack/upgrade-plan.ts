@@ -75,7 +75,7 @@ function usage(message: string, hint: string): FulaError {
   return new FulaError("FULA_USAGE", message, { hint });
 }
 
-const SERVICES = ["postgres", "kubo", "cluster", "gateway", "ingest"] as const;
+const SERVICES = ["postgres", "kubo", "cluster", "nats", "gateway"] as const;
 
 /** Reads `kubo=ipfs/kubo:v0.43.0`. @throws FulaError FULA_USAGE */
 export function parseImages(texts: readonly string[]): ReadonlyMap<string, string> {
@@ -181,7 +181,8 @@ export async function proposeUpgrade(
   const services = stack.project.services.filter(({ name }) => names.includes(name));
   const pulls = options.pull !== false && options.dryRun !== true;
   const remarks = pulls ? await pullAll(docker, services, { signal, report }) : [];
-  const plan = await planProject(docker, stack.project, { profiles: stack.profiles, freshImages: names, signal });
+  const { project, profiles, heldBack } = stack;
+  const plan = await planProject(docker, project, { profiles, heldBack, freshImages: names, signal });
   assertNothingForeign(plan.foreign);
   const due: Due[] = inUpgradeOrder(plan.services)
     .filter(({ service }) => names.includes(service.name))

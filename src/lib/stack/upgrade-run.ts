@@ -3,14 +3,16 @@ import { loadConfig } from "../config/load.ts";
 import { changeSetting } from "../config/change.ts";
 import { formatUtc } from "../kernel/clock.ts";
 import { ensureDir } from "../kernel/files.ts";
-import { acquireLock } from "../kernel/lock.ts";
 import { takeBackup } from "../postgres/backup.ts";
 import { applyProject } from "../runtime/compose-apply.ts";
 import { planProject } from "../runtime/compose-plan.ts";
+import { awaitOwnServer } from "./control-plane-caretaker.ts";
 import { containerBackupOptions } from "./docker-dump.ts";
 import { readStack, staleFiles, writeStackFiles } from "./docker-stack.ts";
 import { withLedger } from "./ledger.ts";
-import { joinLockFile, type ShowTasks } from "./step-run.ts";
+import { ownPostgres } from "./own-postgres.ts";
+import { imageName } from "./stack-values.ts";
+import { acquireJoinLock, type ShowTasks } from "./step-run.ts";
 import type { UpgradeContext, UpgradeItem, UpgradeProposal } from "./upgrade-plan.ts";
 
 /** What an upgrade has done. */
@@ -81,11 +83,12 @@ async function upgradeOne(
   const { context, docker, stack, images } = proposal;
   const { clock, signal } = context;
   await writeFiles(proposal, false);
-  const options = { profiles: stack.profiles, freshImages: [service], signal };
-  const plan = await planProject(docker, stack.project, options);
+  const { project, profiles, heldBack } = stack;
+  const plan = await planProject(docker, project, { profiles, heldBack, freshImages: [service], signal });
   const own = plan.services.filter((each) => each.service.name === service);
-  const image = images.get(service);
-  const forget = image === undefined ? null : await nameImage(context, service, image);
+  const named = imageName(service);
+  const image = images.get(named);
+  const forget = image === undefined ? null : await nameImage(context, named, image);
   try {
     await applyProject(docker, { ...plan, services: own }, { clock, signal, report });
   } catch (error) {
@@ -104,7 +107,7 @@ async function upgradeOne(
 export async function applyUpgrade(proposal: UpgradeProposal, show: ShowTasks): Promise<UpgradeOutcome> {
   const { context, items, loaded } = proposal;
   await ensureDir(loaded.paths.locksDir);
-  using _ = await acquireLock(joinLockFile(loaded.paths.locksDir), "upgrade", context.clock);
+  using _ = await acquireJoinLock(loaded.paths.locksDir, "upgrade", context);
   const due = items.filter(({ isDue }) => isDue);
   let dump: string | null = null;
   await show(
@@ -112,11 +115,16 @@ export async function applyUpgrade(proposal: UpgradeProposal, show: ShowTasks): 
       title: `${item.service}: ${item.to.image}`,
       skip: async () => await Promise.resolve(null),
       run: async (report) => {
-        if (item.service === "postgres") {
+        // A standby has nothing that its primary has not.
+        if (item.service === "postgres" && ownPostgres(loaded.config)?.role === "own") {
           report("dumping the ledger");
           dump = await dumpLedger(proposal);
         }
         await upgradeOne(proposal, item, report);
+        if (item.service === "nats" || item.service === "nats-witness") {
+          report("waiting for it to have everything");
+          await awaitOwnServer(loaded, item.service, context);
+        }
         return "healthy";
       },
     })),

@@ -1,5 +1,8 @@
 import type { LoadedConfig } from "../config/load.ts";
 import type { Config } from "../config/schema.ts";
+import type { Secret } from "../kernel/secret.ts";
+import { isSameSecret } from "./federation-secrets.ts";
+import { legacyClusterSecret } from "./join-options.ts";
 
 /** Something that works as configured and still should not stay so. */
 export interface Warning {
@@ -17,13 +20,16 @@ function isBillingOff(vaultAddress: string | null): boolean {
 }
 
 /** What an operator should know about the way to other nodes. */
-function federationWarnings({ node, cluster }: Config): readonly Warning[] {
+function federationWarnings({ node, cluster }: Config, clusterSecret: Secret | null): readonly Warning[] {
   const warnings: Warning[] = [];
-  if (cluster.legacyPool !== null) {
+  const { legacyPool } = cluster;
+  // A rekey leaves the setting, which says where the cluster came from, and takes the danger away.
+  if (legacyPool !== null && (clusterSecret === null || isSameSecret(clusterSecret, legacyClusterSecret(legacyPool)))) {
     warnings.push({
       id: "legacy-cluster-secret",
-      message: `The cluster secret is the hash of the pool name "${cluster.legacyPool}": whoever guesses the name is in the pool's network.`,
-      remedy: "move to a pool of its own with a random secret as soon as the old one's nodes have left it.",
+      message: `The cluster secret is the hash of the pool name "${legacyPool}": whoever guesses the name is in the pool's network.`,
+      remedy:
+        "as soon as the old pool's other nodes are yours or gone: fula-master membership rekey cluster, then membership sync on every master.",
     });
   }
   if (cluster.mode === "docker" && node.announce === null) {
@@ -38,7 +44,7 @@ function federationWarnings({ node, cluster }: Config): readonly Warning[] {
 
 /** What an operator should know about settings that are valid. */
 export function settingWarnings({ config, secrets }: LoadedConfig): readonly Warning[] {
-  const warnings: Warning[] = [...federationWarnings(config)];
+  const warnings: Warning[] = [...federationWarnings(config, secrets.clusterSecret)];
   // A storage node has no ledger, and none of its secrets.
   if (config.node.role === "storage") return warnings;
   if (isBillingOff(config.billing.vaultAddress)) {

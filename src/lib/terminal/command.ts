@@ -24,6 +24,8 @@ export interface CommandContext {
   readonly signal: AbortSignal;
   /** All commands of this CLI, for those that speak about the others. */
   readonly commands: readonly CommandSpec[];
+  /** The operator id that the control plane let do this; left out where nobody had to be asked. */
+  readonly operator?: string;
 }
 
 /** One option in Commander's notation: `--keep <count>`. */
@@ -62,6 +64,15 @@ export interface CommandSpec {
   readonly changes?: boolean;
   /** True adds `--yes`: the command asks otherwise. */
   readonly asks?: boolean;
+  /**
+   * The role in the control plane that whoever runs it must have; it is asked before the action, in a dry run too. Left
+   * out for what this box alone, or nobody, is changed by: docs/operators.md lists each with the reason.
+   */
+  readonly requires?: "operator" | "admin";
+  /** True for a run that changes nothing whatever comes of it, so that nobody is asked; left out where none is so. */
+  readonly onlyLooks?: (options: never, args: readonly string[]) => boolean;
+  /** True adds `--without-authorization <reason>`: it goes on where nobody can be asked, as nobody can on a bad day. */
+  readonly emergency?: boolean;
   readonly subcommands?: readonly CommandSpec[];
   /** Returns the exit code; nothing means 0. */
   readonly run?: (context: CommandContext, options: never, args: readonly string[]) => Promise<number | void>;
@@ -69,7 +80,8 @@ export interface CommandSpec {
 
 /** Declares a command whose options have the type `Options`; `run` must import heavy modules itself, when it runs. */
 export function defineCommand<Options = object>(
-  spec: Omit<CommandSpec, "run"> & {
+  spec: Omit<CommandSpec, "run" | "onlyLooks"> & {
+    readonly onlyLooks?: (options: Options, args: readonly string[]) => boolean;
     readonly run?: (context: CommandContext, options: Options, args: readonly string[]) => Promise<number | void>;
   },
 ): CommandSpec {
@@ -95,7 +107,30 @@ export function ownOptionsOf(spec: CommandSpec): readonly OptionSpec[] {
     ...(spec.options ?? []),
     ...(spec.changes === true ? [{ flags: "--dry-run", description: "print the plan and write nothing" }] : []),
     ...(spec.asks === true ? [{ flags: "-y, --yes", description: "do not ask" }] : []),
+    ...(spec.emergency === true
+      ? [
+          {
+            flags: "--without-authorization <reason>",
+            description: "go on where the control plane does not answer; the reason goes into the audit log",
+          },
+        ]
+      : []),
   ];
+}
+
+/** What a command does, and whom it takes. */
+export function describeCommand({ description, requires }: CommandSpec): string {
+  return requires === undefined ? description : `${description} Takes an ${requires} of the control plane.`;
+}
+
+/** How a command is typed, without its arguments: `token create`. Empty for one that is none of `commands`. */
+export function typedName(commands: readonly CommandSpec[], spec: CommandSpec): string {
+  for (const command of commands) {
+    if (command === spec) return command.name;
+    const inner = typedName(command.subcommands ?? [], spec);
+    if (inner !== "") return `${command.name} ${inner}`;
+  }
+  return "";
 }
 
 /** One argument in the notation of the help: `<file>`, `[cid...]`. */

@@ -1,5 +1,12 @@
 import { Argument, Command, CommanderError, Option } from "commander";
-import { argumentShape, type CommandSpec, GLOBAL_OPTIONS, type OptionSpec, ownOptionsOf } from "./command.ts";
+import {
+  argumentShape,
+  type CommandSpec,
+  describeCommand,
+  GLOBAL_OPTIONS,
+  type OptionSpec,
+  ownOptionsOf,
+} from "./command.ts";
 import { explainUsage } from "./usage.ts";
 
 /** Runs one command's action; `cli.ts` hands in the one that builds the context and maps errors to exit codes. */
@@ -67,7 +74,7 @@ export interface ProgramParts {
 export function addCommand(parent: Command, spec: CommandSpec, parts: ProgramParts): void {
   const command = new Command(spec.name)
     .summary(spec.summary)
-    .description(spec.description)
+    .description(describeCommand(spec))
     .copyInheritedSettings(parent);
   explainUsageErrors(command);
   for (const alias of spec.aliases ?? []) command.alias(alias);

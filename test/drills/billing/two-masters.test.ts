@@ -13,6 +13,8 @@ import { until } from "../../support/until.ts";
 const USER = "d".repeat(64);
 const BYTES = 10n * 2n ** 30n;
 const FEE = formatUnits(-hourlyFee(BYTES, { freeTierBytes: 524_288_000n, fulaPerGibMonth: parseUnits("3") }));
+/** Longer than is waited for anything here: whoever takes over a lease has not waited until it ran out. */
+const LEASE_TTL = "10m";
 const ACQUIRED = '"acquired cron lease"';
 const STANDBY = '"standby (lease held by another master)"';
 
@@ -54,7 +56,7 @@ async function seed(hours: number): Promise<void> {
 }
 
 beforeEach(async () => {
-  const settings = { billing: { enabled: "on" } };
+  const settings = { billing: { enabled: "on", leaseTtl: LEASE_TTL } };
   const first = await makeServingBox(settings);
   const second = await makeServingBox(settings, first);
   ledger = first.database;
@@ -115,9 +117,7 @@ test("two masters on one ledger bill every hour once, whoever of them is killed 
   await leaveHour(1);
   const { epoch } = await readLease(ledger.pool);
   process.kill(first.leader.pid, "SIGKILL");
-  const killedMs = systemClock.monotonicMs();
   await until("the other one takes the lease", async () => (await readLease(ledger.pool)).epoch > epoch);
-  expect(systemClock.monotonicMs() - killedMs).toBeLessThan(1_000);
   expect((await leaderOf()).leader.name).toBe(first.standby.name);
   await until("the second hour is billed", async () => (await chargesFor(1)).length > 0);
   expect(await logOf(first.standby)).toContain(ACQUIRED);

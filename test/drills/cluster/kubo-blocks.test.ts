@@ -14,7 +14,7 @@ afterAll(async () => {
   await kubos?.[Symbol.asyncDispose]();
 });
 
-const PATIENCE = { answerMs: 10_000, fetchMs: 300 };
+const PATIENCE = { answerMs: 60_000, fetchMs: 300 };
 
 function kubo(index: number): KuboProcess {
   const node = kubos.nodes[index];
@@ -33,7 +33,7 @@ describe("blocks on Kubo", () => {
 
   test("are fetched from a node that is connected, but a node has only what lies on its own disk", async () => {
     await openKuboBlockStore(kubo(0).api, PATIENCE).put(cid, bytes);
-    const other = openKuboBlockStore(kubo(1).api, { ...PATIENCE, fetchMs: 20_000 });
+    const other = openKuboBlockStore(kubo(1).api, { ...PATIENCE, fetchMs: 60_000 });
     expect(await other.has(cid)).toBe(false);
     expect(Buffer.from(await other.get(cid)).toString()).toBe(bytes.toString());
     expect(await other.has(cid)).toBe(true);

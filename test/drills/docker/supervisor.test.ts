@@ -37,7 +37,7 @@ test("a container whose process is frozen is restarted, is well again, and keeps
     log,
     onRestart: (service) => restarted.push(service),
   });
-  expect(await supervisor.settled(20_000)).toBe(true);
+  expect(await supervisor.settled(120_000)).toBe(true);
 
   process.kill(State.Pid, "SIGSTOP");
   await until("it is unhealthy", async () => (await project.containerOf("frozen")).health === "unhealthy");

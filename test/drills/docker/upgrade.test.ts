@@ -50,7 +50,7 @@ async function derive(base: string, tag: string, change: string): Promise<string
 
 async function services(): Promise<Readonly<Record<string, ServiceHealth>>> {
   const all = await readProjectHealth(infra().docker, box.project);
-  expect(all).toHaveLength(3);
+  expect(all).toHaveLength(5);
   return Object.fromEntries(all.map((each) => [each.service, each]));
 }
 
@@ -154,6 +154,16 @@ describe("upgrade", () => {
     expect((await services())["kubo"]).toMatchObject({ containerId: before["kubo"]?.containerId, health: "healthy" });
   });
 
+  test("of the control plane's servers replaces one after the other, the witness first", async () => {
+    const image = await derive(IMAGES.nats, "nats", "LABEL changed=yes");
+    const outcome = JSON.parse(expectDone(await upgrade("--image", `nats=${image}`), "upgrade").stdout);
+    expect(outcome).toMatchObject({ upgraded: ["nats-witness", "nats"] });
+    const after = await services();
+    for (const name of ["nats-witness", "nats"]) expect(after[name]).toMatchObject({ image, health: "healthy" });
+    const { config } = await loadConfig({ globals: { baseDir: box.baseDir }, env: {}, cwd: "/" });
+    expect(config.docker.images.nats).toBe(image);
+  });
+
   test("of PostgreSQL takes a dump first, and keeps the ledger", async () => {
     const image = await derive(IMAGES.postgres, "same", "LABEL fula-test.same=1");
     const before = await services();
@@ -186,7 +196,7 @@ describe("upgrade", () => {
     const nowhere = await upgrade("--image", `kubo=${repository}:nowhere`);
     expect(nowhere.exitCode).toBe(4);
     expect(errorOf(nowhere)).toMatchObject({ code: "FULA_IMAGE_MISSING" });
-    expect((await upgrade("--image", "nats=nats:2")).exitCode).toBe(2);
+    expect((await upgrade("--image", "webui=nats:2")).exitCode).toBe(2);
     expect((await upgrade("--service", "gateway")).exitCode).toBe(2);
     expect(await services()).toEqual(before);
   });

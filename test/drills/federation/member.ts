@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { loadConfig } from "../../../src/lib/config/load.ts";
 import { systemClock } from "../../../src/lib/kernel/clock.ts";
 import { stopDaemon } from "../../../src/lib/stack/daemon.ts";
+import type { StackService } from "../../../src/lib/stack/stack-values.ts";
 import { infra } from "../../infra/infra.ts";
 import { type CliRun, runCliForTest } from "../../support/cli.ts";
 import { findFreePorts } from "../../support/daemon-process.ts";
@@ -23,7 +24,7 @@ export interface HostMember extends Member {
   readonly project: string;
   readonly ports: Ports;
   /** Name of the container of one of its services. */
-  container(service: "postgres" | "kubo" | "cluster"): string;
+  container(service: StackService): string;
 }
 
 /** The ports of a host member. */
@@ -36,6 +37,9 @@ export interface Ports {
   readonly kuboSwarm: number;
   readonly clusterApi: number;
   readonly clusterSwarm: number;
+  readonly natsClient: number;
+  readonly natsRoute: number;
+  readonly natsMonitor: number;
 }
 
 /** Succeeds, or fails with everything that was printed. */
@@ -47,7 +51,9 @@ export function expectDone(run: CliRun, what: string): CliRun {
 async function choosePorts(): Promise<Ports> {
   const [server = 0, gateway = 0, api = 0, postgres = 0, kuboApi = 0, kuboSwarm = 0, clusterApi = 0, clusterSwarm = 0] =
     await findFreePorts(8);
-  return { server, gateway, api, postgres, kuboApi, kuboSwarm, clusterApi, clusterSwarm };
+  const [natsClient = 0, natsRoute = 0, natsMonitor = 0] = await findFreePorts(3);
+  const stores = { postgres, kuboApi, kuboSwarm, clusterApi, clusterSwarm };
+  return { server, gateway, api, ...stores, natsClient, natsRoute, natsMonitor };
 }
 
 /** Every setting in which a box of a test differs from one of an operator, as `--set` takes them. */
@@ -69,6 +75,10 @@ export function settingsOf(ports: Ports): Readonly<Record<string, string>> {
     "docker.images.postgres": images.postgres,
     "docker.images.kubo": images.kubo,
     "docker.images.cluster": images.cluster,
+    "docker.images.nats": images.nats,
+    "controlPlane.clientPort": String(ports.natsClient),
+    "controlPlane.routePort": String(ports.natsRoute),
+    "controlPlane.monitorPort": String(ports.natsMonitor),
   };
 }
 

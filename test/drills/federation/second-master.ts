@@ -134,6 +134,10 @@ export async function addSecondMaster(
     ["--cluster-api", `/dns4/${cluster.name}/tcp/9094`],
     ["--postgres-url", `postgres://pinning_user@${ledgerHost}:5432/pinning_service`],
     ["--node-name", "master-2"],
+    // Clients are outside of its container.
+    ["--set", "gateway.host=0.0.0.0"],
+    // It has no way to run a server of the control plane.
+    ["--set", "controlPlane.mode=sqlite"],
   ].flat();
   const joined = await runToEnd(docker, `${prefix}-master-2-join`, {
     ...wish,

@@ -201,7 +201,7 @@ describe("a cluster peer that hangs", () => {
     try {
       const startMs = systemClock.monotonicMs();
       const report = await status();
-      expect(systemClock.monotonicMs() - startMs).toBeLessThan(9_000);
+      expect(systemClock.monotonicMs() - startMs).toBeLessThan(20_000);
       expect(report.cluster).toMatchObject({ state: "bad", problem: expect.stringContaining("no answer within 5s") });
       expect(report.pins).toMatchObject({ state: "bad", count: null });
       expect(report.kubo).toMatchObject({ state: "ok" });

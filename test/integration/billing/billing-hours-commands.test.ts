@@ -188,6 +188,11 @@ describe("hours that were left out", () => {
       { state: "waived", reason: "outage", ended_by: "alice" },
       { state: "waived", reason: "outage", ended_by: "alice" },
     ]);
+    const { rows: noted } = await box.database.pool.query(
+      "select actor, action, details ->> 'reason' as reason from admin_audit_log",
+    );
+    const note = { actor: "alice", action: "billing.waive", reason: "outage" };
+    expect(noted).toEqual([note, note]);
     expect(await brokenChecks()).toEqual([]);
     expect(await alertsStanding()).toBe(0);
     expect((await run("waive", span[1] ?? "", span[0] ?? "", "--reason", "x", "--yes")).exitCode).toBe(2);

@@ -94,7 +94,7 @@ describe("closing an hour", () => {
       code: "FULA_USAGE_HELD",
       message: expect.stringMatching(
         new RegExp(
-          `^The hour ${formatHour(over)} could not be closed in 0 s: pins that were changed in ${formatHour(over - 2)} are not committed yet, by pinning-service \\(pid ${pid}, 127\\.0\\.0\\.1\\), in a transaction since `,
+          `^The hour ${formatHour(over)} could not be closed in \\d+ s: pins that were changed in ${formatHour(over - 2)} are not committed yet, by pinning-service \\(pid ${pid}, 127\\.0\\.0\\.1\\), in a transaction since `,
         ),
       ),
       hint: `the next look tries again; a transaction that never ends is ended by: select pg_terminate_backend(${pid})`,

@@ -302,6 +302,12 @@ const DAMAGES: readonly Damage[] = [
     found: ["guards"],
     says: /the trigger pins_usage_delete on pins is disabled/,
   },
+  {
+    what: "a trigger on the buckets that is gone",
+    sql: "drop trigger bucket_roots_usage_update on bucket_roots",
+    found: ["guards"],
+    says: /the trigger bucket_roots_usage_update on bucket_roots is missing/,
+  },
 ];
 
 describe("billing verify finds", () => {

@@ -53,8 +53,12 @@ interface Attempt {
 async function link(message: string, attempt: Attempt = {}): Promise<Wallet> {
   const { userId = ALICE, from = account, chainId = BASE, domain = DOMAIN, creditWaiting = async () => {} } = attempt;
   const signature = attempt.signature ?? (await from.signMessage({ message }));
-  const deps = { domain, sealer, random: systemRandom, creditWaiting };
+  const deps = { domain, sealer, random: systemRandom, creditWaiting, ownerId: "0f".repeat(16), note: async () => {} };
   return await linkWallet(database.pool, { userId, address: from.address, chainId }, { message, signature }, deps);
+}
+
+async function unlink(userId: string, address: PrivateKeyAccount["address"]): Promise<number> {
+  return await unlinkWallet(database.pool, { userId, address }, { ownerId: "0f".repeat(16), note: async () => {} });
 }
 
 async function codesOf(attempts: readonly Promise<unknown>[]): Promise<readonly string[]> {
@@ -136,8 +140,8 @@ describe("a wallet is linked", () => {
   test("and taken off again, on every chain; then another user may link it", async () => {
     await link((await challenge()).message);
     await link((await challenge(ALICE, account, 1)).message, { chainId: 1 });
-    expect(await unlinkWallet(database.pool, ALICE, account.address)).toBe(2);
-    await expect(unlinkWallet(database.pool, ALICE, account.address)).rejects.toMatchObject({
+    expect(await unlink(ALICE, account.address)).toBe(2);
+    await expect(unlink(ALICE, account.address)).rejects.toMatchObject({
       code: "FULA_WALLET_NOT_FOUND",
     });
     await link((await challenge(BOB)).message, { userId: BOB });
@@ -153,7 +157,7 @@ describe("a signature links nothing (defect 6)", () => {
     const { message } = await challenge();
     await link(message);
     await expect(link(message)).rejects.toMatchObject({ code: "FULA_WALLET_CHALLENGE_USED" });
-    await unlinkWallet(database.pool, ALICE, account.address);
+    await unlink(ALICE, account.address);
     await expect(link(message)).rejects.toMatchObject({ code: "FULA_WALLET_CHALLENGE_USED" });
   });
 
@@ -225,7 +229,7 @@ describe("a wallet that another user has verified", () => {
       code: "FULA_WALLET_TAKEN",
       message: `The wallet ${account.address} belongs to another account.`,
     });
-    await unlinkWallet(database.pool, ALICE, account.address);
+    await unlink(ALICE, account.address);
     await link(message, { userId: BOB });
   });
 

@@ -40,8 +40,8 @@ test("a read-only block directory can be read, and says of everything else that 
     expect(JSON.parse(stdout)).toEqual({
       get: "there",
       put: "FULA_PATH_NOT_WRITABLE",
-      // It is there already, so there is nothing to write.
-      putAgain: "done",
+      // It is there, but cannot be marked as put once more: a failed upload of somebody else might take it back.
+      putAgain: "FULA_PATH_NOT_WRITABLE",
       delete: "FULA_PATH_NOT_WRITABLE",
       openBelow: "FULA_PATH_NOT_WRITABLE",
     });

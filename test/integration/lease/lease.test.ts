@@ -6,6 +6,7 @@ import { LEASE_LOCK_KEY, readLease } from "../../../src/lib/lease/lease-record.t
 import { type Fence, fenceCte, fenceValues } from "../../../src/lib/postgres/fence.ts";
 import { migrateDown, migrateUp } from "../../../src/lib/postgres/migrator.ts";
 import type { Pool } from "../../../src/lib/postgres/pool.ts";
+import { FaultProxy } from "../../support/fault-proxy.ts";
 import { startLeaseProcess, startTestLease } from "../../support/leases.ts";
 import { freshDatabase, type TestDatabase, testPostgres } from "../../support/postgres.ts";
 import { TcpProxy } from "../../support/tcp-proxy.ts";
@@ -13,6 +14,8 @@ import { until } from "../../support/until.ts";
 
 /** For what has to wait until it is over. */
 const SHORT_TTL_MS = 700;
+/** Longer than the test waits for anything: whoever follows meanwhile has not waited for it. */
+const LONG_TTL_MS = 600_000;
 
 async function databaseWithWrites(): Promise<TestDatabase> {
   const database = await freshDatabase();
@@ -233,16 +236,14 @@ describe("a lease", () => {
 });
 
 describe("a holder that is not there any more", () => {
-  test("killed by force is followed by a standby within a second, and writes nothing later", async () => {
+  test("killed by force is followed by a standby long before its lease has run out, and writes nothing later", async () => {
     await using database = await databaseWithWrites();
-    await using leader = startLeaseProcess(database, "master-1", { ttlMs: 15_000 });
+    await using leader = startLeaseProcess(database, "master-1", { ttlMs: LONG_TTL_MS });
     await until("it leads", async () => await Promise.resolve(leader.told.find(({ event }) => event === "held")));
-    await using standby = await startTestLease(database, { node: "master-2", ttlMs: 15_000 });
+    await using standby = await startTestLease(database, { node: "master-2", ttlMs: LONG_TTL_MS });
     await until("it stands by", async () => await Promise.resolve(standby.lease.state().holder === "master-1"));
-    const killedMs = systemClock.monotonicMs();
     leader.signal("SIGKILL");
     await until("the standby leads", async () => await Promise.resolve(standby.lease.state().held));
-    expect(systemClock.monotonicMs() - killedMs).toBeLessThan(1_000);
     expect(standby.lease.state().epoch).toBe(2n);
     const { rows } = await database.pool.query(
       "select from writes, cron_lease where writes.epoch = 1 and writes.at > cron_lease.taken_at",
@@ -286,18 +287,41 @@ describe("a holder that is not there any more", () => {
     expect(late.lease.state().held).toBe(false);
   });
 
+  test("that is cut off in the midst of the statement that takes the lease is put out by a standby", async () => {
+    await using database = await freshDatabase();
+    let statements = 0;
+    await using proxy = new FaultProxy(database.options.host, database.options.port, ({ session, type }) => {
+      if (!session.endsWith("/lease@master-1") || type !== "S") return "pass";
+      statements += 1;
+      // After one for settings and one that tries the lock; without its Sync the server waits on, and no timeout runs.
+      return statements === 3 ? "swallow" : "pass";
+    });
+    const connection = { ...database.options, host: "127.0.0.1", port: await proxy.listen() };
+    await using _ = await startTestLease(database, { node: "master-1", ttlMs: SHORT_TTL_MS, connection });
+    await until("it is stuck with the lock and with the row", async () => {
+      const { rowCount } = await database.pool.query(
+        `select from pg_stat_activity where state = 'active' and wait_event = 'ClientRead' and query like '%epoch = epoch + 1%'`,
+      );
+      return rowCount === 1;
+    });
+    await using standby = await startTestLease(database, { node: "master-2", ttlMs: SHORT_TTL_MS });
+    await until("the standby leads", async () => await Promise.resolve(standby.lease.state().held));
+    expect(standby.events()).toEqual(["lease.holder_ended", "acquired cron lease"]);
+    expect(standby.logged[0]?.fields["session"]).toContain("lease@master-1");
+  });
+
   test("told to end lets its work finish, and is followed at once", async () => {
     await using database = await databaseWithWrites();
     await using standby = await startTestLease(database, {
       node: "master-2",
       whileHeld: async () => {},
-      ttlMs: 15_000,
+      ttlMs: LONG_TTL_MS,
     });
     await until("it leads", async () => await Promise.resolve(standby.lease.state().held));
     let ended = false;
     await using leader = await startTestLease(database, {
       node: "master-1",
-      ttlMs: 15_000,
+      ttlMs: LONG_TTL_MS,
       whileHeld: async (fence, signal) => {
         if (!signal.aborted) await once(signal, "abort");
         await database.pool.query(
@@ -309,14 +333,11 @@ describe("a holder that is not there any more", () => {
     });
     await standby.lease.release();
     await until("it leads", async () => await Promise.resolve(leader.lease.state().held));
-    await using next = await startTestLease(database, { node: "master-3", ttlMs: 15_000 });
-    const startMs = systemClock.monotonicMs();
+    await using next = await startTestLease(database, { node: "master-3", ttlMs: LONG_TTL_MS });
     await leader.lease.release();
     expect(ended).toBe(true);
     expect((await database.pool.query("select from writes where epoch = 2")).rowCount).toBe(1);
     await until("the next one leads", async () => await Promise.resolve(next.lease.state().held));
-    // Far less than the time to live.
-    expect(systemClock.monotonicMs() - startMs).toBeLessThan(5_000);
   });
 
   test("cut off without a word knows by itself that its time is over before anybody else leads", async () => {

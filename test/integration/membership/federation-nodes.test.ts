@@ -1,9 +1,11 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { systemClock } from "../../../src/lib/kernel/clock.ts";
 import {
+  listControlPlaneRoutes,
   listFederationNodes,
   mastersOf,
   type NodeRegistration,
+  noteControlPlaneRoute,
   noteNodeSeen,
   registerNode,
   removeNode,
@@ -103,5 +105,31 @@ describe("the boxes of a federation", () => {
     expect(await noteNodeSeen(database.pool, { name, signingKey })).toBe(true);
     const [node] = await listFederationNodes(database.pool);
     expect(Date.parse(node?.seenAt ?? "")).toBeGreaterThan(Date.parse(node?.joinedAt ?? "") - 60_000);
+  });
+});
+
+describe("a master's server of the control plane", () => {
+  const route = "192.0.2.7:6222";
+  const own = { name: makeRegistration().name, signingKey: makeRegistration().signingKey };
+
+  test("is found by its route once it has written that down, and stays so when the master registers anew", async () => {
+    await register();
+    expect(await listControlPlaneRoutes(database.pool)).toEqual([]);
+    expect(await noteControlPlaneRoute(database.pool, own, route)).toBe(true);
+    expect(await noteControlPlaneRoute(database.pool, own, route)).toBe(false);
+    await register({ version: "0.2.0" });
+    expect(await listControlPlaneRoutes(database.pool)).toEqual([{ name: own.name, route }]);
+    expect(await noteControlPlaneRoute(database.pool, own, null)).toBe(true);
+    expect(await listControlPlaneRoutes(database.pool)).toEqual([]);
+  });
+
+  test("is nobody's to write down but that master's own, and only as host and port", async () => {
+    await register();
+    const stranger = { ...own, signingKey: `ed25519:${"0".repeat(64)}` };
+    expect(await noteControlPlaneRoute(database.pool, stranger, route)).toBe(false);
+    await expect(noteControlPlaneRoute(database.pool, own, "nats://a b")).rejects.toThrow(
+      /federation_nodes_route_form/,
+    );
+    expect(await noteControlPlaneRoute(database.pool, own, "[2001:db8::7]:6222")).toBe(true);
   });
 });

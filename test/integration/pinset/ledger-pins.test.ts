@@ -9,7 +9,7 @@ import { SweepMemory } from "../../../src/lib/pinset/sweep-memory.ts";
 import { sweep } from "../../../src/lib/pinset/sweep.ts";
 import { createPool } from "../../../src/lib/postgres/pool.ts";
 import { createMemoryCluster } from "../../support/memory-cluster.ts";
-import { collect, manyPins, rawCid } from "../../support/pins.ts";
+import { cidOfBytes, collect, manyPins, rawBytes, rawCid } from "../../support/pins.ts";
 import { emptyDatabase, freshDatabase, type TestDatabase } from "../../support/postgres.ts";
 import { tempDir } from "../../support/temp-dir.ts";
 
@@ -51,7 +51,7 @@ async function addObject(cid: string, key: string): Promise<void> {
 }
 
 async function read(): Promise<readonly LedgerCid[]> {
-  return await collect(ledgerPins(database.pool, tempDir()).cids(signal));
+  return await collect(ledgerPins(database.pool, tempDir(), null).cids(signal));
 }
 
 describe("what the ledger wants pinned", () => {
@@ -76,9 +76,11 @@ describe("what the ledger wants pinned", () => {
     await addRow(other, "pinned");
     await addRow(cid.toString(), "pinned");
     expect(await read()).toMatchObject([{ cid: cid.toString(), isCid: true }]);
-    expect(await ledgerPins(database.pool, tempDir()).record({ cid: cid.toString(), text: other })).toMatchObject({
-      state: "pinned",
-    });
+    expect(await ledgerPins(database.pool, tempDir(), null).record({ cid: cid.toString(), text: other })).toMatchObject(
+      {
+        state: "pinned",
+      },
+    );
   });
 
   test("may be no CID at all, which is told and does not end the reading", async () => {
@@ -87,15 +89,30 @@ describe("what the ledger wants pinned", () => {
     expect((await read()).map(({ isCid }) => isCid)).toEqual([false, true]);
   });
 
+  test("is only waited for as long as nobody was told that it is pinned, however its CID is written", async () => {
+    const v1 = cidOfBytes(rawBytes("awaited"), 0x70);
+    const key = v1.toString();
+    const ledger = ledgerPins(database.pool, tempDir(), null);
+    const add = async (cid: string, status: string): Promise<void> => {
+      await addRow(cid, status);
+      await database.pool.query("update pins set cid_key = $1 where cid = $2", [key, cid]);
+    };
+    expect(await ledger.isAwaited(key)).toBe(false);
+    await add(key, "pinning");
+    expect(await ledger.isAwaited(key)).toBe(true);
+    await add(v1.toV0().toString(), "pinned");
+    expect(await ledger.isAwaited(key)).toBe(false);
+  });
+
   test("is what it is pinned again with: name, metadata and origins, as far as they are texts", async () => {
     const cid = rawCid("again").toString();
     await addRow(cid, "pinned", { meta: '{"app":"x","n":1}', origins: '["/ip4/127.0.0.1/tcp/1/p2p/Qm", 2]' });
-    const ledger = ledgerPins(database.pool, tempDir());
+    const ledger = ledgerPins(database.pool, tempDir(), null);
     expect(await ledger.record({ cid, text: cid })).toMatchObject({
       isBlocked: false,
       options: {
         name: `name of ${cid.slice(0, 4)}`,
-        metadata: { app: "x" },
+        metadata: { app: "x", source: "pinning" },
         origins: ["/ip4/127.0.0.1/tcp/1/p2p/Qm"],
       },
     });
@@ -113,17 +130,17 @@ describe("what the ledger wants pinned", () => {
     await database.pool.query(
       `insert into pins (requestid, cid, status) select n::text, 'cid-' || n, 'pinned' from generate_series(1, 5000) n`,
     );
-    for await (const _ of ledgerPins(database.pool, tempDir()).cids(signal)) break;
+    for await (const _ of ledgerPins(database.pool, tempDir(), null).cids(signal)) break;
     expect(await read()).toHaveLength(5_000);
     expect(database.pool.totalCount).toBe(database.pool.idleCount);
   });
 
   test("cannot be known where the database has no ledger, or does not answer", async () => {
     await using empty = await emptyDatabase();
-    const noTable = collect(ledgerPins(empty.pool, tempDir()).cids(signal));
+    const noTable = collect(ledgerPins(empty.pool, tempDir(), null).cids(signal));
     await expect(noTable).rejects.toMatchObject({ code: "FULA_LEDGER_UNREADABLE", kind: "unavailable" });
     const pool = createPool({ ...database.options, port: 1 });
-    const noServer = ledgerPins(pool, tempDir());
+    const noServer = ledgerPins(pool, tempDir(), null);
     await expect(collect(noServer.cids(signal))).rejects.toMatchObject({ code: "FULA_LEDGER_UNREADABLE" });
     await expect(noServer.record({ cid: "a", text: "a" })).rejects.toMatchObject({ code: "FULA_LEDGER_UNREADABLE" });
     await pool.end();
@@ -142,7 +159,13 @@ describe("a sweep with a real ledger", () => {
     const run = async (repairLedger: boolean): ReturnType<typeof sweep> => {
       await using memory = await SweepMemory.open(`${dir}/sweep.sqlite`, systemClock);
       await using alerts = new AlertLog(null);
-      const deps = { cluster, sources: inOrder(cluster, dir), ledger: ledgerPins(database.pool, dir), memory, alerts };
+      const deps = {
+        cluster,
+        sources: inOrder(cluster, dir),
+        ledger: ledgerPins(database.pool, dir, null),
+        memory,
+        alerts,
+      };
       const options = { replMin: 1, graceMs: 0, waitMs: 0, deep: false, repair: true, acceptEmpty: false };
       return await sweep(
         { ...deps, clock: systemClock, signal },

@@ -186,3 +186,29 @@ test("the role of the services is made without a password and cannot log in, and
     await admin.end();
   }
 });
+
+describe("040", () => {
+  test("going down leaves no access key that was to end, and none that could not be opened", async () => {
+    await using database = await emptyDatabase();
+    await migrateUp(database.pool, { to: 40 });
+    const insert = async (id: string, columns: string, values: string): Promise<void> => {
+      await database.pool.query(
+        `insert into access_keys (key_id, user_id, scopes, ${columns})
+         values ('FULA' || rpad('${id}', 16, 'A'), repeat('0', 64), '{storage:read}', ${values})`,
+      );
+    };
+    await insert("STAYS", "sealed_secret", "'s'");
+    await insert("ENDS", "sealed_secret, expires_at", "'s', now() + interval '1 day'");
+    await insert("WALLET", "sealed_secret, wallet", "'s', '0x' || repeat('a', 40)");
+    await insert("HASH", "secret_hash", "sha256('s')");
+    await expect(migrateDown(database.pool)).rejects.toMatchObject({ code: "FULA_MIGRATION_LOSES_DATA" });
+    expect(await migrateDown(database.pool, { force: true })).toMatchObject({ version: 39 });
+    const { rows } = await database.pool.query(
+      "select key_id, revoked_at is null as in_force from access_keys order by key_id",
+    );
+    expect(rows).toEqual([
+      { key_id: "FULAENDSAAAAAAAAAAAA", in_force: false },
+      { key_id: "FULASTAYSAAAAAAAAAAA", in_force: true },
+    ]);
+  });
+});

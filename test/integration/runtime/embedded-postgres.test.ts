@@ -132,7 +132,9 @@ describe("first start", () => {
       expect((await stat(dir)).mode & 0o777, dir).toBe(IS_ROOT ? 0o710 : 0o700);
     }
     expect((await stat(dataDir())).mode & 0o777).toBe(0o700);
-    expect((await readdir(root)).toSorted()).toEqual(["admin.password", "data", "port"]);
+    const beside = ["pg_hba.conf", "pg_ident.conf", "server.conf"];
+    for (const name of beside) expect((await stat(join(root, name))).mode & 0o777, name).toBe(0o600);
+    expect((await readdir(root)).toSorted()).toEqual(["admin.password", "data", ...beside, "port"].toSorted());
   });
 
   test("the password is in no log and in no argument of a process", async () => {

@@ -10,6 +10,7 @@ import { type LoadedConfig, loadConfig } from "../../../src/lib/config/load.ts";
 import { Secret } from "../../../src/lib/kernel/secret.ts";
 import { systemClock } from "../../../src/lib/kernel/clock.ts";
 import { inspectEmbeddedPostgres } from "../../../src/lib/runtime/embedded-postgres.ts";
+import { markJoined } from "../../support/joined.ts";
 import { findFreePort } from "../../../src/lib/runtime/processes.ts";
 import { withPinCluster } from "../../../src/lib/stack/pinset.ts";
 import { runCliForTest } from "../../support/cli.ts";
@@ -47,6 +48,7 @@ beforeAll(async () => {
   await writeFile(join(baseDir, "fula-master.yaml"), JSON.stringify(settings), { mode: 0o600 });
   const names = ["POSTGRES_PASSWORD", "ENCRYPTION_KEY", "JWT_SECRET", "SESSION_SECRET", "SYSTEM_KEY"];
   const lines = names.map((name) => `${name}=${randomBytes(32).toString("hex")}\n`);
+  markJoined(baseDir, settings.node.clusterId);
   await writeFile(join(baseDir, ".env"), lines.join(""), { mode: 0o600 });
   await run("migrate", "up");
   await withPinCluster(await load(), { clock: systemClock, create: true }, async () => {});

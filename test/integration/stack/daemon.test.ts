@@ -14,7 +14,9 @@ import {
 import { type DaemonDeps, daemonState, startDaemon, stopDaemon } from "../../../src/lib/stack/daemon.ts";
 import { readDaemonFile, writeDaemonFile } from "../../../src/lib/stack/daemon-file.ts";
 import { runCliForTest } from "../../support/cli.ts";
+import { ManualClock } from "../../support/manual-clock.ts";
 import { PostgresHolder } from "../../support/postgres-child.ts";
+import { until } from "../../support/until.ts";
 
 const LAUNCHER = join(import.meta.dirname, "../../support/children/fake-serve.ts");
 
@@ -114,7 +116,16 @@ describe("failures", () => {
   });
 
   test("one that is not ready in time is an error that says what /readyz answers, and runs on", async () => {
-    await expect(startDaemon(loaded, deps({ readyPatienceMs: 1_500 }, "unready"))).rejects.toMatchObject({
+    const clock = new ManualClock();
+    const starting = startDaemon(loaded, deps({ clock, readyPatienceMs: 60_000 }, "unready"));
+    const failed = starting.catch((error: unknown) => error);
+    await until("it says that it is not ready", async () => {
+      await clock.step(1);
+      const state = await daemonState(loaded);
+      return state.status === "running" && state.notReady !== null;
+    });
+    await clock.step(60_000);
+    await expect(failed).resolves.toMatchObject({
       code: "FULA_DAEMON_START",
       message: expect.stringContaining("/readyz says 503: the ledger is on fire"),
     });

@@ -58,12 +58,14 @@ describe("a master that serves", () => {
       "ledger",
       "schema",
       "ledger-rights",
+      "control-plane",
+      "membership",
       "round-trip",
       "snapshot",
       "schedules",
     ])
       expect(names).toContain(name);
-    for (const name of ["kubo", "cluster", "containers", "storage"]) expect(names).not.toContain(name);
+    for (const name of ["kubo", "cluster", "containers", "storage", "nats-servers"]) expect(names).not.toContain(name);
     for (const { message } of report.checks) expect(message).not.toBe("");
     expect(report.counts.ok).toBe(report.checks.filter(({ verdict }) => verdict === "ok").length);
   });
@@ -116,6 +118,22 @@ describe("a master that serves", () => {
       verdict: "skipped",
       message: "not looked at before the settings are right",
     });
+  });
+
+  test("with a control plane that is open to others or gone, or with other secrets than it has, is told so", async () => {
+    const file = "state/control-plane.sqlite";
+    await chmod(join(box.baseDir, file), 0o644);
+    const open = await only("control-plane");
+    await chmod(join(box.baseDir, file), 0o600);
+    expect(open.checks).toMatchObject([{ verdict: "failed", remedy: `chmod 600 ${join(box.baseDir, file)}` }]);
+    const gone = await replaced(file, null, async () => await only("control-plane"));
+    expect(gone.checks).toMatchObject([{ verdict: "failed", code: "FULA_STATE_LOST" }]);
+    const env = await readFile(join(box.baseDir, ".env"), "utf8");
+    const other = env.replace(/^JWT_SECRET=.*$/m, `JWT_SECRET=${"a".repeat(64)}`);
+    const differs = await replaced(".env", other, async () => await only("membership"));
+    expect(differs.checks).toMatchObject([{ verdict: "failed", remedy: expect.stringMatching(/membership sync/) }]);
+    expect(differs.checks[0]?.message).not.toContain("a".repeat(64));
+    expect((await doctor("--only", "control-plane,membership")).exitCode).toBe(0);
   });
 
   test("with a snapshot that was changed fails the snapshot, by its digest", async () => {

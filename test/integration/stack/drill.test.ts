@@ -126,6 +126,20 @@ test.each([
   expect(claims("D2").filter((claim) => claim.startsWith("failed"))).toEqual(failing);
 });
 
+test("D10 fails where the ledger takes roots from any software, and goes on to its races", async () => {
+  await sql("alter table bucket_roots disable trigger bucket_roots_foreign_refused");
+  const { exitCode, claims } = await drill(["D10"]);
+  await sql("alter table bucket_roots enable trigger bucket_roots_foreign_refused");
+  expect(exitCode).toBe(1);
+  expect(claims("D10").map((claim) => claim.split(" ", 1)[0])).toEqual([
+    "failed",
+    "passed",
+    "passed",
+    "passed",
+    "passed",
+  ]);
+});
+
 test("D2 fails where the index is INVALID, as an interrupted build leaves it", async () => {
   await sql(`drop index ${INDEX}`);
   const charge = `insert into credit_history (tx_type, amount_fula, balance_after, reference_id, user_id)

@@ -52,7 +52,10 @@ describe("a new box", () => {
       gateway: { port: box.ports.gateway },
       api: { port: box.ports.api },
     });
-    expect(await readInstallation(join(box.baseDir, "state"))).toMatchObject({ clusterId, made: ["ledger", "pinset"] });
+    expect(await readInstallation(join(box.baseDir, "state"))).toMatchObject({
+      clusterId,
+      made: ["ledger", "pinset", "control-plane"],
+    });
     expect(summary).toMatchObject({
       lastSnapshot: { sequence: 1, pinCount: 0 },
       keyId: expect.stringMatching(/^ed25519:/),

@@ -168,3 +168,33 @@ describe("list, stat and usage", () => {
     await expect(listing[Symbol.asyncIterator]().next()).rejects.toThrow("stop");
   });
 });
+
+describe("a block that was added and not wanted after all", () => {
+  const bytes = Buffer.from("second thoughts");
+  const cid = createCid(RAW_CODEC, bytes);
+
+  test("is taken back, and leaves no file behind", async () => {
+    const added = await store.add(cid, bytes);
+    await added?.takeBack();
+    expect(await store.has(cid)).toBe(false);
+    expect(await readdir(join(dir, ".temp"))).toEqual([]);
+  });
+
+  test("stays where another process has put it meanwhile, which wrote nothing", async () => {
+    const added = await store.add(cid, bytes);
+    const other = await openLocalBlockStore(dir);
+    expect(await other.add(cid, bytes)).toBeNull();
+    await added?.takeBack();
+    expect(await store.has(cid)).toBe(true);
+  });
+
+  test("is there for whoever puts it at the same time, however the two meet", async () => {
+    const other = await openLocalBlockStore(dir);
+    for (let round = 0; round < 40; round += 1) {
+      const added = await store.add(cid, bytes);
+      await Promise.all([added?.takeBack(), other.put(cid, bytes)]);
+      expect(await other.has(cid)).toBe(true);
+      await other.delete(cid);
+    }
+  });
+});

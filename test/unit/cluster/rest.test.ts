@@ -6,7 +6,11 @@ import { collect, fullPin, rawCid } from "../../support/pins.ts";
 import { until } from "../../support/until.ts";
 import { type Script, type ScriptedPeer, startScriptedPeer, streamLines } from "../../support/scripted-peer.ts";
 
-const PATIENCE = { answerMs: 250, streamStartMs: 250 };
+const PATIENT = { answerMs: 30_000, streamStartMs: 30_000 };
+/** For what is never answered. */
+const IMPATIENT = { answerMs: 250, streamStartMs: 250 };
+/** For what takes longer as a whole. */
+const MODERATE = { answerMs: 1_500, streamStartMs: 1_500 };
 const FACTORS = { replication_factor_min: 2, replication_factor_max: 6 };
 const UNREADABLE = { code: "FULA_CLUSTER_UNREADABLE" };
 
@@ -16,7 +20,7 @@ afterEach(async () => {
   opened = new AsyncDisposableStack();
 });
 
-async function open(script: Script, patience = PATIENCE): Promise<{ cluster: PinCluster; peer: ScriptedPeer }> {
+async function open(script: Script, patience = PATIENT): Promise<{ cluster: PinCluster; peer: ScriptedPeer }> {
   const peer = opened.use(await startScriptedPeer(script));
   return {
     peer,
@@ -63,8 +67,8 @@ function answer(response: ServerResponse, status: number, body: string): void {
   response.writeHead(status, { "content-type": "application/json" }).end(body);
 }
 
-async function pinsOf(script: Script): Promise<readonly Pin[]> {
-  const { cluster } = await open(script);
+async function pinsOf(script: Script, patience = PATIENT): Promise<readonly Pin[]> {
+  const { cluster } = await open(script, patience);
   return collect(cluster.pins());
 }
 
@@ -165,7 +169,7 @@ describe("a list of pins", () => {
     const failed = pinsOf((_request, response) => {
       response.writeHead(200, { trailer: "X-Stream-Error" });
       response.write(`${sent(1)}\n`);
-    });
+    }, IMPATIENT);
     await expect(failed).rejects.toThrow("it was silent for");
   });
 
@@ -175,14 +179,14 @@ describe("a list of pins", () => {
       response.writeHead(200, { trailer: "X-Stream-Error" });
       let at = 0;
       const timer = setInterval(() => {
-        response.write(whole.subarray(at, at + 50));
-        at += 50;
+        response.write(whole.subarray(at, at + 15));
+        at += 15;
         if (at < whole.length) return;
         clearInterval(timer);
         response.addTrailers({ "X-Stream-Error": "" });
         response.end();
       }, 60);
-    });
+    }, MODERATE);
     expect(pins).toHaveLength(1);
   });
 
@@ -190,11 +194,11 @@ describe("a list of pins", () => {
     const lines = Array.from({ length: 2_000 }, (_, number) => sent(number));
     const { cluster } = await open((_request, response) => {
       streamLines(response, lines);
-    });
+    }, MODERATE);
     let read = 0;
     for await (const _pin of cluster.pins()) {
       read += 1;
-      if (read === 5) await new Promise((resolve) => setTimeout(resolve, 3 * PATIENCE.answerMs));
+      if (read === 5) await new Promise((resolve) => setTimeout(resolve, 2 * MODERATE.answerMs));
     }
     expect(read).toBe(2_000);
   });
@@ -302,9 +306,9 @@ describe("a list of statuses", () => {
     const script: Script = (_request, response) => {
       setTimeout(() => streamLines(response, [sentStatus(1)]), 600);
     };
-    const patient = await open(script, { answerMs: 250, streamStartMs: 5_000 });
+    const patient = await open(script, { answerMs: 250, streamStartMs: 60_000 });
     expect(await collect(patient.cluster.statuses())).toHaveLength(1);
-    const impatient = await open(script);
+    const impatient = await open(script, IMPATIENT);
     await expect(collect(impatient.cluster.statuses())).rejects.toThrow("it was silent for");
   });
 
@@ -355,7 +359,7 @@ describe("a call", () => {
   });
 
   test("that gets no answer is given up", async () => {
-    const { cluster } = await open(() => {});
+    const { cluster } = await open(() => {}, IMPATIENT);
     await expect(cluster.pin(cid)).rejects.toThrow("it was silent for");
   });
 

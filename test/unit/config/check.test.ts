@@ -71,6 +71,24 @@ describe("config check", () => {
       /^warning postgres\.poolMax: postgres\.poolMax is 51, but the embedded server takes 60/,
     ],
     [
+      "roots that are forgotten before what they refer to may go",
+      { yaml: `${SOUND}buckets:\n  historyAge: 30m\n` },
+      {},
+      /^error buckets\.historyAge: buckets\.historyAge is shorter than buckets\.graceTime/,
+    ],
+    [
+      "a list of what was revoked that is too old before it is read again",
+      { yaml: `${SOUND}identity:\n  denyListMaxAge: 4s\n` },
+      {},
+      /^error identity\.denyListMaxAge: identity\.denyListMaxAge is not longer than two pauses/,
+    ],
+    [
+      "buckets without an arbiter",
+      { yaml: SOUND },
+      { FULA_BUCKET_ROOT_CAS: "false" },
+      /^warning buckets\.cas: buckets\.cas \(FULA_BUCKET_ROOT_CAS\) is off: nobody arbitrates/,
+    ],
+    [
       "more copies than one box can hold",
       { yaml: SOUND.replace("replMin: 1", "replMin: 2") },
       {},

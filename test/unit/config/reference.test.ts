@@ -21,5 +21,5 @@ test("no two settings share a name in the environment", () => {
   const names = SETTINGS.flatMap(({ envNames }) => envNames).concat(SECRETS.map(({ envName }) => envName));
   expect(new Set(names).size).toBe(names.length);
   expect(envNameOf("billing.fulaPerGbMonth")).toBe("FULA_MASTER_BILLING_FULA_PER_GB_MONTH");
-  expect(envNameOf("features.eip712Auth")).toBe("FULA_MASTER_FEATURES_EIP712_AUTH");
+  expect(envNameOf("identity.eip712ChainIds")).toBe("FULA_MASTER_IDENTITY_EIP712_CHAIN_IDS");
 });

@@ -140,7 +140,7 @@ const VALUES: Readonly<Partial<Record<SettingKey, readonly unknown[]>>> = {
   "snapshot.trustedKeys": [[], [KEY_A], [KEY_A, KEY_B]],
   "sweep.schedule": ["*/30 * * * *", "@daily"],
   "billing.fulaPerGbMonth": ["3", "2.75"],
-  "features.eip712Auth": [true, false],
+  "gateway.remoteCidPut": [true, false],
 };
 const KEYS = SETTINGS.map(({ key }) => key).filter((key) => VALUES[key] !== undefined);
 const anySettings = fc

@@ -10,7 +10,7 @@ function codeOf(call: () => unknown): string {
   try {
     call();
   } catch (error) {
-    const known = toS3Error(error);
+    const known = toS3Error(error, 412);
     if (known.code === "InternalError") throw error;
     return known.code;
   }
@@ -130,7 +130,7 @@ describe("a query", () => {
 });
 
 test("an error that is none of the client's doing says nothing about our insides", () => {
-  const error = toS3Error(new Error("password=hunter2 at /opt/fula-master"));
+  const error = toS3Error(new Error("password=hunter2 at /opt/fula-master"), 412);
   expect(error).toBeInstanceOf(S3Error);
   expect([error.code, error.status]).toEqual(["InternalError", 500]);
   expect(error.message).not.toContain("hunter2");

@@ -1,10 +1,15 @@
 import { describe, expect, test } from "vitest";
 import { readLocationConstraint } from "../../../src/lib/gateway/bucket-operations.ts";
+import { parseXml } from "../../../src/lib/gateway/read-xml.ts";
 import { S3Error } from "../../../src/lib/gateway/s3-error.ts";
+
+function regionOf(document: string): string | null {
+  return readLocationConstraint(document === "" ? null : parseXml(document, 64));
+}
 
 function codeOf(document: string): string {
   try {
-    readLocationConstraint(document);
+    regionOf(document);
   } catch (error) {
     if (error instanceof S3Error) return error.code;
     throw error;
@@ -17,7 +22,6 @@ const NAMESPACE = 'xmlns="http://s3.amazonaws.com/doc/2006-03-01/"';
 describe("the body of CreateBucket", () => {
   test.each([
     ["", null],
-    ["  \n", null],
     ["<CreateBucketConfiguration/>", null],
     [`<CreateBucketConfiguration ${NAMESPACE}></CreateBucketConfiguration>`, null],
     [
@@ -26,13 +30,13 @@ describe("the body of CreateBucket", () => {
     ],
     ["<CreateBucketConfiguration><LocationConstraint>0012</LocationConstraint></CreateBucketConfiguration>", "0012"],
   ])("%j asks for %j", (document, region) => {
-    expect(readLocationConstraint(document)).toBe(region);
+    expect(regionOf(document)).toBe(region);
   });
 
   test.each([
     ["<CreateBucketConfiguration>", "MalformedXML"],
     ["not xml", "MalformedXML"],
-    ["<Other/>", "NotImplemented"],
+    ["<Other/>", "MalformedXML"],
     ["<CreateBucketConfiguration><Tags/></CreateBucketConfiguration>", "NotImplemented"],
     [
       "<CreateBucketConfiguration><LocationConstraint>a</LocationConstraint><Bucket/></CreateBucketConfiguration>",
@@ -40,10 +44,5 @@ describe("the body of CreateBucket", () => {
     ],
   ])("%j is refused", (document, expected) => {
     expect(codeOf(document)).toBe(expected);
-  });
-
-  test("expands no entity", () => {
-    const bomb = `<!DOCTYPE x [<!ENTITY a "${"a".repeat(50)}"><!ENTITY b "&a;&a;&a;&a;">]><CreateBucketConfiguration><LocationConstraint>&b;</LocationConstraint></CreateBucketConfiguration>`;
-    expect(readLocationConstraint(bomb)).toBe("&b;");
   });
 });

@@ -17,9 +17,8 @@ function crc32Base64(bytes: Uint8Array): string {
   return digest.toString("base64");
 }
 
-function authOf(payload: PayloadForm): AuthenticatedRequest {
-  const principal = { keyId: "FULAABCDEFGHIJKLMNOP", userId: "a".repeat(64), ownerId: "b".repeat(32), scopes: [] };
-  return { principal, payload, chunkSigner: null };
+function authOf(payload: PayloadForm): Pick<AuthenticatedRequest, "payload" | "chunkSigner"> {
+  return { payload, chunkSigner: null };
 }
 
 async function receive(
@@ -44,7 +43,7 @@ async function codeOf(receiving: Promise<unknown>): Promise<string> {
   try {
     await receiving;
   } catch (error) {
-    const known = toS3Error(error);
+    const known = toS3Error(error, 412);
     if (!(error instanceof S3Error) && known.code === "InternalError") throw error;
     return known.code;
   }

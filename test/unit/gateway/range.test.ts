@@ -25,6 +25,8 @@ describe("a Range header", () => {
     ["bytes=-10", 10, 0, 9],
     ["bytes=-100", 10, 0, 9],
     [" bytes=1-2 ", 10, 1, 2],
+    ["bytes=5-9223372036854775806", 10, 5, 9],
+    ["bytes=-18446744073709551615", 10, 0, 9],
   ])("%s of %i bytes is %i to %i", (header, size, start, end) => {
     expect(parseRange(header, size)).toEqual({ start, end });
   });
@@ -36,6 +38,7 @@ describe("a Range header", () => {
   test.each([
     ["bytes=10-", 10, "InvalidRange"],
     ["bytes=10-20", 10, "InvalidRange"],
+    ["bytes=9223372036854775806-", 10, "InvalidRange"],
     ["bytes=-0", 10, "InvalidRange"],
     ["bytes=0-0", 0, "InvalidRange"],
     ["bytes=-5", 0, "InvalidRange"],

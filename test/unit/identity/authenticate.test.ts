@@ -1,12 +1,20 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { AccessKey } from "../../../src/lib/identity/access-key.ts";
-import { authenticate, type AuthenticatedRequest, requireScope } from "../../../src/lib/identity/authenticate.ts";
+import {
+  authenticate,
+  type AuthenticatedRequest,
+  type AuthenticationFacts,
+  type Principal,
+  requireScope,
+} from "../../../src/lib/identity/authenticate.ts";
 import type { RawRequest } from "../../../src/lib/identity/raw-request.ts";
 import { Refusal } from "../../../src/lib/identity/refusal.ts";
 import { Secret } from "../../../src/lib/kernel/secret.ts";
 import { property } from "../../support/property.ts";
 import {
+  authenticationFacts,
+  presign,
   rawRequest,
   SIGNED_AT_MS,
   sha256Of,
@@ -22,7 +30,7 @@ async function check(
 ): Promise<AuthenticatedRequest> {
   const key = more.key === undefined ? TEST_KEY : more.key;
   return await authenticate(request, {
-    findKey: async (keyId) => (key?.keyId === keyId ? key : null),
+    ...authenticationFacts(key),
     region: more.region ?? "us-east-1",
     nowMs: more.nowMs ?? SIGNED_AT_MS,
   });
@@ -64,7 +72,7 @@ function withHeader(request: Unsigned, name: string, change: (value: string) => 
 describe("a signed request", () => {
   test("names its sender, whose owner id is the fleet's", async () => {
     const { principal, payload } = await check(signed());
-    expect(principal.keyId).toBe(TEST_KEY.keyId);
+    expect(principal.credentialId).toBe(TEST_KEY.keyId);
     expect(principal.ownerId).toMatch(/^[0-9a-f]{32}$/);
     expect(payload).toEqual({ kind: "hashed", sha256: sha256Of("hello") });
   });
@@ -241,7 +249,7 @@ describe("a bearer token", () => {
     rawRequest(PUT, [["host", "h"], ["authorization", value], ...more]);
 
   test.each([`Bearer ${token}`, `bearer ${token}`])("of key id and secret names its sender: %s", async (value) => {
-    expect((await check(bearer(value))).principal.userId).toBe(TEST_KEY.userId);
+    expect((await check(bearer(value))).principal.userId).toBe("a".repeat(64));
   });
 
   test.each([
@@ -270,4 +278,84 @@ test("a key without a scope may not do what needs it", async () => {
   const { principal } = await check(signed(), { key: { ...TEST_KEY, scopes: ["storage:read"] } });
   expect(() => requireScope(principal, "storage:read")).not.toThrow();
   expect(() => requireScope(principal, "storage:write")).toThrow(Refusal);
+});
+
+describe("a token in place of a key's id", () => {
+  const TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.c2ln";
+  const owner: Principal = { credentialId: "jwt:0", userId: "u", ownerId: "o", scopes: ["storage:read"] };
+  const signedWith = (keyId: string, more: Partial<Unsigned> = {}): RawRequest => {
+    const request = { ...PUT, ...more };
+    return rawRequest(request, signRequest(request, { keyId, secret: new Secret("whatever") }).headers);
+  };
+  const checkToken = async (
+    request: RawRequest,
+    more: Partial<AuthenticationFacts> = {},
+  ): Promise<AuthenticatedRequest> =>
+    await authenticate(request, {
+      ...authenticationFacts(TEST_KEY),
+      jwtAccessKeys: true,
+      identifyBearer: async (token) => {
+        if (token !== TOKEN) throw new Refusal("InvalidToken", "Nobody is known by it.");
+        return owner;
+      },
+      ...more,
+    });
+
+  test("names its sender where the settings allow it, with a signature that nobody checks", async () => {
+    expect((await checkToken(signedWith(`JWT:${TOKEN}`))).principal).toEqual(owner);
+    const chunked = signedWith(`JWT:${TOKEN}`, { payload: "STREAMING-AWS4-HMAC-SHA256-PAYLOAD" });
+    const { payload, chunkSigner } = await checkToken(chunked);
+    expect([payload.kind, chunkSigner?.acceptChunk("", ""), chunkSigner?.acceptTrailer("", "")]).toEqual([
+      "chunked",
+      true,
+      true,
+    ]);
+  });
+
+  test("is refused where they do not, and its text is not repeated", async () => {
+    const refusal = await checkToken(signedWith(`JWT:${TOKEN}`), { jwtAccessKeys: false }).catch(
+      (error: unknown) => error,
+    );
+    expect(refusal).toMatchObject({ code: "InvalidAccessKeyId", fields: { AWSAccessKeyId: "JWT:****" } });
+  });
+
+  test("is judged like any other bearer token, and never taken for a key", async () => {
+    expect(await codeOf(checkToken(signedWith("JWT:a.b.c")))).toBe("InvalidToken");
+    const pair = `JWT:${TEST_KEY.keyId}.${TEST_KEY.secret.reveal()}`;
+    for (const keyId of [pair, "JWT:", "JWT:a.b", "jwt:a.b.c", TOKEN]) {
+      expect([keyId, await codeOf(checkToken(signedWith(keyId)))]).toEqual([keyId, "InvalidAccessKeyId"]);
+    }
+  });
+
+  test.each([
+    ["10 minutes slow", -600_000, "accepted"],
+    ["10 minutes fast", 600_000, "accepted"],
+    ["20 minutes slow", -1_200_000, "RequestTimeTooSkewed"],
+    ["20 minutes fast", 1_200_000, "RequestTimeTooSkewed"],
+  ])("of a client whose clock is %s is told %s ms: %s", async (_what, ms, code) => {
+    expect(await codeOf(checkToken(signedWith(`JWT:${TOKEN}`), { nowMs: SIGNED_AT_MS - ms }))).toBe(code);
+  });
+
+  test("does not open a presigned URL: it would be written down in every log on its way", async () => {
+    const query = presign({ method: "GET", path: "/photos/a" }, { keyId: `JWT:${TOKEN}`, secret: new Secret("x") });
+    const request = rawRequest({ method: "GET", path: "/photos/a", query }, [["host", "127.0.0.1:9000"]]);
+    expect(await codeOf(checkToken(request))).toBe("InvalidAccessKeyId");
+  });
+});
+
+describe("a key", () => {
+  test("whose time is over is refused with the right signature alone", async () => {
+    const key = { ...TEST_KEY, expiresMs: SIGNED_AT_MS };
+    expect(await codeOf(check(signed(), { key }))).toBe("ExpiredToken");
+    expect(await codeOf(check(signed(), { key: { ...TEST_KEY, expiresMs: SIGNED_AT_MS + 1 } }))).toBe("accepted");
+    const other = signRequest(PUT, { ...TEST_KEY, secret: new Secret("another") });
+    expect(await codeOf(check(rawRequest(PUT, other.headers), { key }))).toBe("SignatureDoesNotMatch");
+  });
+
+  test("that is kept as a hash opens with its secret, and signs nothing", async () => {
+    const key = { ...TEST_KEY, secret: null };
+    const bearer = [["authorization", `Bearer ${TEST_KEY.keyId}.${TEST_KEY.secret.reveal()}`]] as const;
+    expect(await codeOf(check(rawRequest(PUT, [["host", "h"], ...bearer]), { key }))).toBe("accepted");
+    expect(await codeOf(check(signed(), { key }))).toBe("InvalidAccessKeyId");
+  });
 });

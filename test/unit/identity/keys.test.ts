@@ -71,6 +71,18 @@ describe("a sealed secret", () => {
     );
   });
 
+  test("opens under a key of another epoch, and seals under the one in use alone", () => {
+    const next = new Secret("cd".repeat(32));
+    const both = createSecretSealer(next, "access key secrets", [key]);
+    expect(both.open(sealer.seal(new Secret("of before"), "row", systemRandom), "row").reveal()).toBe("of before");
+    const sealed = both.seal(new Secret("of now"), "row", systemRandom);
+    expect(createSecretSealer(next).open(sealed, "row").reveal()).toBe("of now");
+    expect(codeOf(() => sealer.open(sealed, "row"))).toBe("FULA_ENCRYPTION_KEY_WRONG");
+    expect(codeOf(() => createSecretSealer(next, "access key secrets", [new Secret("short")]))).toBe(
+      "FULA_ENCRYPTION_KEY_INVALID",
+    );
+  });
+
   test.each([null, new Secret(""), new Secret("short"), new Secret("zz".repeat(32)), new Secret("ab".repeat(33))])(
     "needs an ENCRYPTION_KEY of 32 bytes in hex",
     (bad) => {

@@ -203,6 +203,12 @@ describe("the examples of the S3 documentation", () => {
     );
   });
 
+  test("keeps every byte of UTF-8 in a header: only spaces and tabs are blank", () => {
+    const value = Buffer.from("voilà à bientôt à").toString("latin1");
+    const request = rawRequest({ method: "PUT", path: "/", query: "" }, [["x-amz-meta-a", `  ${value}\t `]]);
+    expect(canonicalRequest(request, ["x-amz-meta-a"], EMPTY_SHA256)).toContain(`\nx-amz-meta-a:${value}\n`);
+  });
+
   test("GET with a flag that has no value", () => {
     const headers = s3Headers(EMPTY_SHA256);
     expect(signatureOf({ ...S3_DOCS, method: "GET", query: "lifecycle", headers })).toBe(

@@ -128,7 +128,7 @@ describe("a peers document", () => {
 
 describe("a storage node's join token", () => {
   const HEAD = { id: "7d4b3f0e-4c5a-4f6e-9d2b-1a2b3c4d5e6f", expiresAtMs: NOW_MS + 60_000 };
-  const grant = { clusterSecret: new Secret("5".repeat(64)), peers: signPeers(makeDocument(), signer) };
+  const grant = { clusterSecret: new Secret("5".repeat(64)), swarmKey: null, peers: signPeers(makeDocument(), signer) };
   const made = parseJoinToken(renderJoinToken(makeStorageToken(HEAD, grant, signer)));
   const open = (token: typeof made, key: string | null = null, nowMs = NOW_MS): ReturnType<typeof openStorageToken> =>
     openStorageToken(token, { key, check: checkSignature, nowMs });

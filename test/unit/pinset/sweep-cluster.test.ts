@@ -1,6 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { beforeEach, describe, expect, test } from "vitest";
+import { PINNING_PIN_METADATA } from "../../../src/lib/cluster/pin-source.ts";
 import { makePin, type Pin } from "../../../src/lib/cluster/pins.ts";
 import { FulaError } from "../../../src/lib/kernel/errors.ts";
 import type { Clock } from "../../../src/lib/kernel/clock.ts";
@@ -211,7 +212,13 @@ function ledgerOf(...entries: readonly (Partial<LedgerCid> & { readonly cid: str
   const records = new Map(
     cids.map(({ cid, state, changedMs }) => [
       cid,
-      { state, changedMs, isBlocked: false, options: { name: `name of ${cid}`, metadata: { a: "b" }, origins: [] } },
+      {
+        state,
+        changedMs,
+        isBlocked: false,
+        damage: null,
+        options: { name: `name of ${cid}`, metadata: { a: "b" }, origins: [] },
+      },
     ]),
   );
   return {
@@ -220,6 +227,7 @@ function ledgerOf(...entries: readonly (Partial<LedgerCid> & { readonly cid: str
       yield* cids;
     },
     record: async ({ cid }) => records.get(cid) ?? null,
+    isAwaited: async (cid) => records.get(cid)?.state === "waiting",
   };
 }
 
@@ -279,6 +287,31 @@ describe("the ledger", () => {
     });
     nowMs += 1;
     expect(await sweepOf(cluster, { ledger: ledgerOf(known, waiting) })).toMatchObject({ ledger: { missing: 1 } });
+  });
+
+  test("knows what users only wait for: anybody may ask for a content that nobody has, and that is no alert", async () => {
+    const asked = { ...pinOn(4), metadata: PINNING_PIN_METADATA };
+    const cluster = createMemoryCluster({ pins: [known, asked] });
+    cluster.reported.set(asked.cid, "pin_error");
+    const waiting = { cid: asked.cid, state: "waiting" as const };
+    for (const hours of [0, 48]) {
+      nowMs += hours * HOUR_MS;
+      expect(await sweepOf(cluster, { ledger: ledgerOf(known, waiting) })).toMatchObject({
+        outcome: "ok",
+        pins: 2,
+        ok: 1,
+        pinning: 1,
+        belowAfter: 0,
+        worst: [],
+      });
+    }
+    expect(await alerts()).toEqual([]);
+    // Whoever was told that it is pinned has lost something.
+    expect(await sweepOf(cluster, { ledger: ledgerOf(known, asked) })).toMatchObject({
+      outcome: "below",
+      belowAfter: 1,
+    });
+    expect(await alerts()).toHaveLength(1);
   });
 
   test("that cannot be read in full is no all-clear, and alerts and clears nothing", async () => {

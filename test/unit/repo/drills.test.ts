@@ -29,7 +29,7 @@ test.each(namedTests)("%s still has the test that docs/drills.md names: %s", (fi
 
 test("docs/drills.md names every drill that an operator can run", () => {
   const ids = new Set(
-    [...DOCUMENT.matchAll(/\bD(\d)(?: – D(\d))?\b/g)].flatMap(([, from, to]) => {
+    [...DOCUMENT.matchAll(/\bD(\d+)(?: – D(\d+))?\b/g)].flatMap(([, from, to]) => {
       const first = Number(from);
       return Array.from({ length: Number(to ?? from) - first + 1 }, (_, step) => `D${first + step}`);
     }),

@@ -7,8 +7,8 @@ import { z } from "zod";
 import { PROJECT_ROOT } from "../../../src/lib/kernel/project.ts";
 
 const INFRASTRUCTURE = ["kernel", "config", "postgres", "blocks", "cluster", "runtime"];
-const DOMAINS = ["pinset", "lease", "billing", "identity", "buckets", "ingest", "membership", "recovery"];
-const EVERYTHING_BELOW_STACK = [...INFRASTRUCTURE, ...DOMAINS, "pinning", "failover"];
+const DOMAINS = ["pinset", "lease", "billing", "identity", "buckets", "ingest", "membership"];
+const EVERYTHING_BELOW_STACK = [...INFRASTRUCTURE, ...DOMAINS, "recovery", "pinning", "failover"];
 
 /** The picture of docs/ARCHITECTURE.md, "Who may import whom": every folder of src/lib and what it may import. */
 const ARROWS: Readonly<Record<string, readonly string[]>> = {
@@ -20,6 +20,8 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   runtime: ["kernel"],
   cluster: ["kernel", "blocks"],
   ...Object.fromEntries(DOMAINS.map((domain) => [domain, INFRASTRUCTURE])),
+  // Its core alone; the folders in it reach what is real.
+  recovery: ["kernel"],
   gateway: [...INFRASTRUCTURE, "buckets", "identity"],
   pinning: [...INFRASTRUCTURE, "identity"],
   failover: [...INFRASTRUCTURE, "recovery", "membership", "lease", "pinset"],
@@ -68,6 +70,18 @@ const FORMS: readonly Planted[] = [
   { file: "src/lib/pinset/deeper/form-deep.ts", source: 'import "../../server/target.ts";\n', rule: RESTRICTED },
   { file: "src/lib/pinset/deeper/form-own.ts", source: 'import "../target.ts";\n', rule: null },
   { file: "src/lib/pinset/deeper/form-kernel.ts", source: 'import "../../kernel/target.ts";\n', rule: null },
+  { file: "src/lib/recovery/imports-own-postgres.ts", source: 'import "./postgres/target.ts";\n', rule: RESTRICTED },
+  { file: "src/lib/recovery/postgres/imports-core.ts", source: 'import "../target.ts";\n', rule: null },
+  ...["kernel", "config", "postgres", "runtime"].map((area) => ({
+    file: `src/lib/recovery/postgres/imports-${area}.ts`,
+    source: `import "../../${area}/target.ts";\n`,
+    rule: null,
+  })),
+  ...["blocks", "cluster", "membership", "lease", "server"].map((area) => ({
+    file: `src/lib/recovery/postgres/imports-${area}.ts`,
+    source: `import "../../${area}/target.ts";\n`,
+    rule: RESTRICTED,
+  })),
   { file: "src/commands/imports-server.ts", source: 'import "../lib/server/target.ts";\n', rule: null },
   { file: "src/commands/imports-terminal.ts", source: 'import "../lib/terminal/target.ts";\n', rule: null },
   { file: "src/commands/imports-cli.ts", source: 'import "../cli.ts";\n', rule: RESTRICTED },

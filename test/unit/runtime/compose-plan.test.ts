@@ -19,7 +19,7 @@ function service(name = "kubo"): ComposeService {
 
 function decide(
   health: Partial<ServiceHealth> | null,
-  more: { readonly hash?: string; readonly fresh?: boolean } = {},
+  more: { readonly hash?: string; readonly fresh?: boolean; readonly heldBack?: boolean } = {},
 ) {
   const { action, why } = decideAction({
     service: service(),
@@ -27,6 +27,7 @@ function decide(
     current: health === null ? null : { health: { ...WELL, ...health }, configHash: more.hash ?? "now" },
     imageId: "sha256:2",
     wantsFreshImage: more.fresh === true,
+    isHeldBack: more.heldBack === true,
   });
   return `${action}: ${why}`;
 }
@@ -45,6 +46,13 @@ describe("the plan of a service", () => {
     expect(decide({ state: "created" })).toBe("start: it is created");
     expect(decide({ isWanted: false })).toBe("start: it would not be started again: a stop or an update was cut off");
     expect(decide({ containerName: "c1_ipfs_host" })).toBe("start: it is named c1_ipfs_host: an update was cut off");
+  });
+
+  test("starts nothing that somebody else decides about, but brings it to its settings", () => {
+    expect(decide({ state: "exited" }, { heldBack: true })).toBe("keep: serve starts it when it may run");
+    expect(decide({ state: "created" }, { heldBack: true })).toBe("keep: serve starts it when it may run");
+    expect(decide({ state: "exited" }, { heldBack: true, hash: "before" })).toBe("recreate: its settings have changed");
+    expect(decide({ health: "unhealthy", healthOutput: "no answer" }, { heldBack: true })).toMatch(/^start/);
   });
 });
 
@@ -92,7 +100,7 @@ describe("an engine", () => {
 
 describe("an upgrade", () => {
   test("replaces PostgreSQL first and Kubo last", () => {
-    const plans = ["kubo", "cluster", "gateway", "postgres"].map(
+    const plans = ["kubo", "cluster", "nats", "nats-witness", "gateway", "postgres"].map(
       (name): ServicePlan => ({
         service: service(name),
         action: "keep",
@@ -101,9 +109,17 @@ describe("an upgrade", () => {
         current: null,
         setAside: [],
         imageId: null,
+        isHeldBack: false,
       }),
     );
-    expect(inUpgradeOrder(plans).map((plan) => plan.service.name)).toEqual(["postgres", "gateway", "cluster", "kubo"]);
+    expect(inUpgradeOrder(plans).map((plan) => plan.service.name)).toEqual([
+      "postgres",
+      "nats-witness",
+      "nats",
+      "gateway",
+      "cluster",
+      "kubo",
+    ]);
   });
 
   test("takes images by the name of their service, and nothing else", () => {
@@ -111,7 +127,7 @@ describe("an upgrade", () => {
       ["kubo", "ipfs/kubo:v1"],
       ["postgres", "a@sha256:b=c"],
     ]);
-    for (const text of ["kubo", "=x", "nats=nats:2", ""]) {
+    for (const text of ["kubo", "=x", "nats-witness=nats:2", ""]) {
       expect(() => parseImages([text])).toThrow(expect.objectContaining({ code: "FULA_USAGE" }));
     }
   });

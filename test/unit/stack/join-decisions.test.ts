@@ -46,7 +46,11 @@ const bundle: JoinBundle = {
     sessionSecret: new Secret("e".repeat(64)),
     encryptionKey: new Secret("c".repeat(64)),
     clusterSecret: new Secret("d".repeat(64)),
+    swarmKey: new Secret("a".repeat(64)),
+    otherMasterSecrets: null,
   },
+  epochs: { masters: null, cluster: null, swarm: null },
+  controlPlane: { mode: "sqlite" },
   masters: [
     {
       name: "m1",
@@ -72,7 +76,42 @@ describe("what join decides", () => {
       "gateway.mode": "own",
       "sweep.replMin": 1,
       "cluster.replicationMin": 1,
+      "controlPlane.mode": "docker",
+      "controlPlane.witness": true,
     });
+  });
+
+  test("for a further master: one server of the control plane, which joins those of the masters in the token", async () => {
+    const routes = ["192.0.2.1:6222"];
+    const ca = { certificate: "a certificate", key: new Secret("a key") };
+    const decided = await decide({ bundle: { ...bundle, controlPlane: { mode: "docker", routes, ca } } });
+    expect(decided).toMatchObject({
+      "controlPlane.mode": "docker",
+      "controlPlane.witness": false,
+      "controlPlane.routes": routes,
+      "controlPlane.joining": true,
+    });
+    expect(await decide({ bundle })).toMatchObject({ "controlPlane.mode": "sqlite" });
+    const servers = ["tls://nats.example.org:4222"];
+    const external = await decide({ bundle: { ...bundle, controlPlane: { mode: "nats", servers, ca: null } } });
+    expect(external).toMatchObject({ "controlPlane.servers": servers });
+    expect(external).not.toHaveProperty("controlPlane.witness");
+  });
+
+  test("a further master without containers is told of the servers that it lacks before its token is used, or says out loud that it keeps to itself", async () => {
+    const ca = { certificate: "a certificate", key: new Secret("a key") };
+    const facts = {
+      bundle: { ...bundle, controlPlane: { mode: "docker", routes: ["192.0.2.1:6222"], ca } },
+      choice: { runtime: "external", reason: "" },
+    } as const;
+    await expect(decide(facts)).rejects.toMatchObject({ code: "FULA_USAGE", hint: expect.stringContaining("sqlite") });
+    const alone = await decide({ ...facts, yaml: "controlPlane: { mode: sqlite }\n" });
+    expect(Object.keys(alone).filter((key) => key.startsWith("controlPlane."))).toEqual([]);
+  });
+
+  test("a witness that was taken out does not come back with the next join", async () => {
+    const yaml = "controlPlane: { mode: docker, witness: false }\n";
+    expect(await decide({ yaml })).not.toHaveProperty("controlPlane.witness");
   });
 
   test("for an embedded master what it always did, so that an older one is left as it is", async () => {

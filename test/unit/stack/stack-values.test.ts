@@ -7,8 +7,12 @@ const PEER = `12D3KooW${"A".repeat(44)}`;
 
 test("a box has containers for what it runs itself, and for nothing that it adopted", async () => {
   const services = async (yaml: string) => stackServices((await loadedBox({ yaml })).config);
-  expect(await services("runtime: docker\n")).toEqual(["postgres", "kubo", "cluster"]);
-  expect(await services("runtime: docker\npostgres:\n  mode: external\n")).toEqual(["kubo", "cluster"]);
+  expect(await services("runtime: docker\n")).toEqual(["postgres", "kubo", "cluster", "nats"]);
+  expect(await services("runtime: docker\npostgres:\n  mode: external\n")).toEqual(["kubo", "cluster", "nats"]);
+  const first = "runtime: docker\ncontrolPlane: { witness: true }\n";
+  expect(await services(first)).toEqual(["postgres", "kubo", "cluster", "nats", "nats-witness"]);
+  const elsewhere = "runtime: docker\ncontrolPlane: { servers: [nats://192.0.2.1:4222] }\n";
+  expect(await services(elsewhere)).toEqual(["postgres", "kubo", "cluster"]);
   expect(await services("runtime: docker\ngateway:\n  mode: container\n")).toContain("gateway");
   expect(await services("runtime: docker\nnode:\n  role: storage\n")).toEqual(["kubo", "cluster"]);
   expect(await services("runtime: embedded\npostgres:\n  mode: docker\n")).toEqual([]);

@@ -25,10 +25,10 @@ test.each([
   expect(judgeContainer({ ...well, ...change }, NOW_MS)).toBe(expected);
 });
 
-test("a master in containers wants all three, a storage node no PostgreSQL, an embedded master none", async () => {
+test("a master in containers wants all four, a storage node no PostgreSQL, an embedded master none", async () => {
   const names = async (yaml: string): Promise<readonly string[]> =>
     wantedServices(await loadedBox({ yaml })).map(({ service }) => service);
-  expect(await names("runtime: docker\n")).toEqual(["postgres", "kubo", "cluster"]);
+  expect(await names("runtime: docker\n")).toEqual(["postgres", "kubo", "cluster", "nats"]);
   expect(await names("runtime: docker\ngateway: { mode: container }\n")).toContain("gateway");
   expect(await names("runtime: docker\nnode: { role: storage }\n")).toEqual(["kubo", "cluster"]);
   expect(await names("runtime: embedded\n")).toEqual([]);

@@ -38,7 +38,9 @@ function signed(changes: Partial<PeersDocument> = {}, by: DocumentSigner = signe
 }
 
 function tokenText(peers: SignedPeers = signed(), head: Pick<JoinToken, "id" | "expiresAtMs"> = HEAD): Secret {
-  return renderJoinToken(makeStorageToken(head, { clusterSecret: new Secret("5".repeat(64)), peers }, signer));
+  return renderJoinToken(
+    makeStorageToken(head, { clusterSecret: new Secret("5".repeat(64)), swarmKey: null, peers }, signer),
+  );
 }
 
 async function enter(

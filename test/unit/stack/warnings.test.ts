@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { legacyClusterSecret } from "../../../src/lib/stack/join-options.ts";
 import { settingWarnings } from "../../../src/lib/stack/warnings.ts";
 import { loadedBox } from "../../support/schedules.ts";
 
@@ -18,6 +19,11 @@ test("a pool with a guessable secret is warned of for as long as it has it, by i
   expect(await idsOf(yaml)).toEqual(["legacy-cluster-secret"]);
   const [warning] = settingWarnings(await loadedBox({ yaml }));
   expect(warning?.message).toContain('pool name "7"');
+  const secret = legacyClusterSecret("7").reveal();
+  const warned = async (value: string): Promise<readonly string[]> =>
+    settingWarnings(await loadedBox({ yaml, env: `CLUSTER_SECRET=${value}\n` })).map(({ id }) => id);
+  expect(await warned(secret)).toContain("legacy-cluster-secret");
+  expect(await warned("0".repeat(64))).not.toContain("legacy-cluster-secret");
 });
 
 test("containers that tell nobody how to reach them are warned of", async () => {

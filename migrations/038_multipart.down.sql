@@ -1,0 +1,2 @@
+drop table multipart_parts;
+drop table multipart_uploads;

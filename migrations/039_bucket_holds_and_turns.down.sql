@@ -1,0 +1,2 @@
+drop table bucket_turns;
+drop table bucket_holds;

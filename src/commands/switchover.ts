@@ -1,0 +1,46 @@
+import { defineCommand } from "../lib/terminal/command.ts";
+import { talkOf } from "./failover-talk.ts";
+
+/** `fula-master switchover`: a planned change of the primary. */
+export const switchoverCommand = defineCommand<{
+  readonly to?: string;
+  readonly dryRun?: boolean;
+  readonly yes?: boolean;
+}>({
+  name: "switchover",
+  summary: "move the ledger to another master, planned and without loss",
+  description:
+    "The primary stops in order and hands its whole log to the standby, which is promoted; the old primary comes back as a " +
+    "standby by itself. Writes wait for about half a second, and none is lost. Then what must work is tried, and " +
+    "failover.flipCommand is run. Journaled; stopped or killed anywhere, the same command goes on, and fula-master failover " +
+    "abort gives the old primary its right back as long as nobody was promoted.",
+  examples: [
+    { command: "fula-master switchover --to fula-2 --dry-run", explains: "every check and step" },
+    { command: "fula-master switchover --to fula-2", explains: "asks for <old master>@<epoch> first" },
+  ],
+  options: [
+    {
+      flags: "--to <node>",
+      description: "the master whose standby becomes the primary (default: the only synchronous one)",
+    },
+  ],
+  changes: true,
+  asks: true,
+  requires: "operator",
+  run: async (context, { to, dryRun = false, yes = false }) => {
+    const { doFailover, planFailover } = await import("../lib/stack/failover-run.ts");
+    const text = await import("../lib/stack/failover-text.ts");
+    const { logTo } = await import("../lib/terminal/log.ts");
+    const { out } = context;
+    const given = { ...context, log: logTo(out) };
+    const choice = { kind: "switchover", to: to ?? null, forced: false, allowedLoss: null } as const;
+    if (dryRun) {
+      const plan = await planFailover(given, choice);
+      out.result(plan, () => text.renderFailoverPlan(plan));
+      return plan.isPossible ? 0 : 3;
+    }
+    const end = await doFailover(given, choice, talkOf(context, yes, text.renderFailoverPlan));
+    out.result(end, () => text.renderFailoverReport(end));
+    return 0;
+  },
+});

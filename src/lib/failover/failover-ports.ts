@@ -1,0 +1,87 @@
+import type { Clock } from "../kernel/clock.ts";
+import type { Journal } from "../kernel/journal.ts";
+import type { Random } from "../kernel/random.ts";
+import type { LedgerBox, LedgerEpoch, LedgerEpochRecord, LedgerStore } from "../membership/ledger-records.ts";
+import type { FenceEvidence } from "./judge-fence.ts";
+
+/** What a server of the ledger says of itself over the network. */
+export type ServerLook =
+  /** `refused`: its box answers, and nobody listens there. */
+  | { readonly kind: "silent"; readonly why: string; readonly refused: boolean }
+  | {
+      readonly kind: "answers";
+      readonly inRecovery: boolean;
+      /** The newest epoch that its data has; null for none. */
+      readonly epoch: LedgerEpoch | null;
+      /** What it has received, or written as a primary: an LSN as PostgreSQL writes it. */
+      readonly lsn: string;
+      /** Whether a standby receives from somebody now; false of a primary. */
+      readonly isReceiving: boolean;
+    };
+
+/** One thing that was looked at or tried. */
+export interface FailoverCheck {
+  /** Stable, for machines: `candidate`, `billing`. */
+  readonly id: string;
+  /** `bad` stops the run; `attention` is for people; what could not be looked at is never `ok`. */
+  readonly state: "ok" | "attention" | "bad";
+  readonly seen: string;
+  readonly durationMs: number;
+}
+
+/** What became of a command of the operator's. */
+export interface HookOutcome {
+  /** `none`: no command is set. */
+  readonly state: "none" | "ended" | "failed";
+  /** How it ended, with the end of what it printed. */
+  readonly seen: string;
+}
+
+/** How the old epoch stands at the new primary. */
+export interface SealLook {
+  /** Client sessions from before the epoch's row. */
+  readonly oldSessions: number;
+  /** What became of a write that said it was of the old epoch. */
+  readonly oldWrite: "rejected" | "accepted" | "unknown";
+  /** Whether a row that was just written there was read again. */
+  readonly newWrite: boolean;
+  readonly seen: string;
+}
+
+/** A hand-over as the operator's commands are told of it. */
+export interface HandOver {
+  readonly from: string;
+  /** Null while nobody is chosen. */
+  readonly to: string | null;
+}
+
+/** What a run does to the world, and how it looks at it. Whoever puts it together knows settings and secrets. */
+export interface FailoverPorts {
+  readonly store: LedgerStore;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly journal: Pick<Journal, "append">;
+  /** Never rejects for a server that does not answer. */
+  lookAtServer(box: LedgerBox, signal: AbortSignal): Promise<ServerLook>;
+  /** Asks the old master's ledger and services, over the network, whether they take anything. */
+  probeOldMaster(old: LedgerBox, raised: LedgerEpoch | null, signal: AbortSignal): Promise<readonly FenceEvidence[]>;
+  /** Has this box do what the epoch's record asks of it, where no `serve` of its own does. */
+  actHere(signal: AbortSignal): Promise<void>;
+  runHook(hook: "fence" | "flip", handOver: HandOver, signal: AbortSignal): Promise<HookOutcome>;
+  /** Whether a command is set. */
+  readonly hasFenceCommand: boolean;
+  /** Looks at what is no server of the ledger: backups, snapshots, hooks. */
+  checkBox(signal: AbortSignal): Promise<readonly FailoverCheck[]>;
+  /** Servers that must not become the primary for a reason that this box can see, such as a full disk. */
+  findUnfit(boxes: readonly LedgerBox[], signal: AbortSignal): Promise<ReadonlyMap<string, string>>;
+  /** Makes this box's commands and services use the epoch's primary from now on. */
+  followEpoch(epoch: LedgerEpochRecord, signal: AbortSignal): Promise<void>;
+  /** Ends sessions of the old epoch at the new primary and tries a write of either epoch there. */
+  seal(epoch: LedgerEpochRecord, replaces: LedgerEpoch, signal: AbortSignal): Promise<SealLook>;
+  /** Tries what must work on the new master. */
+  verifyService(
+    epoch: LedgerEpochRecord,
+    report: (text: string) => void,
+    signal: AbortSignal,
+  ): Promise<readonly FailoverCheck[]>;
+}

@@ -1,0 +1,79 @@
+import type { LoadedConfig } from "../config/load.ts";
+import type { Clock } from "../kernel/clock.ts";
+import { listBackups } from "../recovery/backup/catalogue.ts";
+import { listArchive, newestTimeline, reachOf } from "../recovery/backup/wal-archive.ts";
+import { formatLsn } from "../recovery/lsn.ts";
+import { backupPlace, backupTrust } from "./backup-place.ts";
+
+/** How far the archived WAL reaches; positions as PostgreSQL writes them. */
+export interface ArchiveFacts {
+  readonly systemId: string;
+  readonly bytes: number;
+  /** From the newest good base backup on without a gap; null where there is none to begin with. */
+  readonly reachesTo: string | null;
+  readonly timeline: number | null;
+  /** Where something is missing since that backup, or at all where there is none: `0/3000000-0/4000000 on timeline 1`. */
+  readonly holes: readonly string[];
+}
+
+/** How the base backups of this box stand, for status, doctor and metrics. */
+export interface BackupFacts {
+  readonly dir: string;
+  readonly count: number;
+  readonly bytes: number;
+  /** The newest that is signed and has the sizes that were signed; null where none is. */
+  readonly newest: {
+    readonly name: string;
+    readonly endedAt: string;
+    readonly ageMs: number;
+    /** What its test restore came to; null where none was made. */
+    readonly tested: boolean | null;
+  } | null;
+  /** True where that is older than `backup.maxAge`, or there is none. */
+  readonly stale: boolean;
+  /** Names of those that something is wrong with. */
+  readonly damaged: readonly string[];
+  /** Null where no WAL was ever archived. */
+  readonly archive: ArchiveFacts | null;
+}
+
+/** Looks at the catalogue of this box. Reads no more of a backup than its records. */
+export async function readBackupFacts(loaded: LoadedConfig, clock: Clock): Promise<BackupFacts> {
+  const { backupDir } = backupPlace(loaded);
+  const entries = await listBackups(backupDir, await backupTrust(loaded));
+  const good = entries.find(({ record, problems }) => record !== null && problems.length === 0);
+  const newest =
+    good?.record == null
+      ? null
+      : {
+          name: good.name,
+          endedAt: good.record.endedAt,
+          ageMs: clock.nowMs() - Date.parse(good.record.endedAt),
+          tested: good.test?.ok ?? null,
+        };
+  return {
+    dir: backupDir,
+    count: entries.length,
+    bytes: entries.reduce((total, { bytes }) => total + bytes, 0),
+    newest,
+    stale: newest === null || newest.ageMs > loaded.config.backup.maxAge,
+    damaged: entries.filter(({ problems }) => problems.length > 0).map(({ name }) => name),
+    archive: await readArchive(backupDir, good?.record?.endLsn ?? null),
+  };
+}
+
+async function readArchive(backupDir: string, fromLsn: bigint | null): Promise<ArchiveFacts | null> {
+  const listing = await listArchive(backupDir);
+  if (listing === null) return null;
+  const timeline = newestTimeline(listing);
+  const reach = fromLsn === null || timeline === null ? null : reachOf(listing, fromLsn, timeline);
+  return {
+    systemId: listing.systemId,
+    bytes: listing.bytes,
+    reachesTo: reach === null ? null : formatLsn(reach.endLsn),
+    timeline,
+    holes: listing.holes
+      .filter(({ endLsn }) => fromLsn === null || endLsn > fromLsn)
+      .map(({ timeline: of, startLsn, endLsn }) => `${formatLsn(startLsn)}-${formatLsn(endLsn)} on timeline ${of}`),
+  };
+}

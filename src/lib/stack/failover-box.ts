@@ -1,0 +1,178 @@
+import { statfs } from "node:fs/promises";
+import type { LoadedConfig } from "../config/load.ts";
+import type { FailoverCheck, FailoverPorts } from "../failover/failover-ports.ts";
+import type { LedgerBox, LedgerEpochRecord, LedgerStore } from "../membership/ledger-records.ts";
+import { type ConnectionOptions, createPool, type Pool, type PoolOptions } from "../postgres/pool.ts";
+import { LEDGER_SESSION } from "../postgres/session-settings.ts";
+import { readMarker } from "../recovery/postgres/marker.ts";
+import { formatDuration } from "../kernel/units.ts";
+import { readBackupFacts } from "./backup-facts.ts";
+import { readDaemonFile } from "./daemon-file.ts";
+import { runFailoverHook } from "./failover-hooks.ts";
+import { lookAtServer, probeOldMaster } from "./failover-probe.ts";
+import type { FailoverContext } from "./failover-run.ts";
+import { sealEpoch } from "./failover-seal.ts";
+import { verifyService } from "./failover-verify.ts";
+import { ledgerPlace } from "./ledger-place.ts";
+import { ownPostgres } from "./own-postgres.ts";
+import { openOwnServer, openOwnSite } from "./own-server.ts";
+import { actOnEpoch } from "./ledger-agent.ts";
+import { noteEpoch } from "./ledger-epoch-file.ts";
+import type { LedgerServer } from "../recovery/postgres/ledger-server.ts";
+import { runVerify } from "./verify-run.ts";
+import { describeError } from "./look.ts";
+
+/** A write that its standbys do not acknowledge in time is one whose outcome is not known. */
+const WRITE_MS = 15_000;
+const CONNECTIONS = 4;
+/** A new primary keeps log for standbys that are away. */
+const DISK_SHARE_FREE_MIN = 0.1;
+
+/** What the ports are made of. */
+export interface FailoverBoxParts {
+  readonly loaded: LoadedConfig;
+  readonly store: LedgerStore;
+}
+
+/** How this box reaches the primary of an epoch, as the ledger's role, in sessions that mean that epoch. */
+function primaryConnection(loaded: LoadedConfig, epoch: LedgerEpochRecord): ConnectionOptions {
+  const { config, secrets } = loaded;
+  const { database, user } = config.postgres;
+  const password = secrets.postgresPassword;
+  return {
+    ...ledgerPlace(loaded, epoch),
+    database,
+    user,
+    ...(password === null ? {} : { password }),
+    part: "failover",
+    node: config.node.name,
+    sessionSettings: LEDGER_SESSION,
+  };
+}
+
+async function withPool<T>(options: PoolOptions, use: (pool: Pool) => Promise<T>): Promise<T> {
+  const pool = createPool({ ...options, max: CONNECTIONS });
+  try {
+    return await use(pool);
+  } finally {
+    await pool.end();
+  }
+}
+
+/** This box's server, for acting on the epoch's record; null where it carries none. */
+async function ownServerOf(
+  loaded: LoadedConfig,
+  { clock, random, log, env }: FailoverContext,
+): Promise<{ readonly own: LedgerServer | null }> {
+  if (ownPostgres(loaded.config) === null) return { own: null };
+  return { own: await openOwnServer(loaded, { clock, random, log, env, part: "failover" }) };
+}
+
+/** Why this box's own server must not be promoted; null where nothing speaks against it. */
+async function whyUnfitHere(loaded: LoadedConfig, context: FailoverContext): Promise<string | null> {
+  const { clock, random, log, env, signal } = context;
+  try {
+    const site = await openOwnSite(loaded, { clock, random, log, env });
+    await using files = await site.open(signal);
+    const marker = await readMarker(files, site);
+    if (marker !== null) return `its data was being rewritten (${marker.kind}) and that did not come to its end`;
+    if (site.kind === "container") return null;
+    const { bavail, blocks } = await statfs(site.dataDir);
+    return bavail < blocks * DISK_SHARE_FREE_MIN
+      ? `its disk has ${Math.floor((bavail / blocks) * 100)} % free, and it is to keep log for standbys that are away`
+      : null;
+  } catch (error) {
+    signal.throwIfAborted();
+    return `it cannot be looked at: ${describeError(error)}`;
+  }
+}
+
+type Judged = Pick<FailoverCheck, "state" | "seen">;
+
+async function judgeSnapshots(loaded: LoadedConfig, { clock, signal, cwd }: FailoverContext): Promise<Judged> {
+  const { maxAge } = loaded.config.snapshot;
+  const options = { file: null, all: false, anyCluster: false, maxAgeMs: maxAge };
+  const [newest] = await runVerify(loaded, options, { clock, signal, cwd });
+  if (newest?.ok === true) return { state: "ok", seen: `the newest pinset snapshot, ${newest.name}, is good` };
+  const problem = newest?.problems[0]?.message ?? "there is none";
+  return { state: "attention", seen: `the newest pinset snapshot has problems: ${problem}` };
+}
+
+async function judgeBackups(loaded: LoadedConfig, { clock }: FailoverContext): Promise<Judged> {
+  const { newest, stale, dir } = await readBackupFacts(loaded, clock);
+  if (newest === null) return { state: "attention", seen: `there is no good base backup in ${dir}` };
+  const age = `${newest.name} is ${formatDuration(newest.ageMs)} old`;
+  const tested = newest.tested === true ? "a restore of it was tried" : "no restore of it was tried";
+  return {
+    state: stale || newest.tested === false ? "attention" : "ok",
+    seen: `the newest good base backup, ${age}; ${tested}`,
+  };
+}
+
+/** Looks at what is no part of the move, and is needed if it goes wrong: it warns, and stops nobody whose ledger is away. */
+async function checkBox(loaded: LoadedConfig, context: FailoverContext): Promise<readonly FailoverCheck[]> {
+  const { clock, signal } = context;
+  const checks = [
+    ["snapshot", judgeSnapshots],
+    ["backup", judgeBackups],
+  ] as const;
+  return await Promise.all(
+    checks.map(async ([id, judge]): Promise<FailoverCheck> => {
+      const startMs = clock.monotonicMs();
+      const judged = await judge(loaded, context).catch((error: unknown): Judged => {
+        signal.throwIfAborted();
+        return { state: "attention", seen: `${id}: ${describeError(error)}` };
+      });
+      return { id, ...judged, durationMs: Math.round(clock.monotonicMs() - startMs) };
+    }),
+  );
+}
+
+/** Puts together what a run does and sees from this box. */
+export function failoverPorts(
+  { loaded, store }: FailoverBoxParts,
+  context: FailoverContext,
+  journal: FailoverPorts["journal"],
+): FailoverPorts {
+  const { clock, random, env, cwd } = context;
+  const { config } = loaded;
+  let server: { readonly own: LedgerServer | null } | null = null;
+  return {
+    store,
+    clock,
+    random,
+    journal,
+    hasFenceCommand: config.failover.fenceCommand !== null,
+    lookAtServer: async (box, signal) => await lookAtServer(loaded, box, { ...context, signal }),
+    probeOldMaster: async (old, raised, signal) => await probeOldMaster(loaded, old, raised, { ...context, signal }),
+    actHere: async (signal) => {
+      // Of two that act for one box each may find the other half-way: serve does, wherever it runs.
+      if ((await readDaemonFile(loaded.paths.servePidFile)).status === "running") return;
+      server ??= await ownServerOf(loaded, context);
+      await actOnEpoch({ loaded, store, server: server.own, random, signal });
+    },
+    runHook: async (hook, handOver, signal) => await runFailoverHook(hook, config, handOver, { env, signal }),
+    checkBox: async () => await checkBox(loaded, context),
+    findUnfit: async (boxes: readonly LedgerBox[]) => {
+      if (!boxes.some(({ node }) => node === config.node.name)) return new Map();
+      const why = await whyUnfitHere(loaded, context);
+      return why === null ? new Map() : new Map([[config.node.name, why]]);
+    },
+    followEpoch: async (epoch) => {
+      await noteEpoch(loaded.paths.stateDir, epoch);
+    },
+    seal: async (epoch, replaces) => {
+      const bounded = { ...primaryConnection(loaded, epoch), queryTimeoutMs: WRITE_MS };
+      return await withPool(bounded, async (pool) => await sealEpoch(pool, config.node.name, epoch, replaces));
+    },
+    verifyService: async (epoch, report, signal) => {
+      // What the run gave up, its record says: it may have been begun by another process.
+      const { value: run } = await store.get("failover");
+      const lost = run?.kind === "failover" ? run.from : null;
+      return await withPool(
+        primaryConnection(loaded, epoch),
+        async (pool) => await verifyService({ loaded, pool, epoch, lost, clock, random, signal, cwd, report }),
+      );
+    },
+  };
+}

@@ -1,0 +1,239 @@
+import { formatUtc } from "../kernel/clock.ts";
+import { FulaError, isFulaError } from "../kernel/errors.ts";
+import { retry } from "../kernel/retry.ts";
+import { RecoveryEngine } from "../recovery/engine.ts";
+import { parseLsn } from "../recovery/lsn.ts";
+import { followPrimary, type Following } from "../recovery/postgres/follow.ts";
+import { lookInSync } from "../recovery/postgres/in-sync.ts";
+import { type LedgerServer, waitUntil } from "../recovery/postgres/ledger-server.ts";
+import { removeOldData, settleLeftovers } from "../recovery/postgres/leftovers.ts";
+import type { PrimaryLink } from "../recovery/postgres/primary-link.ts";
+import { PostgresReplica } from "../recovery/postgres/replica-io.ts";
+import { ensureSlot } from "../recovery/postgres/slots.ts";
+import { standbySlot } from "../recovery/postgres/standby-names.ts";
+import { type Recovery, recoverReplica } from "../recovery/recover.ts";
+import { RecoveryLog } from "../recovery/recovery-log.ts";
+import type { CatchUpBudget, RecoveryEvent, Rung } from "../recovery/types.ts";
+import { openEyes, type ResyncEyes } from "./resync-eyes.ts";
+import { type MadePlan, planResync, type ResyncPlan } from "./resync-plan.ts";
+import { Retreat } from "./resync-retreat.ts";
+import { type Allowable, assertAllowed, withAllowed } from "./resync-rungs.ts";
+import { readResyncScene, type ResyncScene } from "./resync-scene.ts";
+import { ResyncSessions } from "./resync-session.ts";
+import { watchEpoch } from "./resync-watch.ts";
+import { openStandbyBox, type StandbyBox, type StandbyContext } from "./standby-box.ts";
+import { linkTo } from "./standby-link.ts";
+import { serverOf } from "./standby-copy.ts";
+import { acquireJoinLock } from "./step-run.ts";
+
+/** What an operator chose, and who is told. */
+export interface ResyncChoice {
+  readonly allowed: ReadonlySet<Allowable>;
+  /** Asked before anything is changed; throws where it is not meant. */
+  readonly confirm: (plan: ResyncPlan) => Promise<void>;
+  /** Told of what is being done, a line each. */
+  readonly onProgress: (line: string) => void;
+}
+
+/** What was done; `--json` keeps these fields. */
+export interface ResyncReport {
+  readonly outcome: "planned" | "in_sync";
+  readonly plan: ResyncPlan;
+  /** The ways that were tried, in order; empty of a plan. */
+  readonly rungs: readonly Rung[];
+  /** True where `data.old.<session>` was left beside the new data: they may be the only ones of their kind. */
+  readonly keptOldData: boolean;
+  /** How long it took, in milliseconds; 0 of a plan. */
+  readonly durationMs: number;
+  /** The engine's own account, from the session's beginning to its end. */
+  readonly events: readonly { readonly at: string; readonly event: string; readonly detail: string }[];
+}
+
+/** A server that starts after a crash may replay for long before it says anything; one that does nothing is given up. */
+const BUDGET: CatchUpBudget = { maxDurationMs: 0, maxEntries: 0n, progressDeadlineMs: 600_000 };
+const LIMITS = { programMs: 24 * 3_600_000, silenceMs: 600_000 };
+const LET_IN_DELAYS_MS = Array.from({ length: 60 }, () => 250);
+const STREAM_PATIENCE_MS = 300_000;
+const PART = "resync";
+
+interface Opened {
+  readonly box: StandbyBox;
+  readonly scene: ResyncScene;
+  readonly server: LedgerServer;
+  readonly following: Following;
+  readonly eyes: ResyncEyes;
+}
+
+async function open(box: StandbyBox): Promise<Opened> {
+  const scene = await readResyncScene(box);
+  const server = await serverOf(box);
+  const other = { node: scene.primary, address: scene.address };
+  const primary = linkTo(box.loaded, server.site, other, { clock: box.context.clock, part: PART });
+  await letIn(primary, box.context);
+  const following: Following = { primary, epoch: scene.epoch, slot: standbySlot(box.name), settings: {} };
+  return { box, scene, server, following, eyes: await openEyes(box, { scene, server, following }) };
+}
+
+/**
+ * Waits until the primary lets this box in: its serve makes the roles of the other boxes within seconds of a promotion.
+ * @throws FulaError FULA_DATABASE_LOGIN, FULA_DATABASE_UNREACHABLE
+ */
+async function letIn(primary: PrimaryLink, { clock, signal }: StandbyContext): Promise<void> {
+  await retry(
+    async () => {
+      await using _ = await primary.connect();
+    },
+    { delaysMs: LET_IN_DELAYS_MS, clock, signal, shouldRetry: (error) => isFulaError(error, "FULA_DATABASE_LOGIN") },
+  );
+}
+
+/** Looks how this box's server would come back; changes nothing. @throws FulaError FULA_RESYNC_REFUSED and what looking throws */
+export async function planResyncRun(context: StandbyContext): Promise<ResyncReport> {
+  await using box = await openStandbyBox(context);
+  const { scene, eyes } = await open(box);
+  const { plan } = await planResync(box.name, scene, eyes, context.signal);
+  return { outcome: "planned", plan, rungs: [], keptOldData: false, durationMs: 0, events: [] };
+}
+
+/**
+ * Brings this box's server of the ledger back, by the cheapest way that is proven to be safe. Run again after whatever ended
+ * it, it goes on or begins anew, and leaves nothing held.
+ * @throws FulaError FULA_RESYNC_REFUSED, FULA_RESYNC_SUPERSEDED where the primary was changed meanwhile, FULA_RESYNC_STOPPED,
+ * FULA_LOCKED, and what the rungs throw
+ */
+export async function resync(context: StandbyContext, choice: ResyncChoice): Promise<ResyncReport> {
+  const { clock, signal } = context;
+  await using box = await openStandbyBox(context);
+  using _ = await acquireJoinLock(box.loaded.paths.locksDir, "resync", context);
+  const opened = await open(box);
+  const { scene, server, eyes } = opened;
+  const startedMs = clock.monotonicMs();
+  {
+    // What a run that was killed left is put right first: it would be taken for more than it is.
+    await using files = await server.site.open(signal);
+    await settleLeftovers(files, server);
+  }
+  const made = await planResync(box.name, scene, eyes, signal);
+  assertAllowed(made.plan.rung, choice.allowed);
+  await choice.confirm(made.plan);
+  const log = new RecoveryLog(clock, context.log);
+  const done = await work(opened, made, log, choice);
+  const events = log.events().map(eventOf);
+  return { outcome: "in_sync", plan: made.plan, ...done, durationMs: clock.monotonicMs() - startedMs, events };
+}
+
+/** The part that changes something: under a session of its own, and only as long as the epoch is the one of the plan. */
+async function work(
+  opened: Opened,
+  made: MadePlan,
+  log: RecoveryLog,
+  choice: ResyncChoice,
+): Promise<Pick<ResyncReport, "rungs" | "keptOldData">> {
+  const { box, scene, following, eyes } = opened;
+  await eyes.collect();
+  await using sessions = new ResyncSessions(box, scene);
+  await using watch = watchEpoch(box, scene);
+  const signal = AbortSignal.any([box.context.signal, watch.signal]);
+  try {
+    {
+      await using session = await following.primary.connect();
+      await ensureSlot(session, following.slot);
+    }
+    const { rungs, isTailKept } = await recover(opened, made, { sessions, log, choice, signal });
+    const keptOldData = !(isTailKept && made.mayDiscard);
+    await settle(opened, made.plan, !keptOldData, signal);
+    return {
+      rungs,
+      keptOldData: keptOldData && rungs.some((rung) => rung === "snapshot_tail" || rung === "full_base"),
+    };
+  } catch (error) {
+    signal.throwIfAborted();
+    throw error;
+  } finally {
+    await eyes.collect();
+  }
+}
+
+interface Recovering {
+  readonly sessions: ResyncSessions;
+  readonly log: RecoveryLog;
+  readonly choice: ResyncChoice;
+  readonly signal: AbortSignal;
+}
+
+async function recover(
+  opened: Opened,
+  made: MadePlan,
+  { sessions, log, choice, signal }: Recovering,
+): Promise<{ readonly rungs: readonly Rung[]; readonly isTailKept: boolean }> {
+  const { box, scene, server, following, eyes } = opened;
+  const { name, context, loaded } = box;
+  const engine = new RecoveryEngine(context.clock, log);
+  const endpoint = { dataAddr: scene.own.address, ctrlAddr: scene.own.address, version: 1 };
+  const replicas = [{ replicaId: name, endpoint }];
+  await engine.assign({ epoch: scene.epoch, replicas, recoveryTargets: new Map() }, new Map());
+  const replica = new PostgresReplica(
+    () => ({
+      server,
+      database: loaded.config.postgres.database,
+      session: sessions.current ?? 0n,
+      following,
+      epoch: scene.epoch,
+      tail: made.tail,
+      limits: LIMITS,
+      onProgress: choice.onProgress,
+    }),
+    eyes.shelf,
+  );
+  const notAllowed = new AbortController();
+  const io = withAllowed(replica, choice.allowed, (error) => {
+    notAllowed.abort(error);
+  });
+  const cancel = AbortSignal.any([signal, notAllowed.signal]);
+  const retreat = new Retreat();
+  const [probe, storage] = [retreat.probe(eyes.probe), retreat.storage(eyes.storage)];
+  const edge = { probe, storage, budget: BUDGET, cancel, io, sessions };
+  const rungs: Rung[] = [];
+  let end: Recovery;
+  do {
+    end = await recoverReplica(engine, name, edge);
+    rungs.push(...end.rungs);
+    cancel.throwIfAborted();
+  } while (end.outcome === "stopped" && retreat.note(end.because));
+  const { outcome, because } = end;
+  if (outcome === "in_sync") return { rungs, isTailKept: replica.mayDiscardOldData };
+  const tried = rungs.length === 0 ? "nothing" : rungs.join(", then ");
+  throw new FulaError(
+    outcome === "halted" ? "FULA_RESYNC_REFUSED" : "FULA_RESYNC_STOPPED",
+    `${name} is not back in sync: ${because}. Tried: ${tried}.`,
+    {
+      hint:
+        outcome === "halted"
+          ? "somebody has to look: docs/resync.md, “What stops it”."
+          : "mend what it names, then run the command again: it holds nothing, and begins with what is there.",
+      details: { rungs, because },
+    },
+  );
+}
+
+/** Follows the primary, waits until both sides say so, and gives up what was only kept for the case that they do not. */
+async function settle({ box, server, following }: Opened, plan: ResyncPlan, mayDiscard: boolean, signal: AbortSignal) {
+  const { store, name, context } = box;
+  await followPrimary(server, following, { withinMs: STREAM_PATIENCE_MS, signal });
+  await waitUntil(`${name} is in sync`, context.clock, { withinMs: STREAM_PATIENCE_MS, signal }, async () => {
+    const { ok } = await lookInSync(server, following, parseLsn(plan.targetLsn));
+    return ok ? true : null;
+  });
+  if (mayDiscard) {
+    await using files = await server.site.open(signal);
+    await removeOldData(files, server);
+  }
+  const { revision, value } = await store.get("box", name);
+  if (value === null || value.state === "standby" || value.state === "leaving") return;
+  // Whoever wrote it meanwhile has looked too.
+  await store.put("box", { ...value, state: "standby", at: formatUtc(context.clock.nowMs()) }, revision, name);
+}
+
+function eventOf({ at, event, detail }: RecoveryEvent): ResyncReport["events"][number] {
+  return { at: formatUtc(at), event, detail };
+}

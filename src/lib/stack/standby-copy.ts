@@ -1,0 +1,95 @@
+import { formatUtc } from "../kernel/clock.ts";
+import { FulaError } from "../kernel/errors.ts";
+import type { LedgerEpochRecord } from "../membership/ledger-records.ts";
+import type { Following } from "../recovery/postgres/follow.ts";
+import { copyPrimary } from "../recovery/postgres/full-base.ts";
+import type { LedgerServer } from "../recovery/postgres/ledger-server.ts";
+import { standbySlot } from "../recovery/postgres/standby-names.ts";
+import { settleLeftovers } from "../recovery/postgres/leftovers.ts";
+import { identifySelf } from "../runtime/processes.ts";
+import type { Report } from "./join-step.ts";
+import { openOwnServer } from "./own-server.ts";
+import { openEpoch, type StandbyBox } from "./standby-box.ts";
+import { linkTo } from "./standby-link.ts";
+
+/** A base backup of a large ledger over a slow line takes hours. */
+const COPY_LIMITS = { programMs: 24 * 3_600_000, silenceMs: 600_000 };
+
+/** Opens this box's server, by the settings as they are by now. */
+export async function serverOf({ context, reload }: StandbyBox): Promise<LedgerServer> {
+  const { clock, random, log, env } = context;
+  return await openOwnServer(await reload(), { clock, random, log, env, part: "standby" });
+}
+
+async function requireEpoch(box: StandbyBox): Promise<LedgerEpochRecord & { readonly address: string }> {
+  const epoch = await openEpoch(box);
+  if (epoch !== null && epoch.address !== null) return { ...epoch, address: epoch.address };
+  throw new FulaError("FULA_STANDBY_UNFIT", "The ledger has no primary that this box could copy at the moment.", {
+    hint: "fula-master failover status shows whether one is being changed; run the command again then.",
+  });
+}
+
+/** Whom this box is to follow, and as what. @throws FulaError FULA_STANDBY_UNFIT */
+export async function followingOf(box: StandbyBox, server: LedgerServer): Promise<Following> {
+  const epoch = await requireEpoch(box);
+  const other = { node: epoch.primary, address: epoch.address };
+  const primary = linkTo(await box.reload(), server.site, other, { clock: box.context.clock, part: "standby" });
+  const slot = standbySlot(box.name);
+  return { primary, epoch: { number: BigInt(epoch.number), uuid: epoch.uuid }, slot, settings: {} };
+}
+
+/**
+ * Copies the primary's data to where this box's server has its own, and verifies them, as a session of the control plane:
+ * what it holds at the primary can be told from what somebody who is gone left there.
+ * @throws FulaError FULA_LOCKED, FULA_STANDBY_UNFIT, FULA_RECOVERY_DISK, FULA_RECOVERY_STEP
+ */
+export async function copyLedger(box: StandbyBox, report: Report): Promise<void> {
+  const { signal, clock, random } = box.context;
+  const server = await serverOf(box);
+  const following = await followingOf(box, server);
+  const { revision } = await box.store.get("session", box.name);
+  // The record's revision is the session's id: whoever finds what it left behind knows whether it still runs.
+  const id = await box.store.put(
+    "session",
+    {
+      node: box.name,
+      epoch: { number: Number(following.epoch.number), uuid: following.epoch.uuid },
+      kind: "bootstrap",
+      phase: "copying",
+      owner: `${box.name}, process ${identifySelf().pid}`,
+      pins: [],
+      token: random.uuid(),
+      at: formatUtc(clock.nowMs()),
+    },
+    revision,
+    box.name,
+  );
+  if (id === null) throw sessionTaken(box.name);
+  try {
+    await using files = await server.site.open(signal);
+    await settleLeftovers(files, server);
+    // An exchange that was cut off is whole now.
+    if ((await server.site.state()) !== "absent") return;
+    await copyPrimary(
+      {
+        server,
+        database: box.loaded.config.postgres.database,
+        session: BigInt(id),
+        following,
+        epoch: following.epoch,
+        tail: null,
+        limits: COPY_LIMITS,
+        onProgress: report,
+      },
+      signal,
+    );
+  } finally {
+    await box.store.remove("session", id, box.name);
+  }
+}
+
+function sessionTaken(name: string): FulaError {
+  return new FulaError("FULA_LOCKED", `Another recovery of ${name} has begun at the same moment.`, {
+    hint: "fula-master standby status shows it; run the command again when it has ended.",
+  });
+}

@@ -1,0 +1,119 @@
+import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { systemClock } from "../../../src/lib/kernel/clock.ts";
+import { openSession } from "../../../src/lib/postgres/session.ts";
+import { restoreBackup } from "../../../src/lib/recovery/backup/restore-backup.ts";
+import { planRestore, type RestoreRequest } from "../../../src/lib/recovery/backup/restore-plan.ts";
+import { listArchive } from "../../../src/lib/recovery/backup/wal-archive.ts";
+import { archived, archiverOf, type BackupBox, backupBox, restoreSite } from "../../support/backup-box.ts";
+import { openPostgresRig, type RigServer } from "../../support/postgres-pair.ts";
+
+const { signal } = new AbortController();
+
+/** Restores, and gives the numbers that are in table `t` then. */
+async function restored(
+  box: BackupBox,
+  server: RigServer,
+  target: RestoreRequest["target"],
+): Promise<readonly number[]> {
+  const request = { target, backup: null, timeline: null };
+  const plan = planRestore(box.backupDir, await box.list(), await listArchive(box.backupDir), request);
+  const numbers: number[] = [];
+  const place = restoreSite(box, server, {
+    check: async (connection) => {
+      await using session = await openSession({ ...connection, part: "test", node: "test" }, systemClock);
+      const { rows } = await session.query<{ n: number }>({
+        name: "n",
+        text: "select n from t order by n",
+        values: [],
+      });
+      numbers.push(...rows.map(({ n }) => n));
+      return [];
+    },
+  });
+  const dir = `${server.rootDir}/restored-${systemClock.nowMs()}`;
+  const lastStatements = (): readonly string[] => [];
+  await restoreBackup(place, plan, { backupDir: box.backupDir, dir, signal, acceptProblems: false, lastStatements });
+  return numbers;
+}
+
+async function insert(server: RigServer, n: number): Promise<Date> {
+  const [row] = await server.sql<{ at: Date }>("insert into t values ($1) returning clock_timestamp() as at", [n]);
+  if (row === undefined) throw new Error("nothing was inserted");
+  return row.at;
+}
+
+test("a ledger is restored to the very transaction, by time, by position and to the last byte", async () => {
+  await using rig = await openPostgresRig();
+  const server = await rig.primary("one");
+  await server.sql("create table t (n int)");
+  const box = backupBox();
+  await using _ = archiverOf(box, server);
+  await archived(box, server);
+  await box.take(server);
+  await insert(server, 1);
+  const [after] = await server.sql<{ at: Date }>("select clock_timestamp() as at");
+  await server.sql("select pg_switch_wal()");
+  await insert(server, 2);
+  await archived(box, server);
+  const atMs = after?.at.getTime() ?? 0;
+  expect(await restored(box, server, { kind: "latest" })).toEqual([1, 2]);
+  expect(await restored(box, server, { kind: "time", atMs: atMs + 1 })).toEqual([1]);
+  expect((await listArchive(box.backupDir))?.holes).toEqual([]);
+  await expect(restored(box, server, { kind: "time", atMs: systemClock.nowMs() })).rejects.toMatchObject({
+    code: "FULA_RESTORE_TARGET",
+  });
+});
+
+test("archived WAL that was damaged or lost is never restored over, and what was begun is taken away", async () => {
+  await using rig = await openPostgresRig();
+  const server = await rig.primary("one");
+  await server.sql("create table t (n int)");
+  const box = backupBox();
+  const first = archiverOf(box, server);
+  await archived(box, server);
+  await box.take(server);
+  await insert(server, 1);
+  await server.sql("select pg_switch_wal()");
+  await archived(box, server);
+  await first[Symbol.asyncDispose]();
+  await insert(server, 2);
+  await server.sql("select pg_switch_wal()");
+  await insert(server, 3);
+  await using _ = archiverOf(box, server);
+  await archived(box, server);
+  const listing = await listArchive(box.backupDir);
+  expect(listing).toMatchObject({ holes: [], ranges: [{ timeline: 1 }] });
+  const dir = join(box.backupDir, "wal");
+  const segment =
+    readdirSync(dir)
+      .toSorted()
+      .findLast((name) => name.endsWith(".sha256"))
+      ?.slice(0, -".sha256".length) ?? "";
+  const bytes = readFileSync(join(dir, segment));
+  bytes.writeUInt8(bytes.readUInt8(100) ^ 1, 100);
+  writeFileSync(join(dir, segment), bytes);
+  await expect(restored(box, server, { kind: "latest" })).rejects.toMatchObject({ code: "FULA_WAL_ARCHIVE_DAMAGED" });
+  rmSync(join(dir, segment));
+  await expect(restored(box, server, { kind: "latest" })).rejects.toMatchObject({ code: "FULA_WAL_ARCHIVE_HOLE" });
+  expect(readdirSync(server.rootDir).filter((name) => name.startsWith("restored"))).toEqual([]);
+});
+
+test("the archive follows a server over its promotion, and a restore follows the archive", async () => {
+  await using rig = await openPostgresRig();
+  const primary = await rig.primary("one");
+  await primary.sql("create table t (n int)");
+  const standby = await rig.standby(primary, "two");
+  const box = backupBox();
+  await using _ = archiverOf(box, standby);
+  await archived(box, primary);
+  await box.take(standby);
+  await insert(primary, 1);
+  await archived(box, primary);
+  await primary.stop("immediate");
+  await standby.sql("select pg_promote()");
+  await insert(standby, 2);
+  await archived(box, standby);
+  expect(await restored(box, standby, { kind: "latest" })).toEqual([1, 2]);
+});

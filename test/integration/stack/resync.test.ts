@@ -1,0 +1,171 @@
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { systemRandom } from "../../../src/lib/kernel/random.ts";
+import type { LedgerEpochRecord } from "../../../src/lib/membership/ledger-records.ts";
+import { ensureSlot, listSlotPins } from "../../../src/lib/recovery/postgres/slots.ts";
+import type { SyncKeeper } from "../../../src/lib/server/sync-keeper.ts";
+import { actOnEpoch } from "../../../src/lib/stack/ledger-agent.ts";
+import { openOwnServer } from "../../../src/lib/stack/own-server.ts";
+import { type ResyncChoice, planResyncRun, resync } from "../../../src/lib/stack/resync-run.ts";
+import { ALLOWABLE } from "../../../src/lib/stack/resync-rungs.ts";
+import { addStandby } from "../../../src/lib/stack/standby-add.ts";
+import { makeStandbyPair, type StandbyPair, type StandbyTestBox } from "../../support/standby-boxes.ts";
+
+let dir: string;
+let pair: StandbyPair;
+let keeper: SyncKeeper;
+
+const serverOf = async (box: StandbyTestBox) => await openOwnServer(await box.load(), { ...box.context() });
+
+beforeAll(async () => {
+  dir = await mkdtemp(join(tmpdir(), "fula-test-resync-"));
+  await chmod(dir, 0o755);
+  pair = await makeStandbyPair(dir);
+  keeper = await pair.first.keep();
+  await addStandby(pair.second.context(), async (tasks) => {
+    for (const task of tasks) if ((await task.skip()) === null) await task.run(() => {});
+  });
+  await keeper[Symbol.asyncDispose]();
+}, 120_000);
+
+afterAll(async () => {
+  await keeper[Symbol.asyncDispose]();
+  for (const box of [pair.first, pair.second]) await (await serverOf(box)).site.stop("immediate");
+  await rm(dir, { recursive: true, force: true });
+});
+
+/** Says in the control plane that the next epoch begins, and how far that is. */
+async function raise(primary: string, phase: LedgerEpochRecord["phase"]): Promise<void> {
+  const store = pair.first.store();
+  const { revision, value } = await store.get("epoch");
+  if (value === null) throw new Error("there is no epoch");
+  const { number, uuid, syncSet, syncNeeded } = value;
+  const next: LedgerEpochRecord = {
+    ...value,
+    number: number + 1,
+    uuid: systemRandom.uuid(),
+    phase,
+    primary,
+    timeline: null,
+    switchLsn: null,
+    syncSet: [],
+    syncNeeded: 0,
+    previous: { number, uuid, primary: value.primary, syncSet, syncNeeded },
+    token: systemRandom.uuid(),
+  };
+  expect(await store.put("epoch", next, revision)).not.toBeNull();
+}
+
+/** The record of the same epoch, one phase further. */
+async function advance(phase: LedgerEpochRecord["phase"]): Promise<void> {
+  const store = pair.first.store();
+  const { revision, value } = await store.get("epoch");
+  if (value === null) throw new Error("there is no epoch");
+  expect(await store.put("epoch", { ...value, phase, token: systemRandom.uuid() }, revision)).not.toBeNull();
+}
+
+/** Has a box do what the epoch asks of its server, once. */
+async function act(box: StandbyTestBox): Promise<void> {
+  const { signal, random } = box.context();
+  await actOnEpoch({ loaded: await box.load(), store: box.store(), server: await serverOf(box), random, signal });
+}
+
+function choice(given: Partial<ResyncChoice> = {}): ResyncChoice {
+  return { allowed: new Set(ALLOWABLE), confirm: async () => await Promise.resolve(), onProgress: () => {}, ...given };
+}
+
+/** What nobody may hold, and what may not stand beside the data, when no resync runs. */
+async function leftovers(box: StandbyTestBox): Promise<readonly string[]> {
+  const { site } = await serverOf(box);
+  const other = await serverOf(box === pair.first ? pair.second : pair.first);
+  const pins = await listSlotPins(async () => await other.connect());
+  const sessions = await box.store().list("session");
+  const files = (await readdir(site.rootDir)).filter((name) => /^data\.|^recovery\.inprogress$|^conf\.kept/.test(name));
+  return [...pins.map(({ name }) => name), ...sessions.map(({ node }) => node), ...files];
+}
+
+test("a former primary with rows of its own is rewound, and streams; a change of the primary in the middle stops that and leaves nothing", async () => {
+  const { first, second } = pair;
+  const old = await serverOf(first);
+  await raise("two", "fencing");
+  await act(second);
+  {
+    await using session = await old.connect();
+    await session.client.query("set synchronous_commit = local");
+    await session.client.query("insert into user_credits (user_id) values ('nobody-else-has-this')");
+  }
+  await pair.ledger.close();
+  await old.site.stop("immediate");
+  await advance("promoting");
+  await act(second);
+  keeper = await second.keep();
+
+  const planned = await planResyncRun(first.context());
+  expect(planned.plan).toMatchObject({ rung: "rewind", lineage: "ahead", primary: "two", epoch: { number: 2 } });
+  expect(planned.plan.refused.map(({ rung }) => rung)).toEqual(["zero_gap", "catchup", "truncate_only"]);
+  const stingy = choice({ allowed: new Set(["truncate"]) });
+  await expect(resync(first.context(), stingy)).rejects.toMatchObject({ code: "FULA_RESYNC_REFUSED" });
+
+  let isRaised = false;
+  const raising = choice({
+    onProgress: () => {
+      if (!isRaised) void raise("two", "fencing");
+      isRaised = true;
+    },
+  });
+  await expect(resync(first.context(), raising)).rejects.toMatchObject({ code: "FULA_RESYNC_SUPERSEDED" });
+  expect(await leftovers(first)).toEqual([]);
+  await expect(resync(first.context(), choice())).rejects.toMatchObject({ code: "FULA_RESYNC_REFUSED" });
+  await advance("promoting");
+  await act(second);
+
+  const report = await resync(first.context(), choice());
+  expect(report).toMatchObject({ outcome: "in_sync", keptOldData: false, plan: { epoch: { number: 3 } } });
+  expect(await leftovers(first)).toEqual([]);
+  expect((await first.store().get("box", "one")).value?.state).toBe("standby");
+  await using session = await old.connect();
+  const { rows } = await session.client.query("select user_id from user_credits");
+  expect(rows).toEqual([]);
+}, 180_000);
+
+/** What a run that was killed leaves: its record, a pin, and half a copy. */
+async function leaveBehind(box: StandbyTestBox): Promise<void> {
+  const { site } = await serverOf(box);
+  await mkdir(join(site.rootDir, "data.new.7"));
+  const { revision } = await box.store().get("session", box.name);
+  const at = "2026-11-20T03:00:00Z";
+  const epoch = { number: 3, uuid: systemRandom.uuid() };
+  const dead = {
+    node: box.name,
+    epoch,
+    kind: "catchup",
+    phase: "resync",
+    owner: "one 1",
+    pins: [],
+    token: epoch.uuid,
+    at,
+  } as const;
+  await box.store().put("session", dead, revision, box.name);
+  await using session = await (await serverOf(pair.second)).connect();
+  await ensureSlot(session, "fm_pin_7_wal");
+}
+
+test("a server that is in sync is left as it is, without what a killed run held, and one without data is copied", async () => {
+  const { first } = pair;
+  await leaveBehind(first);
+  expect(await leftovers(first)).toHaveLength(3);
+  expect(await resync(first.context(), choice())).toMatchObject({ outcome: "in_sync", rungs: ["zero_gap"] });
+  expect(await leftovers(first)).toEqual([]);
+  const { site } = await serverOf(first);
+  await site.stop("fast");
+  await rm(site.dataDir, { recursive: true });
+  const report = await resync(first.context(), choice());
+  expect(report.rungs[0]).toBe("full_base");
+  expect(await leftovers(first)).toEqual([]);
+  const kept = join(site.rootDir, "salvage", "3");
+  const [session = ""] = await readdir(kept).catch(() => []);
+  const manifest: unknown = JSON.parse(await readFile(join(kept, session, "manifest.json"), "utf8"));
+  expect(manifest).toMatchObject({ rows: 1, failure: null });
+}, 180_000);
