@@ -8,6 +8,7 @@ import { type Log, silentLog } from "../kernel/log.ts";
 import type { Random } from "../kernel/random.ts";
 import { Secret } from "../kernel/secret.ts";
 import type { KvDeps, KvTarget } from "../membership/kv/target.ts";
+import { outlastSilence } from "../membership/outlast.ts";
 import type { MembershipStore } from "../membership/store.ts";
 import { readInstallation, writeInstallation } from "./installation.ts";
 import { seedOperators } from "./operators.ts";
@@ -205,4 +206,20 @@ export async function withControlPlane<T>(
   }
   await store.close();
   return result;
+}
+
+/**
+ * Like `withControlPlane`, for what brings a master up: servers that have yet to find one another are waited for, up to
+ * `controlPlane.bootstrapTimeout`, and so are elections that come between.
+ * @param use is called anew after a silence, so that whatever it has done by then must be no harm to do again
+ * @throws what `openControlPlane` and `use` throw
+ */
+export async function withControlPlanePatiently<T>(
+  loaded: LoadedConfig,
+  deps: Omit<ControlPlaneDeps, "patience">,
+  use: (store: MembershipStore) => Promise<T>,
+): Promise<T> {
+  const deadlineMs = deps.clock.monotonicMs() + loaded.config.controlPlane.bootstrapTimeout;
+  const work = async (): Promise<T> => await withControlPlane(loaded, { ...deps, patience: "bootstrap" }, use);
+  return await outlastSilence(work, { ...deps, deadlineMs });
 }

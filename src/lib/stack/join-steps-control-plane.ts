@@ -1,8 +1,9 @@
 import type { LoadedConfig } from "../config/load.ts";
 import { FulaError, isFulaError } from "../kernel/errors.ts";
 import type { CertificateAuthority } from "../membership/join-bundle.ts";
+import { outlastSilence } from "../membership/outlast.ts";
 import type { Pool } from "../postgres/pool.ts";
-import { careForServers, type CareContext, lookAtServers } from "./control-plane-caretaker.ts";
+import { careForServers, type CareContext, type CareReport, lookAtServers } from "./control-plane-caretaker.ts";
 import { controlPlaneKeyFiles, ensureControlPlaneKeys, missingControlPlaneKeys } from "./control-plane-keys.ts";
 import type { JoinRun, JoinStep } from "./join-step.ts";
 import { peekLedger } from "./ledger-peek.ts";
@@ -68,9 +69,10 @@ export function controlPlaneServersStep(run: JoinRun): JoinStep {
       const load = async (): Promise<LoadedConfig> => await box.reloadSaved();
       const context: CareContext = { env, clock, signal, load, pool: await run.ledger(), isLocked: true };
       const deadlineMs = clock.monotonicMs() + (await load()).config.controlPlane.bootstrapTimeout;
+      const care = async (): Promise<CareReport> => await careForServers(context);
       const all: string[] = [];
       for (;;) {
-        const { done, waits, isMember } = await careForServers(context);
+        const { done, waits, isMember } = await outlastSilence(care, { clock, signal, deadlineMs, onWait: report });
         all.push(...done);
         if (isMember && done.length === 0 && (waits === null || clock.monotonicMs() > deadlineMs)) break;
         if (clock.monotonicMs() > deadlineMs) throw stillApart(await load());

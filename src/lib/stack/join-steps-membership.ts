@@ -4,7 +4,7 @@ import { exists } from "../kernel/files.ts";
 import type { Operator } from "../membership/records.ts";
 import { type BoxKey, ensureBoxKey, readBoxKey } from "../membership/sealed/box-key.ts";
 import type { MembershipStore } from "../membership/store.ts";
-import { controlPlaneAddress, withControlPlane } from "./control-plane.ts";
+import { controlPlaneAddress, withControlPlane, withControlPlanePatiently } from "./control-plane.ts";
 import { ensureAuthority, lacksAuthority } from "./federation-authority.ts";
 import { lookAtPools, type PoolLooks } from "./federation-pools.ts";
 import { FEDERATION_POOLS, type FederationPool } from "./federation-secrets.ts";
@@ -202,8 +202,8 @@ async function apply(run: ControlPlaneRun, report: Report): Promise<string> {
   const loaded = await box.reload();
   const key = await ensureBoxKey(box.paths.boxKeyFile);
   report(`opening ${controlPlaneAddress(loaded)}`);
-  const deps = { ...box.context, patience: "bootstrap", onWait: report } as const;
-  return await withControlPlane(loaded, deps, async (store) => await enter(run, store, loaded, key));
+  const deps = { ...box.context, onWait: report };
+  return await withControlPlanePatiently(loaded, deps, async (store) => await enter(run, store, loaded, key));
 }
 
 /** Step: this master in the control plane, with the federation's secrets sealed to it; the first one makes them. */

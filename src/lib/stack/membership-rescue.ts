@@ -7,7 +7,7 @@ import { removePeer } from "../membership/kv/peers.ts";
 import { lowerQuorum } from "../membership/kv/rescue.ts";
 import type { ClusterView } from "../membership/kv/state.ts";
 import { countRecords, type RecordCounts } from "../membership/migrate.ts";
-import { natsAccess, withControlPlane } from "./control-plane.ts";
+import { natsAccess, withControlPlanePatiently } from "./control-plane.ts";
 import { readServers } from "./control-plane-servers.ts";
 import { applyStack } from "./docker-stack-apply.ts";
 import type { MembershipContext } from "./membership-run.ts";
@@ -190,7 +190,7 @@ export async function rescueControlPlane(context: MembershipContext, options: Re
   const rescued = await loadConfig(context);
   const removed = await electAndRemove(rescued, context, options);
   const onWait = (sentence: string): void => report(sentence);
-  const records = await withControlPlane(rescued, { ...context, patience: "bootstrap", onWait }, async (store) =>
+  const records = await withControlPlanePatiently(rescued, { ...context, onWait }, async (store) =>
     countRecords(await store.exportSnapshot()),
   );
   const after = await readServers(rescued, context);

@@ -9,10 +9,10 @@ import {
 } from "@nats-io/jetstream";
 import { FulaError, isFulaError } from "../../kernel/errors.ts";
 import { membershipNotFound } from "../refusals.ts";
-import type { Budget, Silence } from "./budget.ts";
+import { type Budget, isWorthAnotherAttempt, type Silence } from "./budget.ts";
 import { BUCKET_KINDS, type BucketKind, bucketName, streamName } from "./buckets.ts";
 import type { NatsLink } from "./connect.ts";
-import { isNameTaken, isTooFewServers, isWorthAnotherAttempt } from "./explain.ts";
+import { isNameTaken, isTooFewServers } from "./explain.ts";
 import type { KvDeps, KvTarget } from "./target.ts";
 
 /** Replicas where the settings leave it to us and there are as many servers. */

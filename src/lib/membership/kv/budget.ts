@@ -10,6 +10,13 @@ export function controlPlaneSilent(why: string, silence: Silence, hint: string, 
   return new FulaError("FULA_CONTROL_PLANE_UNREACHABLE", `${why}.`, { hint, details: { silence }, cause });
 }
 
+/** True for what may be different when the servers have found one another: worth another attempt. */
+export function isWorthAnotherAttempt(error: unknown): boolean {
+  return (
+    error instanceof FulaError && error.code === "FULA_CONTROL_PLANE_UNREACHABLE" && error.details?.["refused"] !== true
+  );
+}
+
 /** What is left of the time that one operation may take; counted by a clock that does not jump. */
 export class Budget {
   readonly #clock: Clock;

@@ -17,6 +17,8 @@ const API = {
   NOT_CLUSTERED: 10_074,
   STORE_FAILED: 10_077,
   OFFLINE: 10_118,
+  MOVE_IN_PROGRESS: 10_124,
+  CHANGE_IN_FLIGHT: 10_202,
 } as const;
 
 const NO_LEADER: ReadonlySet<number> = new Set([API.NOT_AVAILABLE, API.NOT_LEADER, API.OFFLINE]);
@@ -27,6 +29,7 @@ const NO_ROOM: ReadonlySet<number> = new Set([
   API.STORAGE,
   API.STORE_FAILED,
 ]);
+const BUSY: ReadonlySet<number> = new Set([API.MOVE_IN_PROGRESS, API.CHANGE_IN_FLIGHT]);
 const TOO_FEW: ReadonlySet<number> = new Set([API.NO_PEERS, API.NOT_CLUSTERED]);
 
 /** True where the cluster has fewer servers than the replicas that were asked for. */
@@ -37,13 +40,6 @@ export function isTooFewServers(error: unknown): boolean {
 /** True where a stream of that name is there, with another configuration than was asked for. */
 export function isNameTaken(error: unknown): boolean {
   return error instanceof JetStreamApiError && error.code === API.NAME_TAKEN;
-}
-
-/** True for what may be different when the servers have found one another: worth another attempt while opening. */
-export function isWorthAnotherAttempt(error: unknown): boolean {
-  return (
-    error instanceof FulaError && error.code === "FULA_CONTROL_PLANE_UNREACHABLE" && error.details?.["refused"] !== true
-  );
 }
 
 /** True where the server does not let this box in: waiting does not help. */
@@ -88,6 +84,14 @@ function explainApi(error: JetStreamApiError, what: string): FulaError {
       `The control plane could not ${what}: it has no leader (${error.message})`,
       "no-quorum",
       "wait until more than half of its servers run; fula-master status shows them.",
+      error,
+    );
+  }
+  if (BUSY.has(error.code)) {
+    return controlPlaneSilent(
+      `The control plane could not ${what}: another change of its servers is under way (${error.message})`,
+      "no-quorum",
+      "try again in a moment; fula-master status shows the servers.",
       error,
     );
   }
