@@ -5,6 +5,7 @@ import type { Clock } from "../kernel/clock.ts";
 import { systemErrorCode } from "../kernel/errors.ts";
 import type { SiteRun, SiteRunEnd } from "./postgres-site.ts";
 import { type SystemUser, spawnIdentity } from "./postgres-user.ts";
+import { isGroupRunning } from "./processes.ts";
 
 /** A program of this box that runs in a process group of its own. */
 export interface GroupProgram extends SiteRun {
@@ -15,6 +16,7 @@ export interface GroupProgram extends SiteRun {
   readonly clock: Clock;
 }
 
+const GONE_POLL_MS = 2;
 const STDERR_KEPT_CHARS = 16_000;
 /** Beyond this it is no answer but a stream, which is for `onLine`, or for `sh` to cut. */
 const STDOUT_CHARS_MAX = 16_000_000;
@@ -124,6 +126,8 @@ export async function runInGroup(run: GroupProgram): Promise<SiteRunEnd> {
     const closed = once(child, "close");
     child.once("exit", kill);
     await closed;
+    // What is killed goes when the system gets round to it, and may write until then.
+    while (isGroupRunning(pid)) await clock.sleep(GONE_POLL_MS);
   } finally {
     ended.abort();
     signal?.removeEventListener("abort", kill);

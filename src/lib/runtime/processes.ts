@@ -22,6 +22,7 @@ function readProc(path: string): string | null {
 
 interface ProcStat {
   readonly state: string;
+  readonly group: string;
   readonly startTicks: string;
 }
 
@@ -30,14 +31,19 @@ function readStat(pid: number): ProcStat | null {
   if (text === null) return null;
   // The second field is the program's name in parentheses and may hold spaces and parentheses itself (proc(5)).
   const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
-  const [state, startTicks] = [fields[0], fields[19]];
-  return state === undefined || startTicks === undefined ? null : { state, startTicks };
+  const [state, group, startTicks] = [fields[0], fields[2], fields[19]];
+  return state === undefined || group === undefined || startTicks === undefined ? null : { state, group, startTicks };
+}
+
+/** True for what has ended and is only still listed, until its parent looks at it. */
+function hasEnded({ state }: ProcStat): boolean {
+  return state === "Z" || state === "X";
 }
 
 /** The identity of a running process; null where there is none, or only a zombie that nobody has collected yet. */
 export function identifyProcess(pid: number): ProcessIdentity | null {
   const stat = readStat(pid);
-  if (stat === null || stat.state === "Z" || stat.state === "X") return null;
+  if (stat === null || hasEnded(stat)) return null;
   const bootId = readProc("/proc/sys/kernel/random/boot_id")?.trim() ?? "";
   return { pid, startMark: `${bootId}:${stat.startTicks}` };
 }
@@ -79,6 +85,19 @@ export function listPids(): readonly number[] {
   return readdirSync("/proc")
     .filter((name) => /^\d+$/.test(name))
     .map(Number);
+}
+
+/** True while a process of this group runs. @param group the pid of the process that began it */
+export function isGroupRunning(group: number): boolean {
+  try {
+    process.kill(-group, 0);
+  } catch (error) {
+    if (systemErrorCode(error) === "ESRCH") return false;
+  }
+  return listPids().some((pid) => {
+    const stat = readStat(pid);
+    return stat !== null && stat.group === String(group) && !hasEnded(stat);
+  });
 }
 
 /** Sends a signal to exactly that process; false where it is gone. `identity` guards against a pid given out again. */
