@@ -1,19 +1,20 @@
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { readFile, stat } from "node:fs/promises";
-import { createServer, isIPv4 } from "node:net";
+import { createServer } from "node:net";
 import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
 import type { ContainerInspectInfo } from "dockerode";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { loadConfig, type LoadedConfig } from "../../src/lib/config/load.ts";
 import { removeProject } from "../../src/lib/runtime/compose-remove.ts";
-import { openAddresses, reachableAddressesOfBox } from "../../src/lib/runtime/own-addresses.ts";
+import { openAddresses } from "../../src/lib/runtime/own-addresses.ts";
 import type { StepId } from "../../src/lib/stack/plan.ts";
 import { infra } from "../infra/infra.ts";
 import type { CliRun } from "../support/cli.ts";
 import { treeOf } from "../support/file-tree.ts";
 import { journalNames, journalText, launch } from "../support/launched.ts";
+import { lookAtPort } from "../support/port-look.ts";
 import { until } from "../support/until.ts";
 import { expectDone, type HostMember, joinArgs, placeMember, removeMember } from "./federation/member.ts";
 
@@ -90,10 +91,12 @@ describe("a box with Docker", () => {
   test("publishes nothing but the swarms, and keeps secrets out of what anybody can inspect", async () => {
     reportOf(await joinBox("--no-start"));
     const { secrets, paths } = await load();
-    const addresses = reachableAddressesOfBox().filter((address) => isIPv4(address));
-    expect(addresses).not.toEqual([]);
-    for (const name of PRIVATE) expect(await openAddresses(addresses, box.ports[name]), name).toEqual([]);
-    for (const name of SWARMS) expect(await openAddresses(addresses, box.ports[name]), name).toEqual(addresses);
+    for (const name of PRIVATE) expect((await lookAtPort(box.ports[name])).open, name).toEqual([]);
+    for (const name of SWARMS) {
+      const { open, shut } = await lookAtPort(box.ports[name]);
+      expect(open, name).not.toEqual([]);
+      expect(shut, name).toEqual([]);
+    }
     for (const name of PRIVATE)
       expect(await openAddresses(["127.0.0.1"], box.ports[name]), name).toEqual(["127.0.0.1"]);
     const shown = JSON.stringify(await Promise.all(SERVICES.map(inspect)));

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { setImmediate as nextTurn, setTimeout as wait } from "node:timers/promises";
+import { setTimeout as wait } from "node:timers/promises";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { readTextIfExists } from "../../src/lib/kernel/files.ts";
 import { inspectEmbeddedPostgres } from "../../src/lib/runtime/embedded-postgres.ts";
@@ -64,7 +64,8 @@ async function killAt(texts: readonly string[], delayMs: number): Promise<boolea
       run.kill();
       break;
     }
-    await nextTurn();
+    // Not without a pause: the join needs the processor that this would take.
+    await wait(1);
   }
   const { signal, exitCode, output } = await run.ended;
   // A run that was too quick to be killed must have come to its end, not to an error.

@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { setImmediate as nextTurn } from "node:timers/promises";
+import { setTimeout as wait } from "node:timers/promises";
 import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type Docker from "dockerode";
@@ -210,7 +210,7 @@ async function killAt(step: string): Promise<void> {
       run.kill();
       break;
     }
-    await nextTurn();
+    await wait(1);
   }
   const { signal, output: printed } = await run.ended;
   expect(signal, `${step}: ${printed}`).toBe("SIGKILL");

@@ -147,8 +147,9 @@ const metricsSchema = z.array(z.object({ peer: z.string(), valid: z.boolean() })
 async function joined(peers: readonly ClusterPeer[]): Promise<void> {
   for (const peer of peers.filter(({ isFollower }) => !isFollower)) {
     await until(`${peer.name} sees ${peers.length} peers`, async () => {
-      const answer = await askHttp(`${peer.api}/monitor/metrics/freespace`);
-      if (answer.status !== 200) return false;
+      // A peer that is busy with its start may be slow to answer.
+      const answer = await askHttp(`${peer.api}/monitor/metrics/freespace`).catch(() => null);
+      if (answer?.status !== 200) return false;
       const metrics = metricsSchema.parse(await answer.json());
       const live = new Set(metrics.filter(({ valid }) => valid).map(({ peer: id }) => id));
       return live.size >= peers.length;

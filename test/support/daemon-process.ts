@@ -11,7 +11,8 @@ export interface DaemonCommand {
   readonly probe: () => Promise<void>;
 }
 
-const START_TIMEOUT_MS = 30_000;
+/** Ten times what a start takes on a machine of its own. */
+const START_TIMEOUT_MS = 120_000;
 const STOP_TIMEOUT_MS = 10_000;
 const POLL_MS = 50;
 const LOG_CHARS = 100_000;

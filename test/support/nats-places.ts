@@ -261,7 +261,8 @@ export async function streamLeader({ servers }: PlacedServers, stream: string): 
   return await until(`${stream} has a leader`, async () => {
     const names = await Promise.all(
       servers.map(async ({ place }) => {
-        const answer = await askHttp(`http://${place.address}:${MONITOR_PORT}/jsz?streams=true`);
+        const answer = await askHttp(`http://${place.address}:${MONITOR_PORT}/jsz?streams=true`).catch(() => null);
+        if (answer === null) return null;
         const { account_details: accounts } = streamsSchema.parse(await answer.json());
         const details = accounts.flatMap((account) => account.stream_detail);
         return details.find(({ name }) => name === stream)?.cluster.leader;

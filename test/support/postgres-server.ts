@@ -45,7 +45,7 @@ export interface TestPostgres {
 
 const HOST = "127.0.0.1";
 const TEMPLATE = "fula_template";
-const START_TIMEOUT_MS = 30_000;
+const START_TIMEOUT_MS = 60_000;
 const START_ATTEMPTS = 5;
 const DEBIAN_BIN_DIRS = ["15", "16", "17", "18", "14"].map((major) => `/usr/lib/postgresql/${major}/bin`);
 

@@ -99,7 +99,7 @@ test("a block that nobody maps goes with the node's next garbage collection once
   const clock = new ManualClock(Date.now());
   using book = openHoldBook(join(baseDir, "other.sqlite"));
   const standingOf = async (cid: string): Promise<string> =>
-    (await readLocalStatus(api, cid, AbortSignal.timeout(10_000))).status;
+    (await readLocalStatus(api, cid, AbortSignal.timeout(60_000))).status;
   const holds = openKuboHolds(kubo.api);
   const parts = {
     blocks: openKuboBlockStore(kubo.api),

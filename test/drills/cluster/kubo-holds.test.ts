@@ -64,7 +64,7 @@ describe("a hold on Kubo", () => {
     const bytes = dagCbor.encode({ gone });
     const node = createCid(dagCbor.code, bytes);
     await openKuboBlockStore(peer.kubo.api).put(node, bytes);
-    await expect(holds.hold(node, "recursive", AbortSignal.timeout(10_000))).rejects.toMatchObject({
+    await expect(holds.hold(node, "recursive", AbortSignal.timeout(60_000))).rejects.toMatchObject({
       code: "FULA_BLOCK_MISSING",
     });
     await expect(holds.hold(gone, "direct")).rejects.toMatchObject({ code: "FULA_BLOCK_MISSING" });

@@ -89,4 +89,4 @@ test("nodes with the same key connect, and one with another key is not let in", 
   const text = await peers.text();
   expect(text).toContain(second.peerId);
   expect(text).not.toContain(stranger.peerId);
-}, 30_000);
+});

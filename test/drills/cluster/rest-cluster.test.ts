@@ -151,8 +151,11 @@ describe("peers that do not do their part", () => {
     const everywhere = await content("everywhere");
     await cluster.put(everywhere);
     await pinnedBy(cluster, everywhere, daemons.peer("writer"), daemons.peer("holder"), daemons.peer("spare"));
-    const peers = await cluster.peers();
-    expect(peers.find(({ id }) => id === stranger.id)).toMatchObject({ name: "stranger", state: "answers", error: "" });
+    const seen = await until("the stranger answers", async () => {
+      const found = (await cluster.peers()).find(({ id }) => id === stranger.id);
+      return found?.state === "answers" ? found : null;
+    });
+    expect(seen).toMatchObject({ name: "stranger", error: "" });
     for (const status of [await cluster.status(everywhere.cid), ...(await collect(cluster.statuses()))]) {
       expect(status?.peers.map(({ peer }) => peer)).not.toContain(stranger.id);
     }

@@ -49,7 +49,7 @@ async function kuboConfig(project: TestProject, key: string): Promise<unknown> {
 function quickened(text: string): string {
   return text
     .replaceAll("interval: 10s", "interval: 1s")
-    .replaceAll("timeout: 20s", "timeout: 10s")
+    .replaceAll("timeout: 20s", "timeout: 5s")
     .replaceAll("retries: 5", "retries: 2");
 }
 
