@@ -109,11 +109,14 @@ async function authorized(
   // Only here: neither the help nor the completion needs a control plane, and both must be quick.
   const { authorizeCommand } = await import("./lib/stack/authorize.ts");
   const { dryRun, withoutAuthorization } = options;
-  const { operator, warnings } = await authorizeCommand(context, {
+  const onWait = (sentence: string): void => context.out.note(sentence);
+  const asking = { ...context, onWait };
+  const { operator, warnings } = await authorizeCommand(asking, {
     command: typedName(context.commands, spec),
     role: spec.requires,
     dryRun: dryRun === true,
     emergency: typeof withoutAuthorization === "string" ? withoutAuthorization : null,
+    awaitsElection: spec.awaitsElection === true,
   });
   for (const warning of warnings) context.out.warn(warning);
   return operator === null ? context : { ...context, operator };

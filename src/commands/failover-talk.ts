@@ -1,5 +1,15 @@
+import type { Log } from "../lib/kernel/log.ts";
 import type { FailoverTalk } from "../lib/stack/failover-run.ts";
 import type { CommandContext } from "../lib/terminal/command.ts";
+
+/** What a command gives to those who change the ledger's servers: what of the control plane is waited for, it says. */
+export async function ledgerContext(
+  context: CommandContext,
+): Promise<CommandContext & { readonly log: Log; readonly onWait: (sentence: string) => void }> {
+  const { logTo } = await import("../lib/terminal/log.ts");
+  const { out } = context;
+  return { ...context, log: logTo(out), onWait: (sentence) => out.note(sentence) };
+}
 
 /** How a command asks and tells while a failover or switchover is done. @param show renders the plan that is agreed to */
 export function talkOf(

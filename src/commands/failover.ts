@@ -1,6 +1,6 @@
 import type { FailoverChoice } from "../lib/stack/failover-run.ts";
-import { type CommandContext, defineCommand } from "../lib/terminal/command.ts";
-import { talkOf } from "./failover-talk.ts";
+import { defineCommand } from "../lib/terminal/command.ts";
+import { ledgerContext, talkOf } from "./failover-talk.ts";
 
 interface FailoverOptions {
   readonly plan?: boolean;
@@ -25,11 +25,6 @@ async function isMeant({ plan, fence, dryRun }: FailoverOptions): Promise<boolea
   });
 }
 
-async function contextOf(context: CommandContext) {
-  const { logTo } = await import("../lib/terminal/log.ts");
-  return { ...context, log: logTo(context.out) };
-}
-
 const statusCommand = defineCommand({
   name: "status",
   summary: "show how far a failover or switchover has come",
@@ -46,7 +41,7 @@ const statusCommand = defineCommand({
   run: async (context) => {
     const { failoverStatus } = await import("../lib/stack/failover-run.ts");
     const { renderFailoverStatus } = await import("../lib/stack/failover-text.ts");
-    const status = await failoverStatus(await contextOf(context));
+    const status = await failoverStatus(await ledgerContext(context));
     context.out.result(status, () => renderFailoverStatus(status));
     return status.ok ? 0 : 1;
   },
@@ -65,11 +60,12 @@ const abortCommand = defineCommand<{ readonly dryRun?: boolean; readonly yes?: b
   changes: true,
   asks: true,
   requires: "operator",
+  awaitsElection: true,
   emergency: true,
   run: async (context, { dryRun = false, yes = false }) => {
     const { abortFailover, foreseeAbort } = await import("../lib/stack/failover-run.ts");
     const { renderFailoverReport } = await import("../lib/stack/failover-text.ts");
-    const given = await contextOf(context);
+    const given = await ledgerContext(context);
     if (dryRun) {
       const run = await foreseeAbort(given);
       context.out.result(
@@ -127,6 +123,7 @@ export const failoverCommand = defineCommand<FailoverOptions>({
   changes: true,
   asks: true,
   requires: "operator",
+  awaitsElection: true,
   emergency: true,
   onlyLooks: ({ fence = false }) => !fence,
   subcommands: [statusCommand, abortCommand],
@@ -134,7 +131,7 @@ export const failoverCommand = defineCommand<FailoverOptions>({
     const { doFailover, planFailover } = await import("../lib/stack/failover-run.ts");
     const text = await import("../lib/stack/failover-text.ts");
     const { out } = context;
-    const given = await contextOf(context);
+    const given = await ledgerContext(context);
     if (!(await isMeant(options))) {
       const plan = await planFailover(given, choiceOf(options));
       out.result(plan, () => text.renderFailoverPlan(plan));

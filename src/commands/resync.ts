@@ -1,4 +1,5 @@
 import { defineCommand } from "../lib/terminal/command.ts";
+import { ledgerContext } from "./failover-talk.ts";
 
 interface ResyncOptions {
   readonly explain?: boolean;
@@ -40,13 +41,13 @@ export const resyncCommand = defineCommand<ResyncOptions>({
   changes: true,
   asks: true,
   requires: "operator",
+  awaitsElection: true,
   run: async (context, { explain = false, allow, dryRun = false, yes = false, scheduleRoot = "/" }) => {
     const { resync, planResyncRun } = await import("../lib/stack/resync-run.ts");
     const { parseAllowed } = await import("../lib/stack/resync-rungs.ts");
     const { renderPlan, renderResync } = await import("../lib/stack/resync-text.ts");
-    const { logTo } = await import("../lib/terminal/log.ts");
     const { out } = context;
-    const given = { ...context, log: logTo(out) };
+    const given = await ledgerContext(context);
     const allowed = parseAllowed(allow);
     if (dryRun) {
       const planned = await planResyncRun(given);

@@ -1,4 +1,5 @@
 import { type CommandContext, defineCommand } from "../lib/terminal/command.ts";
+import { ledgerContext } from "./failover-talk.ts";
 
 interface RemoveOptions {
   readonly dryRun?: boolean;
@@ -10,12 +11,11 @@ async function runAdd(context: CommandContext, { dryRun = false }: { readonly dr
   const { addStandby } = await import("../lib/stack/standby-add.ts");
   const { renderStandbyAdd } = await import("../lib/stack/standby-text.ts");
   const { runTasks } = await import("../lib/terminal/tasks.ts");
-  const { logTo } = await import("../lib/terminal/log.ts");
   const { out } = context;
   const show = async (tasks: Parameters<typeof runTasks>[1]): Promise<void> => {
     await runTasks(out, tasks);
   };
-  const report = await addStandby({ ...context, log: logTo(out) }, dryRun ? null : show);
+  const report = await addStandby(await ledgerContext(context), dryRun ? null : show);
   out.result(report, () => renderStandbyAdd(report));
 }
 
@@ -33,6 +33,7 @@ const addCommand = defineCommand<{ readonly dryRun?: boolean }>({
   ],
   changes: true,
   requires: "admin",
+  awaitsElection: true,
   run: runAdd,
 });
 
@@ -54,20 +55,17 @@ const removeCommand = defineCommand<RemoveOptions>({
   changes: true,
   asks: true,
   requires: "admin",
+  awaitsElection: true,
   run: async (context, { dryRun = false, yes = false, force = false }, [name]) => {
     const { removeStandby } = await import("../lib/stack/standby-remove.ts");
     const { renderStandbyRemove } = await import("../lib/stack/standby-text.ts");
-    const { logTo } = await import("../lib/terminal/log.ts");
     const { out } = context;
-    const report = await removeStandby(
-      { ...context, log: logTo(out) },
-      {
-        node: name ?? null,
-        force,
-        dryRun,
-        confirm: async (node) => await out.confirm(`Take the standby of ${node} out?`, yes),
-      },
-    );
+    const report = await removeStandby(await ledgerContext(context), {
+      node: name ?? null,
+      force,
+      dryRun,
+      confirm: async (node) => await out.confirm(`Take the standby of ${node} out?`, yes),
+    });
     out.result(report, () => renderStandbyRemove(report));
   },
 });
@@ -90,8 +88,7 @@ const statusCommand = defineCommand({
     const { openStandbyBox } = await import("../lib/stack/standby-box.ts");
     const { readStandbyStatus } = await import("../lib/stack/standby-status.ts");
     const { renderStandbyStatus } = await import("../lib/stack/standby-text.ts");
-    const { logTo } = await import("../lib/terminal/log.ts");
-    await using box = await openStandbyBox({ ...context, log: logTo(context.out) });
+    await using box = await openStandbyBox(await ledgerContext(context));
     const status = await readStandbyStatus(box);
     context.out.result(status, () => renderStandbyStatus(status));
     return status.problems.some(({ severity }) => severity === "bad") ? 1 : 0;

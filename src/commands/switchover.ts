@@ -1,5 +1,5 @@
 import { defineCommand } from "../lib/terminal/command.ts";
-import { talkOf } from "./failover-talk.ts";
+import { ledgerContext, talkOf } from "./failover-talk.ts";
 
 /** `fula-master switchover`: a planned change of the primary. */
 export const switchoverCommand = defineCommand<{
@@ -27,12 +27,12 @@ export const switchoverCommand = defineCommand<{
   changes: true,
   asks: true,
   requires: "operator",
+  awaitsElection: true,
   run: async (context, { to, dryRun = false, yes = false }) => {
     const { doFailover, planFailover } = await import("../lib/stack/failover-run.ts");
     const text = await import("../lib/stack/failover-text.ts");
-    const { logTo } = await import("../lib/terminal/log.ts");
     const { out } = context;
-    const given = { ...context, log: logTo(out) };
+    const given = await ledgerContext(context);
     const choice = { kind: "switchover", to: to ?? null, forced: false, allowedLoss: null } as const;
     if (dryRun) {
       const plan = await planFailover(given, choice);

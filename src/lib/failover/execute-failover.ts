@@ -67,7 +67,7 @@ async function waitUntilSo(scene: FailoverScene, step: FailoverStep): Promise<Fo
     const found = await step.look(scene);
     if (found.isSo || ports.clock.monotonicMs() >= deadlineMs) return found;
     await pause(scene, pauseMs);
-    keeper.assertHeld();
+    await keeper.assertHeld();
   }
 }
 
@@ -89,7 +89,7 @@ async function takeStep(scene: FailoverScene, transition: FailoverTransition): P
   const { rule, action, from, to, because } = transition;
   const step = FAILOVER_STEPS[action];
   const startMs = ports.clock.monotonicMs();
-  keeper.assertHeld();
+  await keeper.assertHeld();
   await ports.journal.append("step.started", { run: keeper.run.id, rule, action, from, because });
   let found = await step.look(scene);
   if (!found.isSo) {
@@ -138,6 +138,8 @@ async function noteStop({ keeper, ports, epoch }: FailoverScene, error: unknown)
   // One that was refused before it did anything is no run that somebody has to go on with.
   const isUntouched = keeper.run.step === "begun" && endedEpoch(epoch.value)?.uuid === keeper.run.replaces.uuid;
   const state = isUntouched ? "aborted" : "stopped";
+  // Where nobody answers, the next process finds that out by itself.
+  if (code === "FULA_CONTROL_PLANE_UNREACHABLE") return;
   if (keeper.run.state === "running") await keeper.change({ state }).catch(() => {});
 }
 

@@ -32,10 +32,12 @@ export interface RunDeps {
 }
 
 const BEAT_MS = 2_000;
-/** A run that was not confirmed for so long goes no further: somebody may take it over after `TAKE_OVER_MS`. */
+/** A run that was not confirmed for so long is confirmed before it goes on: somebody may take it over after `TAKE_OVER_MS`. */
 const HELD_MS = 8_000;
 const TAKE_OVER_MS = 15_000;
 const TAKE_OVER_POLL_MS = 500;
+/** A question that took longer met servers that were electing: whoever has the run could not say so meanwhile. */
+const ELECTING_MS = 1_000;
 const SWAP_PATIENCE_MS = 5_000;
 
 /** The last run's record as it stands; null where there never was one. @throws FulaError FULA_FAILOVER_RUN_UNKNOWN */
@@ -74,6 +76,8 @@ export class FailoverRunKeeper implements AsyncDisposable {
   readonly #beating: Promise<void>;
   /** One change at a time: each is a swap of the record that the one before it left. */
   #turn: Promise<unknown> = Promise.resolve();
+  /** Of writes whose outcome was never heard: what stands there with one of them was written here. */
+  readonly #undecided = new Set<string>();
   #run: KnownRun;
   #revision: number;
   #ackedMs: number;
@@ -90,16 +94,18 @@ export class FailoverRunKeeper implements AsyncDisposable {
     return this.#run;
   }
 
-  /** Aborts when somebody else has the run, or nobody can say whether. */
+  /** Aborts when somebody else has the run. */
   get held(): AbortSignal {
     return this.#lost.signal;
   }
 
-  /** @throws FulaError FULA_FAILOVER_OVERTAKEN where the run is not ours any more */
-  assertHeld(): void {
-    if (this.#deps.clock.monotonicMs() - this.#ackedMs > HELD_MS)
-      this.#lose("the control plane has not confirmed it for long");
+  /**
+   * Makes sure that nobody else has the run: a process that was paused, or did not hear the control plane for long, asks.
+   * @throws FulaError FULA_FAILOVER_OVERTAKEN where somebody has, FULA_CONTROL_PLANE_UNREACHABLE where nobody says
+   */
+  async assertHeld(): Promise<void> {
     this.#lost.signal.throwIfAborted();
+    if (this.#deps.clock.monotonicMs() - this.#ackedMs > HELD_MS) await this.change({});
   }
 
   /** Writes what the run has come to. @throws FulaError FULA_FAILOVER_OVERTAKEN, FULA_CONTROL_PLANE_UNREACHABLE */
@@ -118,23 +124,29 @@ export class FailoverRunKeeper implements AsyncDisposable {
   }
 
   async #swap(change: Partial<KnownRun>): Promise<void> {
-    this.assertHeld();
     const { store, clock, random } = this.#deps;
-    const sentMs = clock.monotonicMs();
-    const value = { ...this.#run, ...change, beat: this.#run.beat + 1, token: random.uuid(), at: timeOf(clock) };
-    const swapped = await swapRecord(
-      store,
-      { kind: "failover", value, expectedRevision: this.#revision },
-      { clock, signal: this.#end.signal, patienceMs: SWAP_PATIENCE_MS },
-    );
-    if (!swapped.won) {
-      this.#lose(`${swapped.now.value?.owner ?? "somebody else"} has taken it over`);
+    for (;;) {
       this.#lost.signal.throwIfAborted();
+      const sentMs = clock.monotonicMs();
+      const value = { ...this.#run, ...change, beat: this.#run.beat + 1, token: random.uuid(), at: timeOf(clock) };
+      this.#undecided.add(value.token);
+      const swapped = await swapRecord(
+        store,
+        { kind: "failover", value, expectedRevision: this.#revision },
+        { clock, signal: this.#end.signal, patienceMs: SWAP_PATIENCE_MS },
+      );
+      const now = swapped.won ? value : knownRun(swapped.now.value);
+      if (now === null || !this.#undecided.has(now.token)) {
+        this.#lose(`${now?.owner ?? "somebody else"} has taken it over`);
+        continue;
+      }
+      this.#run = now;
+      this.#revision = swapped.won ? swapped.revision : swapped.now.revision;
+      if (!swapped.won) continue;
+      this.#undecided.clear();
+      this.#ackedMs = sentMs;
       return;
     }
-    this.#run = value;
-    this.#revision = swapped.revision;
-    this.#ackedMs = sentMs;
   }
 
   async #beat(): Promise<void> {
@@ -145,7 +157,7 @@ export class FailoverRunKeeper implements AsyncDisposable {
         await clock.sleep(BEAT_MS, wake);
         await this.change({});
       } catch (error) {
-        // Silence for a moment is no loss: `assertHeld` says when it was too long.
+        // Silence is no loss: `assertHeld` asks where it was long.
         if (!isFulaError(error, "FULA_CONTROL_PLANE_UNREACHABLE")) return;
       }
     }
@@ -239,10 +251,12 @@ async function waitForSilence(
   { store, clock, signal }: RunDeps,
   seen: { readonly revision: number; readonly value: KnownRun },
 ): Promise<void> {
-  const deadlineMs = clock.monotonicMs() + TAKE_OVER_MS;
-  while (clock.monotonicMs() < deadlineMs) {
+  let sinceMs = clock.monotonicMs();
+  while (clock.monotonicMs() < sinceMs + TAKE_OVER_MS) {
     await clock.sleep(TAKE_OVER_POLL_MS, signal);
+    const askedMs = clock.monotonicMs();
     const now = await store.get("failover");
     if (now.revision !== seen.revision) throw runningElsewhere(now.value ?? seen.value);
+    if (clock.monotonicMs() > askedMs + ELECTING_MS) sinceMs = clock.monotonicMs();
   }
 }

@@ -1,5 +1,5 @@
 import type { Clock } from "../kernel/clock.ts";
-import { isFulaError } from "../kernel/errors.ts";
+import { FulaError, isFulaError } from "../kernel/errors.ts";
 import type { LedgerRecordKind, LedgerRecords, LedgerStore, Versioned } from "./ledger-records.ts";
 
 /** Records that name their writer's attempt, so that a write without an answer can be told from another's. */
@@ -14,6 +14,18 @@ export type Swapped<K extends LedgerRecordKind> =
   | { readonly won: false; readonly now: Versioned<LedgerRecords[K]> };
 
 const PAUSE_MS = 50;
+
+/** For a write of which nobody can say yet whether it was taken. */
+export function undecided(kind: LedgerRecordKind): FulaError {
+  return new FulaError(
+    "FULA_CONTROL_PLANE_UNREACHABLE",
+    `Whether the control plane has taken a change of the ledger's ${kind} is not decided yet.`,
+    {
+      hint: "fula-master status shows its servers: more than half of them must run and reach one another.",
+      details: { silence: "no-quorum" },
+    },
+  );
+}
 
 /**
  * Writes a record over the one of `expectedRevision`, and finds out what became of a write whose answer was lost: the same
@@ -36,7 +48,7 @@ export async function swapRecord<K extends TokenKind>(
       const now = await store.confirm(kind, node);
       if (now.value?.token === value.token) return { won: true, revision: now.revision };
       if (now.revision !== expectedRevision) return { won: false, now };
-      if (clock.monotonicMs() > deadlineMs) return { won: false, now };
+      if (clock.monotonicMs() > deadlineMs) throw undecided(kind);
     } catch (error) {
       if (!isFulaError(error, "FULA_CONTROL_PLANE_UNREACHABLE") || clock.monotonicMs() > deadlineMs) throw error;
     }

@@ -3,10 +3,12 @@ import type { PathsContext } from "../config/paths.ts";
 import type { Clock } from "../kernel/clock.ts";
 import { FulaError, isFulaError } from "../kernel/errors.ts";
 import type { Random } from "../kernel/random.ts";
+import { isWorthAnotherAttempt } from "../membership/kv/budget.ts";
 import type { Authorization, DenialReason, OperatorRole } from "../membership/records.ts";
 import { tryNoteAudit } from "./authorize-audit.ts";
 import { controlPlaneAddress, isControlPlaneMade, withControlPlane } from "./control-plane.ts";
 import { readInstallation } from "./installation.ts";
+import { canHaveEpochs, electionPatienceMs } from "./ledger-store.ts";
 import { actingOperator, foreseeAuthorization } from "./operators.ts";
 
 /** What asking takes from the command line. */
@@ -14,6 +16,8 @@ export interface AuthorizeContext extends PathsContext {
   readonly clock: Clock;
   readonly random: Random;
   readonly signal: AbortSignal;
+  /** Told in a sentence what of the control plane is being waited for. */
+  readonly onWait?: (sentence: string) => void;
 }
 
 /** What somebody is about to do. */
@@ -25,6 +29,8 @@ export interface Act {
   readonly dryRun: boolean;
   /** The reason of `--without-authorization`: go on where nobody can be asked. Null where it was not given. */
   readonly emergency: string | null;
+  /** True waits while the servers of the control plane elect, as they do when a master is lost. Default false. */
+  readonly awaitsElection?: boolean;
 }
 
 /** What came of asking. */
@@ -127,6 +133,28 @@ async function ask(
   }
 }
 
+const AGAIN_MS = 500;
+
+/** Asks until there is an answer; whoever says that nobody can be asked does not wait for that to become known. */
+async function askPatiently(
+  loaded: LoadedConfig,
+  context: AuthorizeContext,
+  act: Act,
+  operator: string,
+): Promise<Authorization | Silence> {
+  const { clock, signal, onWait } = context;
+  const patienceMs =
+    act.awaitsElection === true && act.emergency === null && canHaveEpochs(loaded) ? electionPatienceMs(loaded) : 0;
+  const deadlineMs = clock.monotonicMs() + patienceMs;
+  for (let isFirst = true; ; isFirst = false) {
+    const answer = await ask(loaded, context, act, operator);
+    if ("allowed" in answer || !isWorthAnotherAttempt(answer.error)) return answer;
+    if (clock.monotonicMs() >= deadlineMs) return answer;
+    if (isFirst) onWait?.("waiting for the NATS servers to elect a leader, who says whether this may be done");
+    await clock.sleep(AGAIN_MS, signal);
+  }
+}
+
 function actorOf({ config }: LoadedConfig, operator: string): string {
   return `${operator}@${config.node.name}`;
 }
@@ -190,7 +218,7 @@ export async function authorizeCommand(context: AuthorizeContext, act: Act): Pro
   const loaded = await loadConfig(context);
   if (!(await hasControlPlane(loaded))) return { operator: null, warnings: [] };
   const operator = await actingOperator(loaded, context);
-  const answer = await ask(loaded, context, act, operator);
+  const answer = await askPatiently(loaded, context, act, operator);
   if ("allowed" in answer) {
     if (answer.allowed) return { operator, warnings: [] };
     return await refuse(loaded, context, act, operator, answer);

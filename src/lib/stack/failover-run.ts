@@ -33,7 +33,7 @@ import { identifySelf } from "../runtime/processes.ts";
 import { consequencesOf } from "./failover-consequences.ts";
 import { failoverPorts } from "./failover-box.ts";
 import { FAILOVER_JOURNAL, type FailoverStatus, readFailoverStatus } from "./failover-status.ts";
-import { openLedgerStore } from "./ledger-store.ts";
+import { openPatientLedgerStore } from "./ledger-store.ts";
 import { rescueControlPlane } from "./membership-rescue.ts";
 
 /** What the commands about failovers take from their command. */
@@ -46,6 +46,8 @@ export interface FailoverContext extends PathsContext {
   readonly operator?: string;
   /** Opens the records of the control plane; tests hand in others. Default: those of this box's control plane. */
   readonly openStore?: (loaded: LoadedConfig) => Promise<LedgerStore>;
+  /** Told in a sentence what of the control plane is being waited for. */
+  readonly onWait?: (sentence: string) => void;
 }
 
 /** What an operator may choose. */
@@ -128,7 +130,7 @@ async function ensureControlPlane(
 
 async function withStore<T>(context: FailoverContext, use: (opened: Opened) => Promise<T>): Promise<T> {
   const loaded = await loadConfig(context);
-  await using store = await (context.openStore?.(loaded) ?? openLedgerStore(loaded, context));
+  await using store = await (context.openStore?.(loaded) ?? openPatientLedgerStore(loaded, context));
   return await use({ loaded, store });
 }
 

@@ -4,7 +4,7 @@ import type { Clock } from "../kernel/clock.ts";
 import type { Log } from "../kernel/log.ts";
 import type { Random } from "../kernel/random.ts";
 import type { LedgerBox, LedgerEpochRecord, LedgerStore, Versioned } from "../membership/ledger-records.ts";
-import { openLedgerStore } from "./ledger-store.ts";
+import { openPatientLedgerStore } from "./ledger-store.ts";
 
 /** What the commands about standbys are given. */
 export interface StandbyContext extends PathsContext {
@@ -14,6 +14,8 @@ export interface StandbyContext extends PathsContext {
   readonly signal: AbortSignal;
   /** Opens the records of the control plane; tests hand in others. Default: those of this box's control plane. */
   readonly openStore?: (loaded: LoadedConfig) => Promise<LedgerStore>;
+  /** Told in a sentence what of the control plane is being waited for. */
+  readonly onWait?: (sentence: string) => void;
 }
 
 /** A box with a server, and the revision of its record. */
@@ -35,7 +37,7 @@ export interface StandbyBox extends AsyncDisposable {
 /** @throws FulaError FULA_LEDGER_ALONE, FULA_CONTROL_PLANE_UNREACHABLE, FULA_NOT_JOINED, FULA_CONFIG_* */
 export async function openStandbyBox(context: StandbyContext): Promise<StandbyBox> {
   const loaded = await loadConfig(context);
-  const open = context.openStore ?? (async (from) => await openLedgerStore(from, context));
+  const open = context.openStore ?? (async (from) => await openPatientLedgerStore(from, context));
   const store = await open(loaded);
   return {
     context,

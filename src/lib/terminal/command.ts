@@ -73,6 +73,8 @@ export interface CommandSpec {
   readonly onlyLooks?: (options: never, args: readonly string[]) => boolean;
   /** True adds `--without-authorization <reason>`: it goes on where nobody can be asked, as nobody can on a bad day. */
   readonly emergency?: boolean;
+  /** True waits up to a minute for whom to ask while the control plane elects, as it does when a master is lost. */
+  readonly awaitsElection?: boolean;
   readonly subcommands?: readonly CommandSpec[];
   /** Returns the exit code; nothing means 0. */
   readonly run?: (context: CommandContext, options: never, args: readonly string[]) => Promise<number | void>;

@@ -3,6 +3,8 @@ import { executeRun, type FailoverReport } from "../../../src/lib/failover/execu
 import type { FailoverPorts } from "../../../src/lib/failover/failover-ports.ts";
 import { beginRun, knownRun, type RunWish, takeOverRun } from "../../../src/lib/failover/failover-run.ts";
 import { endedEpoch } from "../../../src/lib/failover/failover-states.ts";
+import { FulaError } from "../../../src/lib/kernel/errors.ts";
+import { patientLedgerStore } from "../../../src/lib/membership/patient-ledger-store.ts";
 import { FailoverWorld } from "../../support/failover-world.ts";
 
 const quiet = { onStep: () => {}, report: () => {} };
@@ -316,5 +318,66 @@ describe("killed", () => {
     });
     expect(await run(ports, await wishOf(world))).toMatchObject({ outcome: "done", primary: "beta" });
     expect((await world.epoch()).number).toBe(2);
+  });
+});
+
+describe("while the servers of the control plane elect", () => {
+  const ELECTION_MS = 9_000;
+  const silent = new FulaError("FULA_CONTROL_PLANE_UNREACHABLE", "It has no leader.", {
+    details: { silence: "no-quorum" },
+  });
+
+  /** What a run does where its `at`th question meets no leader, and none after it until one was elected. */
+  async function runThrough(kind: "failover" | "switchover", at: number, answersLost: boolean): Promise<number> {
+    const world = await FailoverWorld.make();
+    let asked = 0;
+    let electedMs = Number.POSITIVE_INFINITY;
+    const isElecting = (): boolean => asked >= at && world.clock.monotonicMs() < electedMs;
+    const before = (operation: string): void => {
+      asked += 1;
+      if (asked === at) electedMs = world.clock.monotonicMs() + ELECTION_MS;
+      // A write may have been taken by the leader who is gone before it could say so.
+      if (isElecting() && !(answersLost && operation === "put")) throw silent;
+    };
+    const losesAnswer = (): boolean => answersLost && isElecting();
+    const ports = world.ports({ before, losesAnswer });
+    const patience = { clock: world.clock, signal: new AbortController().signal, withinMs: 60_000 };
+    const patient = { ...ports, store: patientLedgerStore(ports.store, patience) };
+    const report = await run(patient, await wishOf(world, { kind, to: "beta" }));
+    expect(report, `${kind} ${at}`).toMatchObject({ outcome: "done", primary: "beta", epoch: { number: 2 } });
+    expect(world.writers()).toEqual(["beta"]);
+    return asked;
+  }
+
+  test.each(["failover", "switchover"] as const)("a %s waits wherever that meets it, and is done", async (kind) => {
+    const questions = await runThrough(kind, Number.POSITIVE_INFINITY, false);
+    for (let at = 1; at <= questions; at += 1) {
+      await runThrough(kind, at, false);
+      await runThrough(kind, at, true);
+    }
+  });
+
+  test("one that hears nothing for longer than others wait finds out whether somebody took its run", async () => {
+    const world = await FailoverWorld.make();
+    const ports = world.ports();
+    const deps = { store: ports.store, clock: ports.clock, random: ports.random, signal: new AbortController().signal };
+    let isSilent = false;
+    const own = world.ledger.open({
+      before: () => {
+        if (isSilent) throw silent;
+      },
+    });
+    await using keeper = await beginRun(
+      { ...deps, store: own },
+      await wishOf(world),
+      await ports.store.confirm("failover"),
+    );
+    isSilent = true;
+    await ports.clock.sleep(30_000);
+    await expect(keeper.assertHeld()).rejects.toMatchObject({ code: "FULA_CONTROL_PLANE_UNREACHABLE" });
+    isSilent = false;
+    await keeper.assertHeld();
+    await keeper.change({ step: "checked" });
+    expect((await ports.store.get("failover")).value).toMatchObject({ step: "checked", state: "running" });
   });
 });
