@@ -33,6 +33,8 @@ export class Run {
   readonly #parts: EngineParts;
   readonly #clock: Pick<Clock, "monotonicMs">;
   readonly #plan: HoldingPlan;
+  /** Set once this run itself ended its session: what goes wrong while its work is being stopped changes nothing about that. */
+  #stopped: Stopped | null = null;
 
   constructor(parts: EngineParts, clock: Pick<Clock, "monotonicMs">, plan: HoldingPlan) {
     this.#parts = parts;
@@ -84,12 +86,12 @@ export class Run {
 
   /** A step was refused: the session has ended, or the replica did what it may not. */
   refused(refusal: Refusal): Stopped {
-    return this.#lost() ?? this.#failed(`${refusal.code}: ${refusal.detail}`);
+    return this.#stopped ?? this.#lost() ?? this.#failed(`${refusal.code}: ${refusal.detail}`);
   }
 
   /** Something was thrown: the session has ended, so that it had to be, or the work failed. */
   threw(error: unknown): Stopped {
-    return this.#lost() ?? this.#failed(messageOf(error), error);
+    return this.#stopped ?? this.#lost() ?? this.#failed(messageOf(error), error);
   }
 
   /** The rung will not do. */
@@ -99,7 +101,8 @@ export class Run {
     this.#end(because, "needs_rebuild");
     const floor = this.#floor();
     this.note("exec_escalated", floor === null ? because : `${because}: next is ${floor.rung}`);
-    return { outcome: "needs_rebuild", because, ...(error === undefined ? {} : { error }) };
+    this.#stopped = { outcome: "needs_rebuild", because, ...(error === undefined ? {} : { error }) };
+    return this.#stopped;
   }
 
   note(event: RecoveryEventName, detail: string): void {
@@ -111,9 +114,8 @@ export class Run {
     if (this.#plan.outcome === "rebuild") return this.needsRebuild(because, error);
     this.#end(because, "degraded");
     this.note("exec_failed", because);
-    // Taken away by halves, or not at all: nobody can tell, so nobody guesses.
-    if (this.#floor() !== null) return { outcome: "needs_rebuild", because, ...(error === undefined ? {} : { error }) };
-    return { outcome: "failed", because, ...(error === undefined ? {} : { error }) };
+    this.#stopped = { outcome: "failed", because, ...(error === undefined ? {} : { error }) };
+    return this.#stopped;
   }
 
   #end(reason: string, state: ReplicaState): void {

@@ -116,6 +116,10 @@ export function simIo(ground: Ground, replicaId: ReplicaId): CatchUpIO & Rebuild
     const open = new Work(ground, replicaId, name, signal);
     try {
       return await work(open);
+    } catch (error) {
+      // Whoever is told to stop takes a while.
+      await ground.scheduler.turn();
+      throw error;
     } finally {
       open.end();
     }
@@ -218,7 +222,11 @@ async function* streamed(
       if (isCutShort(work)) return;
     }
   } finally {
-    work.end();
+    try {
+      await ground.scheduler.point(`end of stream of ${replicaId}`);
+    } finally {
+      work.end();
+    }
   }
 }
 

@@ -43,6 +43,18 @@ export const MUTANTS: Readonly<Record<string, Mutant>> = {
       },
     }),
   },
+  "takes less for committed than was": {
+    ...HONEST,
+    storage: (storage) => ({
+      ...storage,
+      getRetainedHistory: async () => {
+        const history = await storage.getRetainedHistory();
+        return history === null || history.committedLsn < 4n
+          ? history
+          : { ...history, committedLsn: history.committedLsn - 3n };
+      },
+    }),
+  },
   "chases the head": {
     ...HONEST,
     io: (io, { world }) => ({

@@ -17,6 +17,7 @@ import { Violation } from "./violation.ts";
 import { World } from "./world.ts";
 
 const STEPS = 50;
+const SESSION_IDS = "session ids";
 // Schedules that wait for the event loop together: a turn of it costs as much as what one of them does in it.
 const AT_ONCE = 32;
 // Far above what a schedule takes that is not stuck.
@@ -221,11 +222,19 @@ class Simulation {
   /** As `resync` does it. */
   async #recover(replicaId: ReplicaId): Promise<string> {
     const sessions = {
-      newSessionIds: async (count: number) => Array.from({ length: count }, () => this.#world.newSessionId()),
+      newSessionIds: async (count: number) => {
+        await this.#scheduler.point(SESSION_IDS);
+        return Array.from({ length: count }, () => this.#world.newSessionId());
+      },
     };
     const io = this.#mutant.io(simIo(this.#ground, replicaId), this.#ground, replicaId);
     const edge = { ...this.#edge(replicaId), io, sessions };
-    const recovery = await recoverReplica(this.#engine, replicaId, edge);
+    const engine = this.#engine;
+    const recovery = await recoverReplica(engine, replicaId, edge).catch((error: unknown) => {
+      // The one thing that is thrown: then no session is left, nor anything that one held.
+      if (!(error instanceof Error) || !error.message.endsWith(SESSION_IDS)) throw error;
+      return { outcome: "stopped" as const, because: error.message, rungs: [] };
+    });
     if (recovery.outcome === "in_sync") for (const rung of recovery.rungs) this.#count(rung);
     return `${recovery.outcome}: ${recovery.because} (${recovery.rungs.join(", ")})`;
   }
@@ -273,6 +282,7 @@ class Simulation {
 
   #crash(): void {
     this.#scheduler.kill();
+    checkLog(this.#ground);
     this.#tasks = 0;
     this.#cancels = [];
     for (const replica of this.#world.replicas.values()) replica.busy = null;

@@ -68,6 +68,7 @@ export class World {
   tail = 0;
   newestCheckpoint: number | null = null;
   nowMs = 1_000;
+  readonly #committedAt = new Map<SessionId, number>();
   #sessions = 0n;
   #epochs = 0n;
 
@@ -94,7 +95,13 @@ export class World {
 
   newSessionId(): SessionId {
     this.#sessions += 1n + BigInt(this.random.int(3));
+    this.#committedAt.set(this.#sessions, this.committed);
     return this.#sessions;
+  }
+
+  /** What was committed before a session began: whatever it brings back has at least that. */
+  committedAt(id: SessionId): number {
+    return this.#committedAt.get(id) ?? 0;
   }
 
   replica(id: ReplicaId): SimReplica {

@@ -29,6 +29,21 @@ describe("1: real work is done in chunks, and budget and session are looked at a
     expect(bench.details("exec_escalated")).toEqual([`budget_${violation}`]);
   });
 
+  test("what goes wrong while a stream is stopped does not hide why it was", async () => {
+    const bench = new RecoveryBench();
+    bench.budget = { maxDurationMs: 0, maxEntries: 5n, progressDeadlineMs: 0 };
+    const streamWal = async function* (): AsyncGenerator<bigint> {
+      try {
+        yield 810n;
+      } finally {
+        await Promise.reject(new Error("the receiver does not end"));
+      }
+    };
+    const execution = await bench.engine.executeCatchUp(await bench.catchUpPlan(), anIo({ streamWal }));
+    expect(execution).toMatchObject({ outcome: "needs_rebuild", because: "budget_entries_exceeded" });
+    expect(bench.released).toEqual(["fm_pin_1_wal: budget_entries_exceeded"]);
+  });
+
   test("entries are counted from where the catch-up began, not from zero", async () => {
     const bench = new RecoveryBench();
     bench.budget = { maxDurationMs: 0, maxEntries: 200n, progressDeadlineMs: 0 };
