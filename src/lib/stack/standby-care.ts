@@ -5,6 +5,7 @@ import { openSession, type Session } from "../postgres/session.ts";
 import { type Epoch, formatEpoch, relateEpoch } from "../recovery/epoch.ts";
 import { readEpochRows } from "../recovery/postgres/epoch-row.ts";
 import { askOne, type LedgerServer } from "../recovery/postgres/ledger-server.ts";
+import { ensureFloor, FLOOR_SLOT } from "../recovery/postgres/slots.ts";
 import { standbySlot } from "../recovery/postgres/standby-names.ts";
 import { openFirstEpoch } from "./first-epoch.ts";
 import { ensurePostgresCertificate } from "./postgres-tls.ts";
@@ -217,7 +218,7 @@ async function whyUnfit({ loaded, server }: StandbyCareContext): Promise<string 
   const { announce } = loaded.config.postgres;
   const anew = loaded.config.runtime === "docker" ? "fula-master join" : "fula-master stop, and fula-master start";
   if (announce === null) {
-    return `postgres.announce is not set on ${server.node}: fula-master config set postgres.announce=<host:port> there, then ${anew}`;
+    return `postgres.announce is not set on ${server.node}: fula-master config set postgres.announce <host:port> there, then ${anew}`;
   }
   await using session = await server.connect();
   const seen = await lookAtPrimary(session);

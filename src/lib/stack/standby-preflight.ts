@@ -94,7 +94,7 @@ async function boxProblems({ loaded, name }: StandbyBox): Promise<readonly strin
   }
   if (config.postgres.announce === null) {
     problems.push(
-      "postgres.announce is not set: fula-master config set postgres.announce=<host:port>, where the other masters reach this box's server",
+      "postgres.announce is not set: fula-master config set postgres.announce <host:port>, where the other masters reach this box's server",
     );
   }
   if ((await readAuthority(paths.keysDir)) === null) {
@@ -107,7 +107,7 @@ async function processProblems(loaded: LoadedConfig, ledger: LedgerFacts): Promi
   const { config, paths } = loaded;
   const { binDir, runAs } = config.postgres;
   const where = `/usr/lib/postgresql/${ledger.major}/bin`;
-  const install = `install PostgreSQL ${ledger.major} from your distribution and: fula-master config set postgres.binDir=${where}`;
+  const install = `install PostgreSQL ${ledger.major} from your distribution and: fula-master config set postgres.binDir ${where}`;
   if (binDir === null) {
     return [`the programs of the npm package have no pg_basebackup and speak no TLS: ${install}`];
   }
