@@ -925,6 +925,10 @@ export const ERROR_CODES = {
     kind: "usage",
     when: "The ledger was to be restored to a time or position that the base backups and the archived write-ahead log do not reach.",
   },
+  FULA_RESTORE_OCCUPIED: {
+    kind: "refused",
+    when: "The ledger was to be restored into a directory that is there already.",
+  },
   FULA_RESTORE_RUNNING: {
     kind: "refused",
     when: "The ledger's data were to be replaced while its server runs, other servers follow it, or something else repairs them.",

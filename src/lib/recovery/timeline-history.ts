@@ -13,7 +13,10 @@ export function historyName(timeline: number): string {
   return `${timeline.toString(16).toUpperCase().padStart(8, "0")}.history`;
 }
 
-/** Reads a history file: the timelines before its own, the oldest first. */
+/**
+ * Reads a history file: the timelines before its own, the oldest first. PostgreSQL copies the history of the timeline that a
+ * recovery was told to follow, also where that stopped on an older one: a timeline does not go on beyond the end of a later.
+ */
 export function parseHistory(text: string): readonly TimelineEnd[] {
   const ends: TimelineEnd[] = [];
   for (const line of text.split("\n")) {
@@ -22,7 +25,10 @@ export function parseHistory(text: string): readonly TimelineEnd[] {
       ends.push({ timeline: Number(match[1]), endLsn: parseLsn(match[2]) });
     }
   }
-  return ends;
+  return ends.map(({ timeline, endLsn }, index) => ({
+    timeline,
+    endLsn: ends.slice(index + 1).reduce((least, later) => (later.endLsn < least ? later.endLsn : least), endLsn),
+  }));
 }
 
 /** A timeline as far as a history has it. */

@@ -1,7 +1,7 @@
 import type { LoadedConfig } from "../config/load.ts";
 import type { Clock } from "../kernel/clock.ts";
-import { listBackups } from "../recovery/backup/catalogue.ts";
-import { listArchive, newestTimeline, reachOf } from "../recovery/backup/wal-archive.ts";
+import { isFuture, listBackups } from "../recovery/backup/catalogue.ts";
+import { type ArchiveHole, holesSince, listArchive, newestTimeline, reachOf } from "../recovery/backup/wal-archive.ts";
 import { formatLsn } from "../recovery/lsn.ts";
 import { backupPlace, backupTrust } from "./backup-place.ts";
 
@@ -12,7 +12,7 @@ export interface ArchiveFacts {
   /** From the newest good base backup on without a gap; null where there is none to begin with. */
   readonly reachesTo: string | null;
   readonly timeline: number | null;
-  /** Where something is missing since that backup, or at all where there is none: `0/3000000-0/4000000 on timeline 1`. */
+  /** What is missing since that backup, or at all where there is none: `0/3000000-0/4000000 on timeline 1`. */
   readonly holes: readonly string[];
 }
 
@@ -31,6 +31,8 @@ export interface BackupFacts {
   } | null;
   /** True where that is older than `backup.maxAge`, or there is none. */
   readonly stale: boolean;
+  /** Names of those that were taken later than it is now: the clock was wrong then, or is. They are not the newest. */
+  readonly future: readonly string[];
   /** Names of those that something is wrong with. */
   readonly damaged: readonly string[];
   /** Null where no WAL was ever archived. */
@@ -41,14 +43,18 @@ export interface BackupFacts {
 export async function readBackupFacts(loaded: LoadedConfig, clock: Clock): Promise<BackupFacts> {
   const { backupDir } = backupPlace(loaded);
   const entries = await listBackups(backupDir, await backupTrust(loaded));
-  const good = entries.find(({ record, problems }) => record !== null && problems.length === 0);
+  const nowMs = clock.nowMs();
+  const future = entries.filter((entry) => isFuture(entry, nowMs)).map(({ name }) => name);
+  const good = entries.find(
+    ({ name, record, problems }) => record !== null && problems.length === 0 && !future.includes(name),
+  );
   const newest =
     good?.record == null
       ? null
       : {
           name: good.name,
           endedAt: good.record.endedAt,
-          ageMs: clock.nowMs() - Date.parse(good.record.endedAt),
+          ageMs: nowMs - Date.parse(good.record.endedAt),
           tested: good.test?.ok ?? null,
         };
   return {
@@ -57,6 +63,7 @@ export async function readBackupFacts(loaded: LoadedConfig, clock: Clock): Promi
     bytes: entries.reduce((total, { bytes }) => total + bytes, 0),
     newest,
     stale: newest === null || newest.ageMs > loaded.config.backup.maxAge,
+    future,
     damaged: entries.filter(({ problems }) => problems.length > 0).map(({ name }) => name),
     archive: await readArchive(backupDir, good?.record?.endLsn ?? null),
   };
@@ -66,14 +73,18 @@ async function readArchive(backupDir: string, fromLsn: bigint | null): Promise<A
   const listing = await listArchive(backupDir);
   if (listing === null) return null;
   const timeline = newestTimeline(listing);
-  const reach = fromLsn === null || timeline === null ? null : reachOf(listing, fromLsn, timeline);
+  const isBegun = fromLsn !== null && timeline !== null;
+  const reach = isBegun ? reachOf(listing, fromLsn, timeline) : null;
+  const holes = isBegun ? holesSince(listing, fromLsn, timeline) : listing.holes;
   return {
     systemId: listing.systemId,
     bytes: listing.bytes,
     reachesTo: reach === null ? null : formatLsn(reach.endLsn),
     timeline,
-    holes: listing.holes
-      .filter(({ endLsn }) => fromLsn === null || endLsn > fromLsn)
-      .map(({ timeline: of, startLsn, endLsn }) => `${formatLsn(startLsn)}-${formatLsn(endLsn)} on timeline ${of}`),
+    holes: holes === null ? [`the history of timeline ${timeline ?? "?"}`] : holes.map(holeText),
   };
+}
+
+function holeText({ timeline, startLsn, endLsn }: ArchiveHole): string {
+  return `${formatLsn(startLsn)}-${formatLsn(endLsn)} on timeline ${timeline}`;
 }

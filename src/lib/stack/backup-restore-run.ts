@@ -1,11 +1,12 @@
-import { isAbsolute } from "node:path";
+import { isAbsolute, join } from "node:path";
 import type { LoadedConfig } from "../config/load.ts";
-import { formatUtc } from "../kernel/clock.ts";
+import { type Clock, formatUtc } from "../kernel/clock.ts";
 import { FulaError } from "../kernel/errors.ts";
+import { acquireLock } from "../kernel/lock.ts";
 import { type BackupEntry, listBackups } from "../recovery/backup/catalogue.ts";
 import type { Recovered } from "../recovery/backup/recover.ts";
 import { assertReplaceable, readSystemId, replaceData, resumeReplace } from "../recovery/backup/replace-data.ts";
-import { restoreBackup, type RestoredData } from "../recovery/backup/restore-backup.ts";
+import { restoreBackup, type RestoredData, restoreLockFile } from "../recovery/backup/restore-backup.ts";
 import { planRestore, type RestorePlan, type RestoreRequest } from "../recovery/backup/restore-plan.ts";
 import { listArchive } from "../recovery/backup/wal-archive.ts";
 import { formatLsn, parseLsn } from "../recovery/lsn.ts";
@@ -56,25 +57,32 @@ export interface LedgerRestoreReport {
 }
 
 const LSN = /^[0-9A-Fa-f]{1,8}\/[0-9A-Fa-f]{1,8}$/;
-/** A time without its zone means another one on each box. */
-const TIME = /^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,6})?)?(?:Z|[+-]\d{2}:?\d{2})$/;
+/** A time without its zone means another one on each box. Fractions to the microsecond, as PostgreSQL has them of commits. */
+const TIME = /^(\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(?::\d{2})?)(?:\.(\d{1,6}))?(Z|[+-]\d{2}:?\d{2})$/;
+const MICROSECOND_DIGITS = 6;
+
+function parseTime(text: string): bigint | null {
+  const [, upToSeconds, fraction = "", zone] = TIME.exec(text) ?? [];
+  const atMs = Date.parse(`${upToSeconds ?? ""}${zone ?? ""}`.replace(" ", "T"));
+  return Number.isNaN(atMs) ? null : BigInt(atMs) * 1_000n + BigInt(fraction.padEnd(MICROSECOND_DIGITS, "0"));
+}
 
 /** Reads what `--to` says. @throws FulaError FULA_USAGE */
 export function parseRestoreTarget(text: string, nowMs: number): RestoreRequest["target"] {
   if (text === "latest") return { kind: "latest" };
   if (LSN.test(text)) return { kind: "lsn", lsn: parseLsn(text) };
-  const atMs = TIME.test(text) ? Date.parse(text.replace(" ", "T")) : Number.NaN;
-  if (Number.isNaN(atMs)) {
+  const atUs = parseTime(text);
+  if (atUs === null) {
     throw new FulaError("FULA_USAGE", `--to ${text} is neither a time with its zone, nor a position, nor latest.`, {
       hint: "as an example: --to 2026-11-20T03:00:00Z, --to 16/B374D848, --to latest",
     });
   }
-  if (atMs > nowMs) {
+  if (atUs > BigInt(Math.ceil(nowMs)) * 1_000n) {
     throw new FulaError("FULA_USAGE", `--to ${text} lies in the future.`, {
       hint: "--to latest restores all that there is.",
     });
   }
-  return { kind: "time", atMs };
+  return { kind: "time", atUs };
 }
 
 function requestOf({ to, backup, timeline }: LedgerRestoreOptions, nowMs: number): RestoreRequest {
@@ -137,11 +145,30 @@ function assertSameServer(backup: BackupEntry, present: string | null): void {
   );
 }
 
+async function planOf(loaded: LoadedConfig, request: RestoreRequest): Promise<RestorePlan> {
+  const { backupDir } = backupPlace(loaded);
+  const entries = await listBackups(backupDir, await backupTrust(loaded));
+  return planRestore(backupDir, entries, await listArchive(backupDir), request);
+}
+
+/** Keeps prune and another restore away; and, where the server's data are replaced, `serve`, which would start it on them. */
+async function lockRestore({ paths }: LoadedConfig, inPlace: boolean, clock: Clock): Promise<Disposable> {
+  const held = new DisposableStack();
+  try {
+    held.use(await acquireLock(restoreLockFile(paths.locksDir), "restore the ledger", clock));
+    if (inPlace) held.use(await acquireLock(join(paths.locksDir, "serve.lock"), "replace the ledger's data", clock));
+    return held;
+  } catch (error) {
+    held.dispose();
+    throw error;
+  }
+}
+
 /**
  * Restores the ledger to a position or time, looks at it, and makes it the data of this box's server where that was asked for.
  * Whatever does not fit is found before anything is written; whatever is wrong afterwards is not put in place.
- * @throws FulaError FULA_USAGE, FULA_RESTORE_TARGET, FULA_RESTORE_RUNNING, FULA_BASE_BACKUP_ABSENT, FULA_BASE_BACKUP_FOREIGN, and
- *   what `planRestore` and `restoreBackup` throw
+ * @throws FulaError FULA_USAGE, FULA_LOCKED, FULA_RESTORE_TARGET, FULA_RESTORE_RUNNING, FULA_BASE_BACKUP_ABSENT,
+ *   FULA_BASE_BACKUP_FOREIGN, and what `planRestore` and `restoreBackup` throw
  */
 export async function runLedgerRestore(
   loaded: LoadedConfig,
@@ -152,13 +179,6 @@ export async function runLedgerRestore(
   const { clock, signal } = deps;
   const nowMs = clock.nowMs();
   const request = requestOf(options, nowMs);
-  const { backupDir } = backupPlace(loaded);
-  const plan = planRestore(
-    backupDir,
-    await listBackups(backupDir, await backupTrust(loaded)),
-    await listArchive(backupDir),
-    request,
-  );
   let contents: RestoredContents | null = null;
   const place = await restoreSiteOf(loaded, deps, async (target) => {
     const look = await lookAtRestored(target, true, signal);
@@ -167,11 +187,14 @@ export async function runLedgerRestore(
   });
   const session = ownSession(nowMs);
   const dir = directoryOf(place.site, options, session, nowMs);
-  const epoch = options.inPlace ? await prepareReplacement(loaded, plan, place.site, deps) : null;
+  if (options.inPlace) await assertStopped(place.site, signal);
+  using _ = options.dryRun ? null : await lockRestore(loaded, options.inPlace, clock);
+  const plan = await planOf(loaded, request);
+  const epoch = options.inPlace ? await prepareReplacement(loaded, plan, place.site, options.dryRun, deps) : null;
   const report = reportOf(plan, options);
   if (options.dryRun) return report;
   const restored = await restoreBackup(place, plan, {
-    backupDir,
+    backupDir: backupPlace(loaded).backupDir,
     dir,
     signal,
     onProgress: (done, total) => {
@@ -187,16 +210,22 @@ export async function runLedgerRestore(
   return { ...seen, dir: place.site.dataDir, replaced, epoch: epoch?.epoch ?? null };
 }
 
-/** Finds out whether the server's data may be replaced, and under which epoch. Changes nothing but what a killed run left. */
+/** Before anything else: that is what an operator has to do first. */
+async function assertStopped(site: PostgresSite, signal: AbortSignal): Promise<void> {
+  await using files = await site.open(signal);
+  await assertReplaceable(site, files);
+}
+
+/** Finds out whether the server's data may be replaced, and under which epoch. Ends first what a killed run left. */
 async function prepareReplacement(
   loaded: LoadedConfig,
   { backup }: RestorePlan,
   site: PostgresSite,
+  dryRun: boolean,
   deps: BackupDeps,
 ): Promise<RestoreEpoch | null> {
   await using files = await site.open(deps.signal);
-  await assertReplaceable(site, files);
-  await resumeReplace(site, files);
+  if (!dryRun) await resumeReplace(site, files);
   assertSameServer(backup, await readSystemId(site, files));
   return await openRestoreEpoch(loaded, backup.name, deps);
 }

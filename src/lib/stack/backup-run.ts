@@ -2,12 +2,13 @@ import { userInfo } from "node:os";
 import { rm, statfs } from "node:fs/promises";
 import type { LoadedConfig } from "../config/load.ts";
 import { formatUtc } from "../kernel/clock.ts";
+import { systemErrorCode } from "../kernel/errors.ts";
 import { fsyncDir, SECRET_FILE_MODE, writeFileAtomic } from "../kernel/files.ts";
 import { toolVersion } from "../kernel/project.ts";
 import { ensureSigningKey } from "../pinset/signing.ts";
 import type { BackupRecord, TestRecord } from "../recovery/backup/backup-record.ts";
 import { readBackupSource } from "../recovery/backup/base-backup.ts";
-import { type BackupEntry, checkContent, listBackups } from "../recovery/backup/catalogue.ts";
+import { type BackupEntry, checkContent, isFuture, listBackups } from "../recovery/backup/catalogue.ts";
 import { absent } from "../recovery/backup/keep-files.ts";
 import {
   type BackupKeepReason,
@@ -226,16 +227,17 @@ export async function proposeBackup(loaded: LoadedConfig, deps: BackupDeps): Pro
 /** Every backup of this box, newest first, and what prune would do with it. Reads only. */
 export async function listRun(loaded: LoadedConfig, deps: BackupDeps): Promise<readonly ListedBackup[]> {
   const entries = await listBackups(backupPlace(loaded).backupDir, await backupTrust(loaded));
-  const candidates = entries.map(({ name, problems, kept, pins }) => ({
-    name,
-    isGood: problems.length === 0,
-    isKept: kept !== null,
-    isPinned: pins.length > 0,
+  const nowMs = deps.clock.nowMs();
+  const candidates = entries.map((entry) => ({
+    name: entry.name,
+    isGood: entry.problems.length === 0,
+    isKept: entry.kept !== null,
+    isPinned: entry.pins.length > 0,
+    isFuture: isFuture(entry, nowMs),
   }));
   const decisions = new Map(
     decideBackupPrune(candidates, loaded.config.backup.keep).map(({ name, reasons }) => [name, reasons]),
   );
-  const nowMs = deps.clock.nowMs();
   return entries.map((entry) => ({ ...listingOf(entry, nowMs), keep: decisions.get(entry.name) ?? [] }));
 }
 
@@ -280,7 +282,7 @@ export async function pruneRun(loaded: LoadedConfig, dryRun: boolean, deps: Back
   const trust = await backupTrust(loaded);
   const { clock, signal } = deps;
   if (!dryRun) return await pruneBackups({ ...place, trust, clock, signal }, keep);
-  const candidates = await pruneCandidates(await listBackups(place.backupDir, trust), signal);
+  const candidates = await pruneCandidates(await listBackups(place.backupDir, trust), deps);
   const decisions = decideBackupPrune(candidates, keep);
   return { decisions, removed: decisions.filter((each) => !each.keep).map(({ name }) => name), removedWal: [] };
 }
@@ -296,7 +298,12 @@ export async function keepRun(
   const entry = await entryOf(loaded, name);
   if (!dryRun) {
     const note = { by: userInfo().username, because, at: formatUtc(clock.nowMs()) };
-    await writeFileAtomic(entry.files.kept, `${JSON.stringify(note)}\n`, { mode: SECRET_FILE_MODE });
+    try {
+      await writeFileAtomic(entry.files.kept, `${JSON.stringify(note)}\n`, { mode: SECRET_FILE_MODE });
+    } catch (error) {
+      // It was just removed.
+      throw systemErrorCode(error) === "ENOENT" ? absent(backupPlace(loaded).backupDir, name) : error;
+    }
   }
   return listingOf(await entryOf(loaded, name), clock.nowMs());
 }

@@ -38,7 +38,9 @@ export function archiveLine(archive: ArchiveFacts | null): string {
   if (archive === null) return "No WAL is archived (backup.archive): a restore ends where its base backup does.";
   const { bytes, reachesTo, timeline, holes } = archive;
   const reach =
-    reachesTo === null ? "without a base backup to begin with" : `up to ${reachesTo} on timeline ${timeline ?? "?"}`;
+    reachesTo === null
+      ? "not from the newest base backup on"
+      : `from the newest base backup on up to ${reachesTo}, newest timeline ${timeline ?? "?"}`;
   const missing = holes.length === 0 ? "" : ` Missing: ${holes.join(", ")}.`;
   return `Archived WAL: ${formatBytes(bytes)}, ${reach}.${missing}`;
 }

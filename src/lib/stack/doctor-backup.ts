@@ -10,7 +10,7 @@ import type { Finding } from "./preflight.ts";
 const LIMIT_MS = 30_000;
 
 async function backupsFinding({ loaded, clock }: DoctorBox): Promise<readonly Finding[]> {
-  const { dir, newest, stale, damaged, archive } = await readBackupFacts(loaded, clock);
+  const { dir, newest, stale, future, damaged, archive } = await readBackupFacts(loaded, clock);
   const findings: Finding[] = [];
   if (newest === null) findings.push(failed(`There is no good base backup in ${dir}.`, "fula-master backup create"));
   else {
@@ -34,6 +34,13 @@ async function backupsFinding({ loaded, clock }: DoctorBox): Promise<readonly Fi
   if (damaged.length > 0)
     findings.push(
       failed(`Base backups that are not good: ${damaged.join(", ")}.`, "fula-master backup list tells why."),
+    );
+  if (future.length > 0)
+    findings.push(
+      failed(
+        `Base backups that are dated later than it is now: ${future.join(", ")}.`,
+        "set this box's clock right; if it is right, they were taken while it was wrong: rm -r those that are not needed.",
+      ),
     );
   if (archive !== null && archive.holes.length > 0)
     findings.push(

@@ -1,7 +1,7 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { listArchive, reachOf } from "../../../src/lib/recovery/backup/wal-archive.ts";
+import { holesSince, listArchive, reachOf } from "../../../src/lib/recovery/backup/wal-archive.ts";
 import { endOnPath } from "../../../src/lib/recovery/backup/wal-receiver.ts";
 import { walFileName } from "../../../src/lib/recovery/lsn.ts";
 import { tempDir } from "../../support/temp-dir.ts";
@@ -99,7 +99,56 @@ test("what a timeline got after the next one had left it is no part of that one'
     ],
     { "00000002.history": "1\t0/5010\tx\n" },
   );
-  expect(reachOf(listing, at(4), 2)?.endLsn).toBe(at(6));
+  // Segment 5 is there as the first timeline went on: PostgreSQL would replay what the second one never had.
+  expect(reachOf(listing, at(4), 2)).toMatchObject({ endLsn: at(5), timeline: 1 });
+});
+
+test("a reach never goes back to an older timeline, whatever the history file says of that", async () => {
+  // A recovery that was told timeline 2 and stopped on timeline 1, before 2 had left it: PostgreSQL copies all of the history.
+  const history = "1\t0/8000\tx\n2\t0/5010\ty\n";
+  const listing = await listingOf(
+    [
+      [1, 4],
+      [1, 5],
+      [1, 6],
+      [3, 5],
+    ],
+    { "00000003.history": history },
+  );
+  expect(listing.histories.get(3)).toEqual([
+    { timeline: 1, endLsn: at(5, 16) },
+    { timeline: 2, endLsn: at(5, 16) },
+  ]);
+  expect(reachOf(listing, at(4), 3)).toMatchObject({ endLsn: at(6), timeline: 3 });
+});
+
+test("what is missing between two timelines is a hole as well, and so is a history", async () => {
+  const history = { "00000002.history": "1\t0/6010\tx\n" };
+  const lost = await listingOf(
+    [
+      [1, 4],
+      [1, 5, 16],
+      [2, 8],
+    ],
+    history,
+  );
+  expect(lost.holes).toEqual([]);
+  expect(holesSince(lost, at(4, 7), 2)).toEqual([{ timeline: 1, startLsn: at(5, 16), endLsn: at(8) }]);
+  expect(holesSince(lost, at(8, 7), 2)).toEqual([]);
+  const nothingSince = await listingOf([[1, 4]], history);
+  expect(holesSince(nothingSince, at(4, 7), 2)).toEqual([{ timeline: 1, startLsn: at(5), endLsn: at(6, 16) }]);
+  expect(holesSince(await listingOf([[2, 8]]), at(8), 2)).toBeNull();
+  const left = await listingOf(
+    [
+      [1, 4],
+      [1, 5, 16],
+      [1, 9],
+      [1, 11],
+      [2, 5],
+    ],
+    { "00000002.history": "1\t0/5010\tx\n" },
+  );
+  expect(holesSince(left, at(4), 2)).toEqual([]);
 });
 
 test("archiving goes on at the end of what is there of the server's own history", () => {

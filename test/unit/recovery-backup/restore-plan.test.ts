@@ -4,6 +4,7 @@ import type { BackupRecord } from "../../../src/lib/recovery/backup/backup-recor
 import { backupFiles, parseBackupRecord, renderBackupRecord } from "../../../src/lib/recovery/backup/backup-record.ts";
 import type { BackupEntry } from "../../../src/lib/recovery/backup/catalogue.ts";
 import { planRestore, type RestoreRequest } from "../../../src/lib/recovery/backup/restore-plan.ts";
+import { walFileName } from "../../../src/lib/recovery/lsn.ts";
 import { distrust } from "../../../src/lib/recovery/backup/shelf.ts";
 import type { ArchiveListing } from "../../../src/lib/recovery/backup/wal-archive.ts";
 import { parseRestoreTarget } from "../../../src/lib/stack/backup-restore-run.ts";
@@ -61,6 +62,10 @@ function plan(target: RestoreRequest["target"], listing: ArchiveListing | null, 
   return planRestore("/b", [NEW, OLD], listing, { target, backup: null, timeline: null, ...changes });
 }
 
+function first(timeline: number, segment: number): string {
+  return walFileName(timeline, BigInt(segment * SEGMENT), SEGMENT);
+}
+
 function codeOf(run: () => unknown): string | null {
   try {
     run();
@@ -71,13 +76,36 @@ function codeOf(run: () => unknown): string | null {
 }
 
 test("the newest backup that ended before the target is taken, with the WAL from its end on", () => {
-  const target = { kind: "time", atMs: Date.parse("2026-11-20T09:00:00Z") } as const;
+  const target = { kind: "time", atUs: BigInt(Date.parse("2026-11-20T09:00:00Z")) * 1_000n } as const;
   expect(plan(target, archive(0x5800n))).toMatchObject({ backup: { name: OLD.name }, reachLsn: 0x5800n });
   expect(plan({ kind: "latest" }, archive(0x5800n))).toMatchObject({
     backup: { name: NEW.name },
     wal: ["000000010000000000000004", "000000010000000000000005"],
   });
   expect(plan({ kind: "lsn", lsn: 0x4000n }, archive(0x5800n)).backup.name).toBe(OLD.name);
+});
+
+test("a position at which the WAL ends means all of it: no record begins there at which recovery could stop", () => {
+  expect(plan({ kind: "lsn", lsn: 0x5800n }, archive(0x5800n)).target).toEqual({ kind: "latest" });
+  expect(plan({ kind: "lsn", lsn: 0x57ffn }, archive(0x5800n)).target).toEqual({ kind: "lsn", lsn: 0x57ffn });
+  expect(plan({ kind: "lsn", lsn: 0x4100n }, null)).toMatchObject({ target: { kind: "latest" }, timeline: null });
+});
+
+test("recovery is told the timeline on which it ends, and gets that one's WAL", () => {
+  const histories = new Map([[2, [{ timeline: 1, endLsn: 0x5010n }]]]);
+  const ranges = [
+    { timeline: 1, startLsn: 0x1000n, endLsn: 0x5010n },
+    { timeline: 2, startLsn: 0x5000n, endLsn: 0x6800n },
+  ];
+  const listing = archive(0n, { histories, ranges });
+  expect(plan({ kind: "latest" }, listing)).toMatchObject({ timeline: 2, wal: expect.arrayContaining([first(2, 5)]) });
+  expect(plan({ kind: "lsn", lsn: 0x5000n }, listing)).toMatchObject({
+    timeline: 1,
+    wal: ["00000002.history", first(1, 4), first(1, 5)],
+  });
+  const cut = archive(0n, { histories, ranges: [{ timeline: 1, startLsn: 0x1000n, endLsn: 0x4800n }] });
+  expect(codeOf(() => plan({ kind: "latest" }, cut))).toBe("FULA_WAL_ARCHIVE_HOLE");
+  expect(plan({ kind: "lsn", lsn: 0x4800n }, cut)).toMatchObject({ target: { kind: "latest" }, timeline: 1 });
 });
 
 test("without an archive a restore ends where its backup does", () => {
@@ -91,7 +119,7 @@ test("what cannot be reached is told before anything is written", () => {
       { timeline: 1, startLsn: 0x6000n, endLsn: 0x8000n },
     ],
   });
-  const early = { kind: "time", atMs: Date.parse("2026-11-19T09:00:00Z") } as const;
+  const early = { kind: "time", atUs: BigInt(Date.parse("2026-11-19T09:00:00Z")) * 1_000n } as const;
   const damaged = { ...NEW, problems: ["its archive has 3 bytes"] };
   const at = (request: Partial<RestoreRequest>, entries = [NEW, OLD]) =>
     codeOf(() =>
@@ -151,8 +179,12 @@ test("a record is read again as it was written", () => {
 test.each([
   ["latest", { kind: "latest" }],
   ["16/B374D848", { kind: "lsn", lsn: 0x16_b374_d848n }],
-  ["2026-11-20T03:00:00Z", { kind: "time", atMs: Date.parse("2026-11-20T03:00:00Z") }],
-  ["2026-11-20 04:00:00.5+01:00", { kind: "time", atMs: Date.parse("2026-11-20T03:00:00.500Z") }],
+  ["2026-11-20T03:00:00Z", { kind: "time", atUs: BigInt(Date.parse("2026-11-20T03:00:00Z")) * 1_000n }],
+  ["2026-11-20 04:00:00.5+01:00", { kind: "time", atUs: BigInt(Date.parse("2026-11-20T03:00:00.500Z")) * 1_000n }],
+  [
+    "2026-11-20T03:00:00.123456Z",
+    { kind: "time", atUs: BigInt(Date.parse("2026-11-20T03:00:00.123Z")) * 1_000n + 456n },
+  ],
 ])("--to %s is understood", (text, target) => {
   expect(parseRestoreTarget(text, NOW_MS)).toEqual(target);
 });

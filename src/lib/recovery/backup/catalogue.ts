@@ -169,6 +169,14 @@ export async function listBackups(backupDir: string, trust: BackupTrust): Promis
   return entries.toSorted(byAge);
 }
 
+/**
+ * Whether a backup is dated later than it is now: the clock was wrong when it was taken, or is now. It must pass neither for
+ * the newest nor for one that is fresh.
+ */
+export function isFuture({ record }: BackupEntry, nowMs: number): boolean {
+  return record !== null && Date.parse(record.startedAt) > nowMs;
+}
+
 /** The part of a name that is its time: of two in one second, what they hold says which is newer. */
 const TIME_LENGTH = "base-20261122T031500Z".length;
 

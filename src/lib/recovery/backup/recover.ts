@@ -9,8 +9,8 @@ export type RecoveryTarget =
   | { readonly kind: "consistent" }
   /** As far as there is WAL. */
   | { readonly kind: "latest" }
-  /** With every commit up to and at that time, milliseconds since the Unix epoch. */
-  | { readonly kind: "time"; readonly atMs: number }
+  /** With every commit up to and at that time, microseconds since the Unix epoch: PostgreSQL's commits have no finer ones. */
+  | { readonly kind: "time"; readonly atUs: bigint }
   /** With the record that begins there. */
   | { readonly kind: "lsn"; readonly lsn: Lsn };
 
@@ -52,12 +52,18 @@ function forShell(text: string): string {
   return `'${text.replaceAll("'", "'\\''")}'`;
 }
 
+/** RFC 3339 in UTC, with microseconds: 2026-11-20T03:00:00.123456Z. */
+export function formatMicroseconds(atUs: bigint): string {
+  const milliseconds = new Date(Number(atUs / 1_000n)).toISOString().slice(0, -1);
+  return `${milliseconds}${String(atUs % 1_000n).padStart(3, "0")}Z`;
+}
+
 function targetLine(target: RecoveryTarget): string {
   switch (target.kind) {
     case "consistent":
       return "recovery_target = 'immediate'";
     case "time":
-      return `recovery_target_time = ${quoted(new Date(target.atMs).toISOString().replace("T", " ").replace("Z", "+00"))}`;
+      return `recovery_target_time = ${quoted(formatMicroseconds(target.atUs).replace("T", " ").replace("Z", "+00"))}`;
     case "lsn":
       return `recovery_target_lsn = ${quoted(formatLsn(target.lsn))}`;
     default:

@@ -1,3 +1,4 @@
+import { join } from "node:path";
 import { FulaError } from "../../kernel/errors.ts";
 import type { SiteSession } from "../../runtime/postgres-site.ts";
 import { runScript } from "../postgres/site-files.ts";
@@ -28,15 +29,23 @@ export interface RestoredData extends Recovered {
   readonly problems: readonly string[];
 }
 
+/** The lock of whoever restores from the catalogue: nothing of it is removed meanwhile. */
+export function restoreLockFile(locksDir: string): string {
+  return join(locksDir, "backup-restore.lock");
+}
+
 /** A server neither follows anybody nor asks for more WAL: what it had of that belongs to the one that was copied. */
 const FINISH =
   'cd "$1" && rm -rf "$2" "$3" "$3.lock" "$1.hba" "$1.hba.lock" backup_manifest recovery.signal standby.signal && : >postgresql.auto.conf && sync postgresql.auto.conf . "${1%/*}"';
 const DISCARD = 'rm -rf "$1" "$2" "$3" "$3.lock" "$1.hba" "$1.hba.lock"';
+/** Names the first that is there, be it a link to nowhere. */
+const TAKEN = 'for path; do if [ -e "$path" ] || [ -L "$path" ]; then printf %s "$path"; break; fi; done';
 
 /**
  * Restores a ledger into a directory of its own, on a new timeline, and looks at it. Nobody can reach it meanwhile, and
  * nothing that is in use is touched.
- * @throws FulaError FULA_DISK_FULL, FULA_BASE_BACKUP_DAMAGED, FULA_WAL_ARCHIVE_DAMAGED, FULA_RESTORE_TARGET; the directory is gone then
+ * @throws FulaError FULA_RESTORE_OCCUPIED where the directory is there already, and stays as it is; FULA_DISK_FULL,
+ *   FULA_BASE_BACKUP_DAMAGED, FULA_WAL_ARCHIVE_DAMAGED, FULA_RESTORE_TARGET: the directory is gone then
  */
 export async function restoreBackup(
   place: RestoreSite,
@@ -47,6 +56,8 @@ export async function restoreBackup(
   const { dir, signal } = options;
   const walDir = `${dir}.wal`;
   await using session = await site.open(signal);
+  // Before anything else: what fails from here on takes the directory away.
+  await assertNotTaken(session, [dir, walDir, runConfFile(dir), `${dir}.hba`]);
   try {
     return await restoreInto(place, session, plan, { ...options, walDir });
   } catch (error) {
@@ -55,6 +66,15 @@ export async function restoreBackup(
     await runScript(cleaning, "clear away what was restored", DISCARD, [dir, walDir, runConfFile(dir)]);
     throw error;
   }
+}
+
+async function assertNotTaken(session: SiteSession, paths: readonly string[]): Promise<void> {
+  const taken = await runScript(session, "look whether the directory is there", TAKEN, paths);
+  if (taken === "") return;
+  throw new FulaError("FULA_RESTORE_OCCUPIED", `${taken} is there already; a restore takes a new directory.`, {
+    hint: "name one that is not there yet, or leave --target-dir out. Nothing was changed.",
+    details: { taken },
+  });
 }
 
 async function restoreInto(

@@ -2,11 +2,19 @@ import { FulaError } from "../../kernel/errors.ts";
 import { formatLsn, type Lsn } from "../lsn.ts";
 import type { BackupEntry } from "./catalogue.ts";
 import { absent } from "./keep-files.ts";
-import type { RecoveryTarget } from "./recover.ts";
+import { formatMicroseconds, type RecoveryTarget } from "./recover.ts";
 import { assertSigned } from "./test-backup.ts";
 import type { SignedBackup } from "./unpack.ts";
 import { historyName } from "../timeline-history.ts";
-import { type ArchiveListing, type ArchiveReach, newestTimeline, reachOf } from "./wal-archive.ts";
+import {
+  type ArchiveListing,
+  type ArchiveReach,
+  archivedUpTo,
+  newestTimeline,
+  partAt,
+  pathTo,
+  reachOf,
+} from "./wal-archive.ts";
 
 /** What is to be restored. */
 export interface RestoreRequest {
@@ -54,21 +62,42 @@ export function planRestore(
   const { timeline, reach } = leadOf(backup, archive, request.timeline);
   const reachLsn = reach !== null && reach.endLsn > record.endLsn ? reach.endLsn : record.endLsn;
   assertReaches(backup, archive, { timeline, reachLsn, request });
-  const segments = reach?.files ?? [];
+  const aim = aimOf(backup, archive, { target: request.target, timeline, reach, reachLsn });
+  const segments = aim.reach?.files ?? [];
   const histories = archive === null ? [] : [...archive.histories.keys()].map(historyName);
   return {
     backup,
-    target: request.target,
-    timeline: archive === null ? null : timeline,
+    target: aim.target,
+    timeline: aim.timeline,
     wal: [...histories, ...segments],
     reachLsn,
     neededBytes: record.dataBytes + segments.length * record.segmentBytes,
   };
 }
 
+/**
+ * What recovery is told. Where WAL ends no record begins at which it could stop: it then takes all that there is. It is told
+ * the timeline on which it is to end: PostgreSQL takes all of that one's history for that of the new one.
+ */
+function aimOf(
+  { record }: SignedBackup,
+  archive: ArchiveListing | null,
+  lead: Lead & { readonly target: RestoreRequest["target"]; readonly reachLsn: Lsn },
+): { readonly target: RecoveryTarget; readonly timeline: number | null; readonly reach: ArchiveReach | null } {
+  const { target, timeline, reach, reachLsn } = lead;
+  const isAtEnd = target.kind === "latest" || (target.kind === "lsn" && target.lsn === reachLsn);
+  const all = { target: isAtEnd ? ({ kind: "latest" } as const) : target, reach };
+  if (archive === null) return { ...all, timeline: null };
+  if (isAtEnd) return { ...all, timeline: reach?.timeline ?? timeline };
+  if (target.kind !== "lsn") return { ...all, timeline };
+  const ended = partAt(pathTo(archive, timeline) ?? [], target.lsn + 1n)?.timeline ?? timeline;
+  const short = reachOf(archive, record.endLsn, ended);
+  return short !== null && short.endLsn > target.lsn ? { target, timeline: ended, reach: short } : { ...all, timeline };
+}
+
 function isEarlyEnough({ record }: BackupEntry, { target }: RestoreRequest): boolean {
   if (record === null) return false;
-  if (target.kind === "time") return Date.parse(record.endedAt) <= target.atMs;
+  if (target.kind === "time") return BigInt(Date.parse(record.endedAt)) * 1_000n <= target.atUs;
   return target.kind === "latest" || record.endLsn <= target.lsn;
 }
 
@@ -127,8 +156,12 @@ function assertReaches(
   { timeline, reachLsn, request }: { timeline: number; reachLsn: Lsn; request: RestoreRequest },
 ): void {
   const { target } = request;
+  const path = archive === null ? null : pathTo(archive, timeline);
   const ends = archive?.ranges.filter((range) => range.timeline === timeline).map(({ endLsn }) => endLsn) ?? [];
-  const archived = ends.reduce((most, end) => (end > most ? end : most), 0n);
+  const archived =
+    archive === null || path === null
+      ? ends.reduce((most, end) => (end > most ? end : most), 0n)
+      : archivedUpTo(archive, path);
   const wanted = target.kind === "lsn" ? target.lsn : target.kind === "latest" ? archived : 0n;
   if (wanted <= reachLsn) return;
   const isInArchive = wanted <= archived;
@@ -139,7 +172,7 @@ function assertReaches(
       : `${formatLsn(wanted)} is beyond all WAL that there is: it reaches to ${formatLsn(reachLsn)}.`,
     {
       hint: isInArchive
-        ? `restore up to the hole (--to ${formatLsn(reachLsn - 1n)}), from a newer backup (--backup), or bring the missing files from another box's copy.`
+        ? `restore up to the hole (--to ${formatLsn(reachLsn)}), from a newer backup (--backup), or bring the missing files from another box's copy.`
         : `--to latest restores all that there is.`,
       details: { backup: backup.name, timeline, reach: formatLsn(reachLsn), archived: formatLsn(archived) },
     },
@@ -148,7 +181,7 @@ function assertReaches(
 
 function tooEarly({ target }: RestoreRequest, { name, record }: SignedBackup): FulaError {
   const wanted =
-    target.kind === "time" ? new Date(target.atMs).toISOString() : target.kind === "lsn" ? formatLsn(target.lsn) : "";
+    target.kind === "time" ? formatMicroseconds(target.atUs) : target.kind === "lsn" ? formatLsn(target.lsn) : "";
   const from = target.kind === "time" ? record.endedAt : formatLsn(record.endLsn);
   return new FulaError(
     "FULA_RESTORE_TARGET",

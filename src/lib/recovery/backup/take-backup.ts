@@ -5,6 +5,7 @@ import { type Clock, formatUtc } from "../../kernel/clock.ts";
 import { FulaError } from "../../kernel/errors.ts";
 import {
   ensureDir,
+  exists,
   explainWriteError,
   fsyncDir,
   PRIVATE_DIR_MODE,
@@ -56,14 +57,19 @@ export function backupLockFile(locksDir: string): string {
   return join(locksDir, "backup.lock");
 }
 
+/** Whether a session or an operator's word holds a backup. @param lies the name of the directory in which it is now */
+export async function isHeld(backupDir: string, name: string, lies: string): Promise<boolean> {
+  return (await listKeepFiles(backupDir, name)).length > 0 || (await exists(backupFiles(backupDir, lies).kept));
+}
+
 /**
- * Clears away what killed runs left; a backup that was being removed while a session took it comes back. Only for the
+ * Clears away what killed runs left; a backup that was being removed while somebody came to hold it comes back. Only for the
  * holder of the lock.
  */
 export async function clearUnfinished(backupDir: string): Promise<void> {
   for (const name of await readdir(backupDir)) {
     const leaving = name.startsWith(REMOVING) ? name.slice(REMOVING.length) : null;
-    if (leaving !== null && (await listKeepFiles(backupDir, leaving)).length > 0) {
+    if (leaving !== null && (await isHeld(backupDir, leaving, name))) {
       await rename(join(backupDir, name), join(backupDir, leaving));
       await fsyncDir(backupDir);
     } else if (leaving !== null || name.startsWith(PARTIAL)) {

@@ -161,7 +161,8 @@ export interface ArchiveReach {
 
 /**
  * Follows an archive from a position along the history of a timeline, until a segment is missing. As PostgreSQL does it, the
- * segment in which a timeline begins is taken from the newest timeline that has it.
+ * segment in which a timeline begins is taken from the newest timeline that has it, and none goes back to an older one. One
+ * that has WAL beyond the end of its timeline as well is none of that history: PostgreSQL would replay it.
  * @param timeline the last one; null where its history is not here
  */
 export function reachOf(listing: ArchiveListing, startLsn: Lsn, timeline: number): ArchiveReach | null {
@@ -169,20 +170,18 @@ export function reachOf(listing: ArchiveListing, startLsn: Lsn, timeline: number
   const path = pathTo(listing, timeline);
   if (path === null) return null;
   const files: string[] = [];
-  let reached = { endLsn: startLsn, timeline: path[0]?.timeline ?? timeline };
+  let reached = { endLsn: startLsn, timeline: partAt(path, startLsn)?.timeline ?? timeline };
   for (let segment = segmentOf(startLsn, segmentBytes); ; segment += 1n) {
     const begin = segmentStart(segment, segmentBytes);
+    const whole = begin + BigInt(segmentBytes);
     const found = path
-      .filter(
-        (part) => segmentOf(part.startLsn, segmentBytes) <= segment && part.startLsn < begin + BigInt(segmentBytes),
-      )
-      .filter((part) => begin < part.endLsn)
+      .filter((part) => part.startLsn < whole && begin < part.endLsn && part.timeline >= reached.timeline)
       .toReversed()
       .map((part) => ({ part, range: ranges.find((range) => holds(range, part.timeline, begin)) }))
       .find(({ range }) => range !== undefined);
     if (found?.range === undefined) return { ...reached, files };
-    const whole = begin + BigInt(segmentBytes);
     const endLsn = found.range.endLsn < whole ? found.range.endLsn : whole;
+    if (endLsn > found.part.endLsn) return { ...reached, files };
     reached = { endLsn: endLsn > startLsn ? endLsn : startLsn, timeline: found.part.timeline };
     files.push(walFileName(found.part.timeline, begin, segmentBytes));
     if (endLsn < whole) return { ...reached, files };
@@ -194,7 +193,7 @@ function holds(range: ArchiveRange, timeline: number, lsn: Lsn): boolean {
 }
 
 /** The stretches of a timeline's history, the oldest first; null where its history file is missing. */
-function pathTo({ histories }: ArchiveListing, timeline: number): readonly ArchiveRange[] | null {
+export function pathTo({ histories }: ArchiveListing, timeline: number): readonly ArchiveRange[] | null {
   const ancestors = timeline === 1 ? [] : histories.get(timeline);
   if (ancestors === undefined) return null;
   const path: ArchiveRange[] = [];
@@ -206,6 +205,38 @@ function pathTo({ histories }: ArchiveListing, timeline: number): readonly Archi
   // Beyond every position: it has not ended.
   path.push({ timeline, startLsn, endLsn: 1n << 64n });
   return path;
+}
+
+/** The stretch that a position is on; one at which a timeline ends is still on that. */
+export function partAt(path: readonly ArchiveRange[], lsn: Lsn): ArchiveRange | null {
+  return path.find(({ endLsn }) => lsn <= endLsn) ?? null;
+}
+
+/**
+ * Where something is missing of a timeline's history, from a position on: within a timeline, or between two.
+ * @returns null where the history file itself is missing
+ */
+export function holesSince(listing: ArchiveListing, startLsn: Lsn, timeline: number): readonly ArchiveHole[] | null {
+  const path = pathTo(listing, timeline);
+  const reach = reachOf(listing, startLsn, timeline);
+  if (path === null || reach === null) return null;
+  const holes = listing.holes.filter((hole) =>
+    path.some((part) => part.timeline === hole.timeline && hole.startLsn < part.endLsn && hole.endLsn > startLsn),
+  );
+  const archivedTo = archivedUpTo(listing, path);
+  if (archivedTo <= reach.endLsn || holes.some((hole) => hole.startLsn === reach.endLsn)) return holes;
+  const next = listing.ranges
+    .filter((range) => range.startLsn > reach.endLsn && path.some((part) => part.timeline === range.timeline))
+    .map((range) => range.startLsn);
+  const endLsn = next.reduce((least, lsn) => (lsn < least ? lsn : least), archivedTo);
+  return [{ timeline: reach.timeline, startLsn: reach.endLsn, endLsn }, ...holes];
+}
+
+/** Up to where there was WAL of a history at least: what is archived of its last timeline, and where that began. */
+export function archivedUpTo({ ranges }: ArchiveListing, path: readonly ArchiveRange[]): Lsn {
+  const last = path.at(-1);
+  const ends = ranges.filter((range) => range.timeline === last?.timeline).map(({ endLsn }) => endLsn);
+  return ends.reduce((most, end) => (end > most ? end : most), last?.startLsn ?? 0n);
 }
 
 /** The newest timeline of which an archive knows anything; null where it is empty. */
