@@ -185,6 +185,19 @@ function moveAlong(pool: Pool, options: PoolOptions, follow: MovingServer, clien
 }
 
 /**
+ * A client that hangs up where it cannot log in, such as without a password: pg leaves the connection open, and for the
+ * minute that the server waits for the rest of the login nobody on that server can drop a database.
+ */
+class HangingUpClient extends Client {
+  constructor(config?: ClientConfig) {
+    super(config);
+    this.connection.on("error", () => {
+      this.connection.stream.destroy();
+    });
+  }
+}
+
+/**
  * Creates a pool; nothing is connected until the first query. `bigint` and `numeric` arrive as strings. A connection
  * that drops, idle or checked out, is logged and replaced; it never ends the process.
  * @throws FulaError FULA_CONFIG_READ where the file of `tlsCaFile` cannot be read
@@ -195,6 +208,7 @@ export function createPool(options: PoolOptions): Pool {
   const clients = new Set<Client>();
   const pool = new Pool({
     ...connectionConfig(options),
+    Client: HangingUpClient,
     max: options.max ?? 10,
     ...(options.statementTimeoutMs === undefined ? {} : { statement_timeout: options.statementTimeoutMs }),
     onConnect: async (client: ClientBase): Promise<void> => {

@@ -129,6 +129,33 @@ describe("a database that cannot be used", () => {
     expect(JSON.stringify(error) + String(error)).not.toContain("hunter2");
   });
 
+  test("a login that fails on this side is hung up: else nobody could drop a database while the server waits for it", async () => {
+    const message = (kind: number, text: string): Buffer => {
+      const head = Buffer.from("R\0\0\0\0\0\0\0\0");
+      head.writeInt32BE(8 + text.length, 1);
+      head.writeInt32BE(kind, 5);
+      return Buffer.concat([head, Buffer.from(text)]);
+    };
+    const closed = Promise.withResolvers<void>();
+    // Asks for a password as PostgreSQL does, and then waits for it without end.
+    const server = createServer((socket) => {
+      socket.on("close", closed.resolve);
+      socket.once("data", () => {
+        socket.write(message(10, "SCRAM-SHA-256\0\0"));
+        socket.once("data", () => socket.write(message(11, "r=nonce,s=c2FsdA==,i=4096")));
+      });
+    }).listen(0, "127.0.0.1");
+    onTestFinished(() => {
+      server.close();
+    });
+    await once(server, "listening");
+    const address = server.address();
+    const port = typeof address === "object" && address !== null ? address.port : 0;
+    const pool = poolWith({ host: "127.0.0.1", port, database: "d", user: "u", part: "t", node: "n" });
+    expect(await failureOf(pool)).toMatchObject({ code: "FULA_DATABASE_LOGIN" });
+    await closed.promise;
+  });
+
   test("no password, and no such database, are settings to correct", async () => {
     const { host, port, owner } = testPostgres();
     const common = { host, port, user: owner.user, part: "t", node: "n" };
