@@ -6,7 +6,12 @@ import type {
   HookOutcome,
   ServerLook,
 } from "../../src/lib/failover/failover-ports.ts";
-import type { LedgerEpoch, LedgerEpochRecord, LedgerStore } from "../../src/lib/membership/ledger-records.ts";
+import type {
+  Attestation,
+  LedgerEpoch,
+  LedgerEpochRecord,
+  LedgerStore,
+} from "../../src/lib/membership/ledger-records.ts";
 import { formatLsn } from "../../src/lib/recovery/lsn.ts";
 import { EventClock } from "./event-clock.ts";
 import { newEpoch, newLedgerBox } from "./ledger-records.ts";
@@ -24,6 +29,8 @@ export interface WorldBox {
   acts: boolean;
   serving: boolean;
   inRecovery: boolean;
+  /** Whether its server, when it ends as a primary, ends in order. */
+  orderly: boolean;
   /** Newest epoch of its data. */
   epoch: LedgerEpoch;
 }
@@ -57,6 +64,7 @@ export class FailoverWorld {
         reachable: true,
         acts: true,
         serving: true,
+        orderly: true,
         inRecovery: !isPrimary,
         epoch: { number: epoch.number, uuid: epoch.uuid },
       });
@@ -173,20 +181,20 @@ export class FailoverWorld {
 
   async #stop(box: WorldBox, epoch: LedgerEpochRecord, store: LedgerStore): Promise<void> {
     box.serving = false;
-    await this.#attest(box, epoch, "primary-stopped", store);
+    await this.#attest(box, epoch, box.orderly ? "primary-stopped" : "primary-halted", store);
   }
 
   async #attest(
     { node, lsn, epoch: lineage }: WorldBox,
     { number, uuid }: LedgerEpochRecord,
-    what: "standby-detached" | "primary-stopped",
+    what: Attestation["what"],
     store: LedgerStore,
   ): Promise<void> {
     const { revision, value } = await store.get("attest", node);
     if (value?.uuid === uuid) return;
     const at = "2026-11-22T00:00:00Z";
     // A stopped primary names the beginning of its last record, a standby the end of what it has.
-    const position = what === "primary-stopped" ? lsn - 40n : lsn;
+    const position = what === "standby-detached" ? lsn : lsn - 40n;
     await store.put(
       "attest",
       { number, uuid, node, what, lineage, timeline: 1, receivedLsn: formatLsn(position), at },

@@ -65,7 +65,7 @@ async function waitUntilSo(scene: FailoverScene, step: FailoverStep): Promise<Fo
     await ports.actHere(signal);
     scene.epoch = await readEpoch(ports.store);
     const found = await step.look(scene);
-    if (found.isSo || ports.clock.monotonicMs() >= deadlineMs) return found;
+    if (found.isSo || found.isHopeless === true || ports.clock.monotonicMs() >= deadlineMs) return found;
     await pause(scene, pauseMs);
     await keeper.assertHeld();
   }

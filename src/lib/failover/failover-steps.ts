@@ -28,6 +28,8 @@ import { parseLsn } from "../recovery/lsn.ts";
 export interface Found {
   readonly isSo: boolean;
   readonly seen: string;
+  /** True where waiting will not bring it about. */
+  readonly isHopeless?: boolean;
 }
 
 /** One step: looking never changes anything, acting may be done again at any time. */
@@ -119,10 +121,13 @@ const DRAIN: FailoverStep = {
     if (value.phase !== "draining")
       return { isSo: value.phase === "fencing", seen: `epoch ${value.number} is ${value.phase}` };
     const stopped = (await readAttestations(scene.ports)).find(
-      ({ node, what, number, uuid }) =>
-        node === from && what === "primary-stopped" && number === value.number && uuid === value.uuid,
+      ({ node, number, uuid }) => node === from && number === value.number && uuid === value.uuid,
     );
-    if (stopped === undefined) return { isSo: false, seen: `${from} has not said that it stopped` };
+    if (stopped?.what === "primary-halted") {
+      const seen = `the PostgreSQL of ${from} ended without order, so that it may not have handed over all of its log`;
+      return { isSo: false, isHopeless: true, seen };
+    }
+    if (stopped?.what !== "primary-stopped") return { isSo: false, seen: `${from} has not said that it stopped` };
     const target = await requireBox(scene, to ?? value.primary);
     const look = await scene.ports.lookAtServer(target, scene.signal);
     if (look.kind === "silent") return { isSo: false, seen: `${target.node}: ${look.why}` };
@@ -139,7 +144,9 @@ const DRAIN: FailoverStep = {
   },
   patienceMs: AGENT_MS,
   code: "FULA_FAILOVER_STOPPED",
-  safe: ({ keeper }) => `No other server takes writes. Let ${keeper.run.from} go on: ${ABORT}; or ${AGAIN}.`,
+  safe: ({ keeper }) =>
+    `No other server takes writes. Let ${keeper.run.from} go on: ${ABORT}; or ${AGAIN}; or, if ${keeper.run.from} is broken: ` +
+    "fula-master failover --fence goes on without it.",
 };
 
 const DETACH: FailoverStep = {

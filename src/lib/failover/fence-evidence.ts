@@ -12,12 +12,15 @@ function ofHook({ fenceHook }: FailoverScene): readonly FenceEvidence[] {
 async function ofItself(scene: FailoverScene): Promise<FenceEvidence> {
   const { from } = scene.keeper.run;
   const { number, uuid } = scene.epoch.value;
+  const what = "primary-stopped";
   const own = (await readAttestations(scene.ports)).find(
-    (said) => said.node === from && said.what === "primary-stopped" && said.number === number && said.uuid === uuid,
+    (said) => said.node === from && said.number === number && said.uuid === uuid,
   );
-  return own === undefined
-    ? { what: "primary-stopped", state: "unknown", seen: `${from} has not said that it stopped` }
-    : { what: "primary-stopped", state: "proven", seen: `${from} says that it stopped at ${own.receivedLsn}` };
+  if (own?.what === "primary-stopped")
+    return { what, state: "proven", seen: `${from} says that it stopped at ${own.receivedLsn}` };
+  if (own?.what === "primary-halted")
+    return { what, state: "proven", seen: `${from} says that its PostgreSQL ended without order, and stays down` };
+  return { what, state: "unknown", seen: `${from} has not said that it stopped` };
 }
 
 /** Looks from every side whether the old master takes writes. */

@@ -47,14 +47,20 @@ export interface LedgerEpochRecord extends LedgerEpoch {
   readonly at: string;
 }
 
-/** That a box will not take part in the epoch before any more: a standby has detached, or a primary has stopped. Durable on that box before it is said. */
+/**
+ * That a box will not take part in the epoch before any more: a standby has detached, or a primary has stopped in order, or
+ * has ended without (a crash, a kill). Durable on that box before it is said.
+ */
 export interface Attestation extends LedgerEpoch {
   readonly node: string;
-  readonly what: "standby-detached" | "primary-stopped";
+  readonly what: "standby-detached" | "primary-stopped" | "primary-halted";
   /** The epoch whose rows its data has, as its newest; null where it has none. */
   readonly lineage: LedgerEpoch | null;
   readonly timeline: number;
-  /** The end of what it has received and written down; of a stopped primary, where its last record begins. */
+  /**
+   * The end of what it has received and written down; of a stopped primary, where its last record begins; of one that ended
+   * without order, its last checkpoint: its log goes on after that, nobody knows how far.
+   */
   readonly receivedLsn: string;
   readonly at: string;
 }
@@ -197,7 +203,7 @@ export const LEDGER_RECORD_SCHEMAS: { readonly [K in LedgerRecordKind]: z.ZodTyp
   attest: z.strictObject({
     ...epochSchema.shape,
     node,
-    what: z.enum(["standby-detached", "primary-stopped"]),
+    what: z.enum(["standby-detached", "primary-stopped", "primary-halted"]),
     lineage: epochSchema.nullable(),
     timeline: z.int().positive(),
     receivedLsn: lsn,

@@ -61,6 +61,11 @@ function hasAttested({ epoch, attested }: AgentFacts, what: Attestation["what"])
   return attested !== null && attested.what === what && isSame(attested, epoch);
 }
 
+/** True where this box has said, for this very epoch, that its primary is gone. */
+function hasSaidItEnded(facts: AgentFacts): boolean {
+  return hasAttested(facts, "primary-stopped") || hasAttested(facts, "primary-halted");
+}
+
 /** Before an epoch is open, nobody but its chosen primary takes writes, and standbys of the one before let go of it. */
 function decideFencing(facts: AgentFacts): AgentDecision {
   const { node, epoch, server } = facts;
@@ -72,7 +77,7 @@ function decideFencing(facts: AgentFacts): AgentDecision {
       ? { act: "nothing", because: "it has detached" }
       : { act: "detach", because: `epoch ${epoch.number} begins` };
   }
-  if (server.kind === "stopped" && wasPrimary && !hasAttested(facts, "primary-stopped")) {
+  if (server.kind === "stopped" && wasPrimary && !hasSaidItEnded(facts)) {
     return { act: "attest", because: "it has stopped" };
   }
   return { act: "nothing", because: server.kind === "silent" ? "it does not answer yet" : "nothing of it runs" };
@@ -82,8 +87,8 @@ function decideDraining(facts: AgentFacts): AgentDecision {
   const { node, epoch, server } = facts;
   if (epoch.previous?.primary === node) {
     if (server.kind === "primary") return { act: "drain", because: `it hands over to ${epoch.primary}` };
-    if (server.kind === "stopped" && !server.isStandby && !hasAttested(facts, "primary-stopped")) {
-      return { act: "attest", because: "it has stopped in order" };
+    if (server.kind === "stopped" && !server.isStandby && !hasSaidItEnded(facts)) {
+      return { act: "attest", because: "it has stopped" };
     }
     return { act: "nothing", because: "it has stopped" };
   }
@@ -121,6 +126,8 @@ function mayFollow({ node, epoch, attested }: AgentFacts): boolean {
   if (attested === null || !isSame(attested, epoch)) return false;
   if (isSame(attested.lineage, epoch)) return true;
   if (epoch.previous === null || !isSame(attested.lineage, epoch.previous)) return false;
+  // Where its log ends is not known.
+  if (attested.what === "primary-halted") return false;
   const [received, left] = [parseLsn(attested.receivedLsn), parseLsn(epoch.switchLsn)];
   // Of a former primary the position is where its last record begins.
   return attested.what === "standby-detached" ? received <= left : received < left;

@@ -5,7 +5,7 @@ import type { FenceEvidence } from "../failover/judge-fence.ts";
 import { lookAtSession, silentServer } from "../failover/server-look.ts";
 import type { LedgerBox, LedgerEpoch } from "../membership/ledger-records.ts";
 import { openSession, type Session } from "../postgres/session.ts";
-import { askPort } from "../runtime/own-addresses.ts";
+import { servicesEvidence } from "./failover-services.ts";
 import { withinLimit } from "./look.ts";
 import { announcedAddress } from "./own-postgres.ts";
 import { openOwnServer, type OwnServerDeps } from "./own-server.ts";
@@ -42,10 +42,7 @@ export async function lookAtServer(loaded: LoadedConfig, box: LedgerBox, deps: P
   }
 }
 
-/**
- * Looks from here whether the old master takes anything: its ledger, and the gateway on the port that gateways of this
- * federation have. A gateway that answers refutes nothing: it may follow the new primary, as every master's does.
- */
+/** Looks from here whether the old master takes anything: its ledger, and its services. */
 export async function probeOldMaster(
   loaded: LoadedConfig,
   old: LedgerBox,
@@ -53,15 +50,9 @@ export async function probeOldMaster(
   deps: ProbeDeps,
 ): Promise<readonly FenceEvidence[]> {
   const { host } = announcedAddress(old.address);
-  const { port } = loaded.config.gateway;
-  const [look, gateway] = await Promise.all([lookAtServer(loaded, old, deps), askPort(host, port, LOOK_MS)]);
-  const said = { takes: "takes connections", refuses: "refuses connections", silent: "says nothing" }[gateway];
-  return [
-    ledgerEvidence(look, old.node, raised),
-    {
-      what: "services-refuse",
-      state: gateway === "refuses" ? "proven" : "unknown",
-      seen: `the gateway of ${old.node} (${host}:${port}) ${said}`,
-    },
-  ];
+  const [look, services] = await Promise.all([
+    lookAtServer(loaded, old, deps),
+    servicesEvidence(loaded, { node: old.node, host }, deps.signal),
+  ]);
+  return [ledgerEvidence(look, old.node, raised), services];
 }

@@ -3,7 +3,7 @@ import { attestationsNeeded } from "../failover/choose-primary.ts";
 import { FAILOVER_STEPS } from "../failover/failover-steps.ts";
 import { knownRun } from "../failover/failover-run.ts";
 import { type JournalEntry, latestJournal, readJournal } from "../kernel/journal.ts";
-import type { FailoverRun, LedgerEpochRecord, LedgerStore } from "../membership/ledger-records.ts";
+import type { Attestation, FailoverRun, LedgerEpochRecord, LedgerStore } from "../membership/ledger-records.ts";
 
 /** Names the journals of failovers and switchovers in the journal directory. */
 export const FAILOVER_JOURNAL = "failover";
@@ -32,7 +32,7 @@ export interface FailoverStatus {
   readonly next: { readonly action: string; readonly title: string; readonly because: string } | null;
   readonly left: readonly string[];
   /** Who has said what of the epoch that is being raised. */
-  readonly attested: readonly { readonly node: string; readonly what: string; readonly receivedLsn: string }[];
+  readonly attested: readonly Pick<Attestation, "node" | "what" | "receivedLsn">[];
   /** How many of the synchronous set have to detach; null where no epoch is being raised, or nothing was waited for. */
   readonly attestationsNeeded: number | null;
   /** What this box's journal says of the run; empty where another box runs it. */

@@ -81,6 +81,12 @@ function lossText({ lossless, knownBytes }: NonNullable<FailoverReport["loss"]>)
   return `Acknowledged writes may be lost: ${knownBytes} bytes of log are known that the new primary does not have, and there may be more on servers that said nothing. fula-master resync on the old master keeps them aside.`;
 }
 
+const ATTESTED = {
+  "standby-detached": "detached at",
+  "primary-stopped": "stopped at",
+  "primary-halted": "ended without order, after its checkpoint at",
+} as const;
+
 function epochText({ epoch }: FailoverStatus): string {
   if (epoch === null) return "The ledger has one server, and no epochs.";
   const { number, phase, primary, syncSet, syncNeeded } = epoch;
@@ -98,10 +104,7 @@ export function renderFailoverStatus(status: FailoverStatus): string {
   return [
     epochText(status),
     runLine,
-    ...attested.map(
-      ({ node, what, receivedLsn }) =>
-        `  ${node}: ${what === "primary-stopped" ? "stopped" : "detached"} at ${receivedLsn}`,
-    ),
+    ...attested.map(({ node, what, receivedLsn }) => `  ${node}: ${ATTESTED[what]} ${receivedLsn}`),
     ...(attestationsNeeded === null ? [] : [`  ${attestationsNeeded} of the synchronous standbys have to detach.`]),
     ...steps.map(
       ({ at, action, outcome, durationMs, seen }) =>

@@ -9,9 +9,10 @@ import { isFulaError } from "../kernel/errors.ts";
 import type { Random } from "../kernel/random.ts";
 import { formatCount, formatDuration } from "../kernel/units.ts";
 import { readLease } from "../lease/lease-record.ts";
-import type { LedgerEpoch } from "../membership/ledger-records.ts";
+import type { LedgerEpoch, LedgerEpochRecord } from "../membership/ledger-records.ts";
 import type { Pool } from "../postgres/pool.ts";
 import { runQuery } from "../postgres/run-query.ts";
+import { tryServe } from "./failover-services.ts";
 import { describeError } from "./look.ts";
 import { openBlocks } from "./pinset.ts";
 import { runSweep } from "./sweep-run.ts";
@@ -22,7 +23,7 @@ export interface ServiceTrial {
   readonly loaded: LoadedConfig;
   /** Of the new primary. */
   readonly pool: Pool;
-  readonly epoch: LedgerEpoch;
+  readonly epoch: LedgerEpochRecord;
   /** The master that was given up, whose copies may be gone with it; null where none was. */
   readonly lost: string | null;
   readonly clock: Clock;
@@ -163,6 +164,7 @@ async function trySnapshots({ loaded, clock, signal, cwd }: ServiceTrial): Promi
 
 /** In the order in which they are tried: what is quick and says most comes first. */
 const TRIALS: readonly (readonly [string, Trial])[] = [
+  ["serve", async ({ loaded, epoch, ...trial }) => await tryServe(loaded, epoch, trial)],
   ["lease", tryLease],
   ["billing", tryBooks],
   ["roots", tryRoots],

@@ -163,7 +163,8 @@ async function attestStopped(step: AgentStep): Promise<void> {
   await using files = await server.site.open(context.signal);
   await raiseEpochFloor(files, server.site, epochOf(epoch));
   const lineage = { number: previous.number, uuid: previous.uuid };
-  await say(step, { what: "primary-stopped", lineage, timeline: log.timeline, receivedLsn: log.lastRecordLsn });
+  const what = log.inOrder ? "primary-stopped" : "primary-halted";
+  await say(step, { what, lineage, timeline: log.timeline, receivedLsn: log.checkpointLsn });
 }
 
 async function detach(step: AgentStep): Promise<void> {

@@ -1,11 +1,13 @@
 import { FulaError } from "../kernel/errors.ts";
 import type { LedgerServer } from "../recovery/postgres/ledger-server.ts";
 
-/** Where the log of a server that was stopped in order ends. */
+/** Where the log of a stopped server ends. */
 export interface StoppedLog {
+  /** Whether it was stopped in order: else its log may go on after its last checkpoint. */
+  readonly inOrder: boolean;
   readonly timeline: number;
-  /** Where its last record, the checkpoint of the stop, begins. */
-  readonly lastRecordLsn: string;
+  /** Where its last checkpoint begins: that of the stop, its last record, where it stopped in order. */
+  readonly checkpointLsn: string;
 }
 
 /** A program that looks into one file. */
@@ -18,7 +20,7 @@ function fieldOf(text: string, name: string): string | null {
 
 /**
  * Reads from the control file of a stopped server where its log ends.
- * @returns null where it was not stopped in order: its log may go on after its last checkpoint
+ * @returns null where the control file does not say
  * @throws FulaError FULA_RECOVERY_STEP, FULA_POSTGRES_BINARIES
  */
 export async function readStoppedLog({ site }: LedgerServer, signal: AbortSignal): Promise<StoppedLog | null> {
@@ -30,10 +32,11 @@ export async function readStoppedLog({ site }: LedgerServer, signal: AbortSignal
       hint: "fula-master resync --explain says what this box's data are good for.",
     });
   }
-  if (fieldOf(stdout, "Database cluster state") !== "shut down") return null;
-  const [lastRecordLsn, timeline] = [
+  const inOrder = fieldOf(stdout, "Database cluster state") === "shut down";
+  const [checkpointLsn, timeline] = [
     fieldOf(stdout, "Latest checkpoint location"),
     Number(fieldOf(stdout, "Latest checkpoint's TimeLineID")),
   ];
-  return lastRecordLsn === null || !Number.isInteger(timeline) || timeline < 1 ? null : { timeline, lastRecordLsn };
+  if (checkpointLsn === null || !Number.isInteger(timeline) || timeline < 1) return null;
+  return { inOrder, timeline, checkpointLsn };
 }

@@ -70,7 +70,10 @@ beforeAll(async () => {
   dir = await mkdtemp(join(tmpdir(), "fula-test-failover-"));
   await chmod(dir, 0o755);
   // Where nobody listens: services that are gone refuse, as the machine of a master does that has stopped.
-  pair = await makeStandbyPair(dir, { "gateway.port": await findFreePort() });
+  pair = await makeStandbyPair(dir, {
+    "gateway.port": await findFreePort(),
+    "api.port": await findFreePort(),
+  });
   const { pool } = pair.ledger;
   for (const box of pair.boxes()) {
     await pool.query(
@@ -100,6 +103,7 @@ test("a switchover over TLS is verified through the new master, and the old one 
   const end = await move(pair.second, choice);
   expect(end.report).toMatchObject({ outcome: "done", primary: "two", epoch: { number: 2 }, loss: { lossless: true } });
   expect(end.report.checks.map(({ id, state }) => [id, state])).toEqual([
+    ["serve", "attention"],
     ["lease", "attention"],
     ["billing", "ok"],
     ["roots", "ok"],

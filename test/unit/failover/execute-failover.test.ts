@@ -197,6 +197,23 @@ describe("a switchover", () => {
 });
 
 describe("what was begun one way is ended another", () => {
+  test("a switchover whose old primary crashes while it stops ends at once, and a failover goes on: its own box says that it is gone", async () => {
+    const world = await FailoverWorld.make();
+    Object.assign(world.box("alpha"), { orderly: false });
+    const startMs = world.clock.monotonicMs();
+    const wish = await wishOf(world, { kind: "switchover", to: "beta" });
+    await expect(run(world.ports(), wish)).rejects.toMatchObject({
+      code: "FULA_FAILOVER_STOPPED",
+      message: expect.stringContaining("ended without order"),
+      hint: expect.stringContaining("fula-master failover --fence"),
+    });
+    expect(world.clock.monotonicMs() - startMs).toBeLessThan(5_000);
+    const old = await run(world.ports(), { ...wish, kind: "failover" });
+    expect(old).toMatchObject({ outcome: "done", primary: "beta", run: { forced: false } });
+    const proof = old.steps.find(({ action }) => action === "proveFence");
+    expect(proof?.seen).toContain("ended without order, and stays down");
+  });
+
   test("a switchover whose old primary dies while it stops is gone on with as a failover", async () => {
     const world = await FailoverWorld.make();
     world.box("alpha").acts = false;

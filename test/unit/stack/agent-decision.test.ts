@@ -57,6 +57,8 @@ const CASES: readonly Case[] = [
   ],
   ["one that has detached waits", "new", second("fencing"), standby("nobody"), said("standby-detached"), "nothing"],
   ["the stopped primary says where its log ends", "old", second("fencing"), stopped, null, "attest"],
+  ["one that crashed says that it is gone, once", "old", second("fencing"), stopped, said("primary-halted"), "nothing"],
+  ["also where it was to hand over", "old", second("draining"), stopped, said("primary-halted"), "nothing"],
   ["what does not answer is left alone", "new", second("fencing"), { kind: "silent" }, null, "nothing"],
   ["the chosen one is promoted", "new", second("promoting"), standby("nobody"), said("standby-detached"), "promote"],
   ["also from its grave", "new", second("promoting"), stoppedStandby, said("standby-detached"), "promote"],
@@ -118,6 +120,14 @@ const CASES: readonly Case[] = [
     stopped,
     said("primary-stopped", "0/4FFFF88"),
     "follow",
+  ],
+  [
+    "one that crashed does not, for nobody knows where its log ends",
+    "old",
+    second("open"),
+    standby("nobody"),
+    said("primary-halted", "0/4FFFF88"),
+    "detach",
   ],
   [
     "a standby that has nothing more follows",
@@ -204,7 +214,7 @@ const anyFacts = fc.record({
   attested: fc.option(
     fc
       .tuple(
-        fc.constantFrom<Attestation["what"]>("standby-detached", "primary-stopped"),
+        fc.constantFrom<Attestation["what"]>("standby-detached", "primary-stopped", "primary-halted"),
         fc.constantFrom("0/1", SWITCH, "0/6000000"),
         anyEpochOf,
       )
