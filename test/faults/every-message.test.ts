@@ -106,7 +106,6 @@ test.each(DEDUCTION_CUTS)(
     });
     expect(messages).toBeGreaterThan(50);
   },
-  180_000,
 );
 
 async function expectRightErrands(ledger: TestDatabase, scenario: Scenario, firstHourMs: number): Promise<void> {

@@ -25,7 +25,9 @@ function isPresent(program: string): boolean {
 
 function aptGet(args: readonly string[]): boolean {
   const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive", NEEDRESTART_SUSPEND: "1" };
-  return spawnSync("apt-get", args, { env, stdio: ["ignore", "ignore", "inherit"] }).status === 0;
+  // A new machine may be updating itself, and two runs may begin at once.
+  const patient = ["-o", "DPkg::Lock::Timeout=300", ...args];
+  return spawnSync("apt-get", patient, { env, stdio: ["ignore", "ignore", "inherit"] }).status === 0;
 }
 
 const CREATE_CLUSTER_CONF = "/etc/postgresql-common/createcluster.conf";
