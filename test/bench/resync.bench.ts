@@ -71,7 +71,7 @@ async function makeScene(rig: PostgresRig): Promise<Scene> {
   await writeUnder(primary, epoch, fill("bulk", DIVERGED_ROWS / 10));
   await primary.sql("checkpoint");
   const forkLsn = await position(primary, "select switch_lsn::text as lsn from ledger_epochs where number = 2");
-  const tail = { timeline: 1, forkLsn, endLsn, segmentBytes: 1024 * 1024 };
+  const tail = { timeline: 1, forkLsn, endLsn };
   return { rig, primary, epoch, behind, ahead, former, tail };
 }
 

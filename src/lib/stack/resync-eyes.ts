@@ -1,6 +1,5 @@
 import type { ReplicaProbe, StorageAdapter } from "../recovery/adapters.ts";
 import { collectDeadPins, type DeadPins } from "../recovery/dead-pins.ts";
-import type { Lsn } from "../recovery/lsn.ts";
 import { LocalArchive } from "../recovery/backup/archive-reach.ts";
 import type { Shelf } from "../recovery/backup/shelf.ts";
 import type { Verdict } from "../recovery/postgres/classify.ts";
@@ -11,9 +10,11 @@ import { lookAtPrimary } from "../recovery/postgres/primary-look.ts";
 import { PostgresProbe } from "../recovery/postgres/replica-probe.ts";
 import type { DivergedTail } from "../recovery/postgres/replica-work.ts";
 import type { KnownBackup } from "../recovery/postgres/retained.ts";
+import { forkOf } from "../recovery/postgres/rewind-readiness.ts";
 import { listSlotPins } from "../recovery/postgres/slots.ts";
 import type { BackupShelf } from "../recovery/postgres/snapshot-tail.ts";
 import { PostgresStorage } from "../recovery/postgres/storage-adapter.ts";
+import { oldestKept } from "../recovery/postgres/wal-inventory.ts";
 import { endOfStretch, stretchAt } from "../recovery/timeline-history.ts";
 import type { Handshake } from "../recovery/types.ts";
 import { backupPlace, openOwnShelf } from "./backup-place.ts";
@@ -66,17 +67,17 @@ async function tailOf(
   { lineage }: Handshake,
   signal: AbortSignal,
 ): Promise<DivergedTail | null> {
-  const forkLsn = forkOf(lineage);
-  if (forkLsn === null) return null;
+  const isStrange = lineage.kind === "lost" && lineage.because === "no_common_epoch";
+  const knownFork = forkOf(lineage);
+  if (knownFork === null && !isStrange) return null;
   const { data } = await lookAtNode(server, signal);
   if (data.kind !== "readable") return null;
-  const { timeline } = stretchAt(data.stretches ?? [], forkLsn + 1n) ?? data.end;
-  return { timeline, forkLsn, endLsn: data.end.lsn, segmentBytes: data.control.segmentBytes };
-}
-
-function forkOf(lineage: Handshake["lineage"]): Lsn | null {
-  if (lineage.kind === "ahead") return lineage.forkLsn;
-  return lineage.kind === "forked" ? lineage.ancestorLsn : null;
+  const { end, wal } = data;
+  const stretches = data.stretches ?? [{ timeline: end.timeline, beganAtLsn: 0n }];
+  // Nobody knows where it left the common history: what its log still has is kept.
+  const forkLsn = knownFork ?? oldestKept(wal.files, stretches, end.lsn, wal.segmentBytes);
+  const { timeline } = stretchAt(stretches, forkLsn + 1n) ?? end;
+  return { timeline, forkLsn, endLsn: end.lsn };
 }
 
 /** Pins of sessions that are gone: slots at the primary, and files beside this box's backups. */

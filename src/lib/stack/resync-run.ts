@@ -1,5 +1,5 @@
 import { formatUtc } from "../kernel/clock.ts";
-import { FulaError, isFulaError } from "../kernel/errors.ts";
+import { FulaError, isFulaError, messageOf } from "../kernel/errors.ts";
 import { retry } from "../kernel/retry.ts";
 import { RecoveryEngine } from "../recovery/engine.ts";
 import { parseLsn } from "../recovery/lsn.ts";
@@ -17,10 +17,10 @@ import type { CatchUpBudget, RecoveryEvent, Rung } from "../recovery/types.ts";
 import { openEyes, type ResyncEyes } from "./resync-eyes.ts";
 import { type MadePlan, planResync, type ResyncPlan } from "./resync-plan.ts";
 import { Retreat } from "./resync-retreat.ts";
-import { type Allowable, assertAllowed, withAllowed } from "./resync-rungs.ts";
+import { type Allowable, assertAllowed, replacesData, withAllowed } from "./resync-rungs.ts";
 import { readResyncScene, type ResyncScene } from "./resync-scene.ts";
 import { ResyncSessions } from "./resync-session.ts";
-import { watchEpoch } from "./resync-watch.ts";
+import { confirmEpoch, watchEpoch } from "./resync-watch.ts";
 import { openStandbyBox, type StandbyBox, type StandbyContext } from "./standby-box.ts";
 import { linkTo } from "./standby-link.ts";
 import { serverOf } from "./standby-copy.ts";
@@ -29,7 +29,7 @@ import { acquireJoinLock } from "./step-run.ts";
 /** What an operator chose, and who is told. */
 export interface ResyncChoice {
   readonly allowed: ReadonlySet<Allowable>;
-  /** Asked before anything is changed; throws where it is not meant. */
+  /** Asked before anything is changed, and before a way that replaces data where the plan's did not; throws where it is not meant. */
   readonly confirm: (plan: ResyncPlan) => Promise<void>;
   /** Told of what is being done, a line each. */
   readonly onProgress: (line: string) => void;
@@ -41,8 +41,8 @@ export interface ResyncReport {
   readonly plan: ResyncPlan;
   /** The ways that were tried, in order; empty of a plan. */
   readonly rungs: readonly Rung[];
-  /** True where `data.old.<session>` was left beside the new data: they may be the only ones of their kind. */
-  readonly keptOldData: boolean;
+  /** Names of the directories beside the data that replaced ones were left in: they may be the only ones of their kind. */
+  readonly keptOldData: readonly string[];
   /** How long it took, in milliseconds; 0 of a plan. */
   readonly durationMs: number;
   /** The engine's own account, from the session's beginning to its end. */
@@ -92,7 +92,7 @@ export async function planResyncRun(context: StandbyContext): Promise<ResyncRepo
   await using box = await openStandbyBox(context);
   const { scene, eyes } = await open(box);
   const { plan } = await planResync(box.name, scene, eyes, context.signal);
-  return { outcome: "planned", plan, rungs: [], keptOldData: false, durationMs: 0, events: [] };
+  return { outcome: "planned", plan, rungs: [], keptOldData: [], durationMs: 0, events: [] };
 }
 
 /**
@@ -129,8 +129,8 @@ async function work(
   log: RecoveryLog,
   choice: ResyncChoice,
 ): Promise<Pick<ResyncReport, "rungs" | "keptOldData">> {
-  const { box, scene, following, eyes } = opened;
-  await eyes.collect();
+  const { box, scene, following } = opened;
+  await letGo(opened);
   await using sessions = new ResyncSessions(box, scene);
   await using watch = watchEpoch(box, scene);
   const signal = AbortSignal.any([box.context.signal, watch.signal]);
@@ -139,18 +139,25 @@ async function work(
       await using session = await following.primary.connect();
       await ensureSlot(session, following.slot);
     }
-    const { rungs, isTailKept } = await recover(opened, made, { sessions, log, choice, signal });
-    const keptOldData = !(isTailKept && made.mayDiscard);
-    await settle(opened, made.plan, !keptOldData, signal);
-    return {
-      rungs,
-      keptOldData: keptOldData && rungs.some((rung) => rung === "snapshot_tail" || rung === "full_base"),
-    };
+    const rungs = await recover(opened, made, { sessions, log, choice, signal });
+    return { rungs, keptOldData: await settle(opened, made.plan, signal) };
   } catch (error) {
     signal.throwIfAborted();
     throw error;
   } finally {
-    await eyes.collect();
+    await letGo(opened);
+  }
+}
+
+/** Collects what nobody holds any more. What cannot be let go now is no failure of the work: the next run tries again. */
+async function letGo({ box, scene, eyes }: Opened): Promise<void> {
+  const { log } = box.context;
+  try {
+    const { collected, failed } = await eyes.collect();
+    if (collected.length > 0) log.info("resync.collected", { pins: collected });
+    for (const { name, because } of failed) log.warn("resync.still_held", { name, because });
+  } catch (error) {
+    log.warn("resync.still_held", { at: scene.primary, because: messageOf(error) });
   }
 }
 
@@ -165,7 +172,7 @@ async function recover(
   opened: Opened,
   made: MadePlan,
   { sessions, log, choice, signal }: Recovering,
-): Promise<{ readonly rungs: readonly Rung[]; readonly isTailKept: boolean }> {
+): Promise<readonly Rung[]> {
   const { box, scene, server, following, eyes } = opened;
   const { name, context, loaded } = box;
   const engine = new RecoveryEngine(context.clock, log);
@@ -184,10 +191,15 @@ async function recover(
       onProgress: choice.onProgress,
     }),
     eyes.shelf,
+    made.mayDiscard,
   );
   const notAllowed = new AbortController();
-  const io = withAllowed(replica, choice.allowed, (error) => {
-    notAllowed.abort(error);
+  const io = withAllowed(replica, {
+    allowed: choice.allowed,
+    ask: asker(made.plan, choice),
+    stop: (error) => {
+      notAllowed.abort(error);
+    },
   });
   const cancel = AbortSignal.any([signal, notAllowed.signal]);
   const retreat = new Retreat();
@@ -201,7 +213,7 @@ async function recover(
     cancel.throwIfAborted();
   } while (end.outcome === "stopped" && retreat.note(end.because));
   const { outcome, because } = end;
-  if (outcome === "in_sync") return { rungs, isTailKept: replica.mayDiscardOldData };
+  if (outcome === "in_sync") return rungs;
   const tried = rungs.length === 0 ? "nothing" : rungs.join(", then ");
   throw new FulaError(
     outcome === "halted" ? "FULA_RESYNC_REFUSED" : "FULA_RESYNC_STOPPED",
@@ -216,22 +228,38 @@ async function recover(
   );
 }
 
-/** Follows the primary, waits until both sides say so, and gives up what was only kept for the case that they do not. */
-async function settle({ box, server, following }: Opened, plan: ResyncPlan, mayDiscard: boolean, signal: AbortSignal) {
+/** What was asked about is the plan's way. One that replaces data, where that does not, is asked about when it comes to that. */
+function asker(plan: ResyncPlan, { confirm }: ResyncChoice): (rung: Rung) => Promise<void> {
+  let isMeant = replacesData(plan.rung);
+  return async (rung) => {
+    if (!isMeant) await confirm({ ...plan, rung });
+    isMeant = true;
+  };
+}
+
+/**
+ * Follows the primary, waits until both sides say so, and gives up what was only kept for the case that they do not.
+ * @returns the names of the replaced data that stay
+ */
+async function settle(
+  { box, scene, server, following }: Opened,
+  plan: ResyncPlan,
+  signal: AbortSignal,
+): Promise<readonly string[]> {
   const { store, name, context } = box;
   await followPrimary(server, following, { withinMs: STREAM_PATIENCE_MS, signal });
   await waitUntil(`${name} is in sync`, context.clock, { withinMs: STREAM_PATIENCE_MS, signal }, async () => {
     const { ok } = await lookInSync(server, following, parseLsn(plan.targetLsn));
     return ok ? true : null;
   });
-  if (mayDiscard) {
-    await using files = await server.site.open(signal);
-    await removeOldData(files, server);
-  }
+  await confirmEpoch(box, scene);
+  await using files = await server.site.open(signal);
+  const left = await removeOldData(files, server);
   const { revision, value } = await store.get("box", name);
-  if (value === null || value.state === "standby" || value.state === "leaving") return;
+  if (value === null || value.state === "standby" || value.state === "leaving") return left;
   // Whoever wrote it meanwhile has looked too.
   await store.put("box", { ...value, state: "standby", at: formatUtc(context.clock.nowMs()) }, revision, name);
+  return left;
 }
 
 function eventOf({ at, event, detail }: RecoveryEvent): ResyncReport["events"][number] {

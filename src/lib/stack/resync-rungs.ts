@@ -34,23 +34,31 @@ export function assertAllowed(rung: Rung, allowed: ReadonlySet<Allowable>): void
   });
 }
 
-/**
- * The same work, which stops where a rung is not allowed.
- * @param stop ends the session: else the engine would go on with a rung that is dearer still
- */
-export function withAllowed(
-  io: CatchUpIO & RebuildIO,
-  allowed: ReadonlySet<Allowable>,
-  stop: (error: unknown) => void,
-): CatchUpIO & RebuildIO {
-  const guard = <T>(rung: Rung, work: () => Promise<T>): Promise<T> => {
+/** Whether a rung changes or replaces what is there. */
+export function replacesData(rung: Rung): boolean {
+  return NEEDS[rung] !== undefined;
+}
+
+/** What stands before each rung that replaces data. */
+export interface RungGuard {
+  readonly allowed: ReadonlySet<Allowable>;
+  /** Asked where the operator has to say that it is meant; throws where it is not. */
+  readonly ask: (rung: Rung) => Promise<void>;
+  /** Ends the session: else the engine would go on with a rung that is dearer still. */
+  readonly stop: (error: unknown) => void;
+}
+
+/** The same work, which stops where a rung is not allowed, or not meant. */
+export function withAllowed(io: CatchUpIO & RebuildIO, { allowed, ask, stop }: RungGuard): CatchUpIO & RebuildIO {
+  const guard = async <T>(rung: Rung, work: () => Promise<T>): Promise<T> => {
     try {
       assertAllowed(rung, allowed);
+      await ask(rung);
     } catch (error) {
       stop(error);
-      return Promise.reject(error);
+      throw error;
     }
-    return work();
+    return await work();
   };
   return {
     streamWal: (start, end, signal) => io.streamWal(start, end, signal),

@@ -1,5 +1,5 @@
 import { formatUtc } from "../kernel/clock.ts";
-import { FulaError } from "../kernel/errors.ts";
+import { FulaError, messageOf } from "../kernel/errors.ts";
 import type { ControlPlaneAdapter } from "../recovery/adapters.ts";
 import type { SessionId } from "../recovery/types.ts";
 import { identifySelf } from "../runtime/processes.ts";
@@ -62,7 +62,13 @@ export class ResyncSessions implements Pick<ControlPlaneAdapter, "newSessionIds"
 
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#revision === null) return;
-    await this.#box.store.remove("session", this.#revision, this.#box.name);
+    const { store, name, context } = this.#box;
+    try {
+      await store.remove("session", this.#revision, name);
+    } catch (error) {
+      // The next run takes the record over; and what this one ends with is what has to be heard.
+      context.log.warn("resync.session_left", { because: messageOf(error) });
+    }
     this.#revision = null;
   }
 }

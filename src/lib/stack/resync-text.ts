@@ -41,14 +41,15 @@ const PROOFS: Readonly<Record<string, string>> = {
   epoch_above_arbiter: "Whoever is behind cannot judge who is ahead.",
 };
 
+function tailText({ forkLsn, timeline, endLsn }: NonNullable<ResyncPlan["tail"]>, lineage: string): string {
+  return lineage === "lost"
+    ? `Of what it has, the log from ${forkLsn} (timeline ${timeline}) to ${endLsn} is left, and is kept.`
+    : `It left the common history at ${forkLsn}, on timeline ${timeline}, and its own goes on to ${endLsn}.`;
+}
+
 /** Why a plan is what it is, for people: every position that was compared, and why no cheaper way will do. */
 function explainPlan({ proof, refused, lineage, tail, epoch, startLsn, targetLsn, rung }: ResyncPlan): string {
-  const kept =
-    tail === null
-      ? []
-      : [
-          `It left the common history at ${tail.forkLsn}, on timeline ${tail.timeline}, and its own goes on to ${tail.endLsn}.`,
-        ];
+  const kept = tail === null ? [] : [tailText(tail, lineage)];
   return [
     LINEAGES[lineage],
     ...kept,
@@ -81,8 +82,10 @@ export function renderResync(report: ResyncReport, explained: boolean): string {
       : [
           `What it alone had is in salvage/${plan.epoch.number} or quarantine beside its data: docs/resync.md says how to look at it.`,
         ]),
-    ...(keptOldData
-      ? ["Its old data were left in data.old.* beside the new ones: remove them when nobody needs them."]
+    ...(keptOldData.length > 0
+      ? [
+          `Replaced data were left beside the new ones (${keptOldData.join(", ")}): not all that they alone have is kept elsewhere. Remove them when nobody needs them.`,
+        ]
       : []),
   ].join("\n");
 }

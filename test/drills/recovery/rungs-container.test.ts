@@ -168,7 +168,7 @@ test("servers in containers are copied, promoted and rewound through helpers on 
     await using session = await two.server.connect();
     await ensureSlot(session, "fula_one");
   }
-  const tail = { timeline: 1, forkLsn: receivedLsn, endLsn, segmentBytes: 16 * 1024 * 1024 };
+  const tail = { timeline: 1, forkLsn: receivedLsn, endLsn };
   await rewindData(workOf(one, two, second, tail), 0n, signal);
   await followPrimary(one.server, following(two, "one", second), patiently());
   await inSync(one, two, second);

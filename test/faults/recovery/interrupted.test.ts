@@ -77,7 +77,7 @@ async function diverged(rig: PostgresRig): Promise<Diverged> {
   );
   const forkLsn = parseLsn(fork?.lsn ?? "");
   const endLsn = parseLsn(end?.lsn ?? "");
-  return { primary, old, next, tail: { timeline: 1, forkLsn, endLsn, segmentBytes: 1024 * 1024 } };
+  return { primary, old, next, tail: { timeline: 1, forkLsn, endLsn } };
 }
 
 /** What must not be there when nothing works at a server any more. */

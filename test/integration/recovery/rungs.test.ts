@@ -13,7 +13,6 @@ import { asLedgerServer, failOver, ledgerPair, workAt, writeUnder } from "../../
 import { backupBox } from "../../support/backup-box.ts";
 import { openPostgresRig, type PostgresRig, type RigServer } from "../../support/postgres-pair.ts";
 
-const SEGMENT_BYTES = 1024 * 1024;
 const never = new AbortController().signal;
 const noShelf = { unpack: async () => await Promise.reject(new Error("there is no backup")) };
 
@@ -50,7 +49,7 @@ async function diverged(
     "ledger",
   );
   const forkLsn = parseLsn(row?.lsn ?? "");
-  return { primary, old, next, tail: { timeline: 1, forkLsn, endLsn, segmentBytes: SEGMENT_BYTES } };
+  return { primary, old, next, tail: { timeline: 1, forkLsn, endLsn } };
 }
 
 async function accounts(server: RigServer): Promise<readonly string[]> {
@@ -132,7 +131,6 @@ test("a copy is made beside the old data, checked, and takes their place", async
   const replica = new PostgresReplica(() => work, noShelf);
   const achieved = await replica.transferFullBase(0n, never);
   expect(achieved).toBeGreaterThan(tail.forkLsn);
-  expect(replica.mayDiscardOldData).toBe(true);
   await catchUp(work, primary);
   expect(await accounts(old)).toEqual(["both", "new"]);
   expect(existsSync(join(old.rootDir, "data.old.42"))).toBe(true);
@@ -173,6 +171,6 @@ test("a rewind that is ended while it writes leaves its marker, and nothing star
   const again = workAt(old, primary, next, { tail, session: 43n });
   const replica = new PostgresReplica(() => again, noShelf);
   await replica.transferFullBase(0n, never);
-  expect(replica.mayDiscardOldData).toBe(false);
+  expect(existsSync(join(old.rootDir, "data.old.43.keep"))).toBe(true);
   await catchUp(again, primary);
 });

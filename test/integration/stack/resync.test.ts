@@ -122,7 +122,7 @@ test("a former primary with rows of its own is rewound, and streams; a change of
   await act(second);
 
   const report = await resync(first.context(), choice());
-  expect(report).toMatchObject({ outcome: "in_sync", keptOldData: false, plan: { epoch: { number: 3 } } });
+  expect(report).toMatchObject({ outcome: "in_sync", keptOldData: [], plan: { epoch: { number: 3 } } });
   expect(await leftovers(first)).toEqual([]);
   expect((await first.store().get("box", "one")).value?.state).toBe("standby");
   await using session = await old.connect();

@@ -111,14 +111,17 @@ describe("the history of a replica", () => {
     const above = { number: 3n, uuid: BESIDE.uuid };
     const halted = { kind: "epoch_above_arbiter", epoch: above };
     expect(relate(look(FORK - 50n, [1], { floor: above }), "same")).toEqual(halted);
+    const gone: NodeLook = { ...look(FORK, [1], { floor: above }), data: { kind: "empty" } };
+    expect(relateNode(gone, PRIMARY, SECOND, [], TAIL)).toEqual(halted);
     expect(relate(look(FORK - 50n, [1], { epochRows: [above, FIRST] }), "same")).toEqual(halted);
   });
 
-  test("says nothing where a marker stands, or another ledger's data lie there", () => {
-    const marker = { session: "7", kind: "rewind", phase: "scan", startedAt: "" } as const;
-    expect(relate(look(FORK, [1], { marker }), "same")).toMatchObject({ kind: "interrupted", mayRewindAgain: true });
+  test("says nothing where something was written under a marker, or another ledger's data lie there", () => {
+    const marker = { session: "7", kind: "full_base", phase: "scan", startedAt: "" } as const;
+    expect(relate(look(FORK - 50n, [1], { marker }), "same")).toEqual({ kind: "on_lineage" });
     const written = { ...marker, phase: "write" } as const;
-    expect(relate(look(FORK, [1], { marker: written }), "same")).toMatchObject({ mayRewindAgain: false });
+    const interrupted = { kind: "interrupted", what: "full_base (write) of session 7", mayRewindAgain: false };
+    expect(relate(look(FORK, [1], { marker: written }), "same")).toEqual(interrupted);
     const node = look(FORK, [1]);
     const foreign = { ...PRIMARY, systemId: "8" };
     expect(relateNode(node, foreign, SECOND, [], TAIL)).toEqual({ kind: "lost", because: "foreign_system" });

@@ -50,7 +50,7 @@ function isAllowed(rung: (typeof RUNGS)[number], allowed: ReturnType<typeof pars
   }
 }
 
-test("a way that is not allowed ends the session before anything is done", async () => {
+test("a way that is not allowed, or not meant, ends the session before anything is done", async () => {
   const done: string[] = [];
   const io: CatchUpIO & RebuildIO = {
     // oxlint-disable-next-line require-yield -- nothing is streamed
@@ -65,12 +65,24 @@ test("a way that is not allowed ends the session before anything is done", async
     transferFullBase: async () => await Promise.resolve(BigInt(done.push("base"))),
   };
   const stops: unknown[] = [];
-  const guarded = withAllowed(io, parseAllowed("truncate"), (error) => stops.push(error));
+  const asked: string[] = [];
+  const ask = async (rung: string): Promise<void> => {
+    asked.push(rung);
+    if (rung === "rewind") throw new Error("it is not meant");
+    await Promise.resolve();
+  };
+  const stop = (error: unknown): void => {
+    stops.push(error);
+  };
+  const guarded = withAllowed(io, { allowed: parseAllowed("truncate"), ask, stop });
   const { signal } = new AbortController();
   await guarded.truncate(1n, signal);
   await expect(guarded.rewind(1n, signal)).rejects.toMatchObject({ code: "FULA_RESYNC_REFUSED" });
   await expect(guarded.transferFullBase(1n, signal)).rejects.toMatchObject({ code: "FULA_RESYNC_REFUSED" });
-  expect([done, stops.length]).toEqual([["truncate"], 2]);
+  expect([done, stops.length, asked]).toEqual([["truncate"], 2, ["truncate_only"]]);
+  const asking = withAllowed(io, { allowed: parseAllowed(undefined), ask, stop });
+  await expect(asking.rewind(1n, signal)).rejects.toThrow("it is not meant");
+  expect([done, stops.length]).toEqual([["truncate"], 3]);
 });
 
 test("what cannot be held is given up once, and counts as not there from then on", async () => {
@@ -118,7 +130,7 @@ test("a report says by which ways, where the tail is, and what was left", () => 
       outcome: "in_sync",
       plan: PLAN,
       rungs: ["rewind", "full_base"],
-      keptOldData: true,
+      keptOldData: ["data.old.7"],
       durationMs: 4_200,
       events: [],
     },
@@ -126,5 +138,5 @@ test("a report says by which ways, where the tail is, and what was left", () => 
   );
   expect(text).toContain("by rewind, then full_base");
   expect(text).toContain("salvage/2");
-  expect(text).toContain("data.old.*");
+  expect(text).toContain("(data.old.7)");
 });

@@ -2,6 +2,7 @@ import { formatUtc } from "../../kernel/clock.ts";
 import { FulaError } from "../../kernel/errors.ts";
 import type { Clock } from "../../kernel/clock.ts";
 import type { PostgresSite, SiteSession } from "../../runtime/postgres-site.ts";
+import { keepOldData } from "../postgres/leftovers.ts";
 import { readMarker, removeMarker, writeMarker } from "../postgres/marker.ts";
 import { runScript } from "../postgres/site-files.ts";
 import { siteLayout } from "../postgres/site-layout.ts";
@@ -77,6 +78,7 @@ export async function resumeReplace(site: PostgresSite, files: SiteSession): Pro
 async function finishReplace(site: PostgresSite, files: SiteSession, session: SessionId): Promise<string> {
   const layout = siteLayout(site);
   const old = layout.oldData(session);
+  await keepOldData(files, site, session, "A restore in place replaced these data.");
   await runScript(files, `exchange the data of ${site.where}`, REPLACE, [site.dataDir, layout.newData(session), old]);
   await removeMarker(files, site);
   return old;

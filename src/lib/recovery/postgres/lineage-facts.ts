@@ -57,13 +57,13 @@ export function relateNode(
   matches: readonly StretchMatch[],
   tailLsn: Lsn,
 ): LineageRelation {
-  const { data, marker } = look;
-  if (marker !== null) {
-    return {
-      kind: "interrupted",
-      what: `${marker.kind} (${marker.phase}) of session ${marker.session}`,
-      mayRewindAgain: marker.phase === "scan",
-    };
+  const { data, marker, floor } = look;
+  // Also of data that are gone or half rewritten: whoever is behind does not judge who was ahead.
+  if (floor !== null && floor.number > arbiter.number) return { kind: "epoch_above_arbiter", epoch: floor };
+  // Before `write`, nothing but what any server does was done to the data: they say the truth.
+  if (marker !== null && marker.phase !== "scan") {
+    const what = `${marker.kind} (${marker.phase}) of session ${marker.session}`;
+    return { kind: "interrupted", what, mayRewindAgain: false };
   }
   return relateData(look, data, primary, { arbiter, matches, tailLsn });
 }

@@ -1,7 +1,9 @@
 import { messageOf } from "../../kernel/errors.ts";
+import type { SiteSession } from "../../runtime/postgres-site.ts";
 import type { CatchUpIO, RebuildIO } from "../adapters.ts";
 import type { Lsn } from "../lsn.ts";
 import { copyPrimary } from "./full-base.ts";
+import { keepOldData } from "./leftovers.ts";
 import { readMarker } from "./marker.ts";
 import type { ReplicaWork } from "./replica-work.ts";
 import { rewindData } from "./rewind.ts";
@@ -15,17 +17,16 @@ import { truncateWal } from "./truncate.ts";
 export class PostgresReplica implements CatchUpIO, RebuildIO {
   readonly #work: () => ReplicaWork;
   readonly #shelf: BackupShelf;
-  #isTailKept = true;
+  #isTailKept: boolean;
 
-  /** @param work the session's, as it is at the time of a step: one rung after another may have sessions of its own */
-  constructor(work: () => ReplicaWork, shelf: BackupShelf) {
+  /**
+   * @param work the session's, as it is at the time of a step: one rung after another may have sessions of its own
+   * @param mayDiscard false where the data that are replaced may be the only ones of their kind, whatever is kept of them
+   */
+  constructor(work: () => ReplicaWork, shelf: BackupShelf, mayDiscard = true) {
     this.#work = work;
     this.#shelf = shelf;
-  }
-
-  /** False where the old data are all that is left of what this server alone had: they are not to be removed. */
-  get mayDiscardOldData(): boolean {
-    return this.#isTailKept;
+    this.#isTailKept = mayDiscard;
   }
 
   streamWal(startExclusive: Lsn, endInclusive: Lsn, signal: AbortSignal): AsyncIterable<Lsn> {
@@ -50,23 +51,28 @@ export class PostgresReplica implements CatchUpIO, RebuildIO {
     return await copyPrimary(this.#work(), signal);
   }
 
-  /** Data that do not recover cannot be asked any more; they are kept as a whole then. */
+  /** Data of which not all that they alone have is kept elsewhere are noted to stay as a whole. */
   async #keepTail(signal: AbortSignal): Promise<void> {
     const work = this.#work();
-    const { server, tail } = work;
-    await using files = await server.site.open(signal);
-    if (tail === null) {
-      this.#isTailKept &&= (await readMarker(files, server.site))?.phase !== "write";
-      return;
+    const { site } = work.server;
+    await using files = await site.open(signal);
+    this.#isTailKept &&= await this.#isKept(work, files, signal);
+    if (!this.#isTailKept) {
+      await keepOldData(files, site, work.session, "Not all that these data alone have could be kept elsewhere.");
     }
+  }
+
+  async #isKept(work: ReplicaWork, files: SiteSession, signal: AbortSignal): Promise<boolean> {
+    const { server, tail } = work;
+    // Of what is half rewritten nothing can be asked that could be trusted.
+    if (tail === null) return (await readMarker(files, server.site))?.phase !== "write";
     try {
-      // Of what is half rewritten nothing can be asked that could be trusted.
       const isHalf = await takeServer(work, files, "full_base");
-      this.#isTailKept = !isHalf && (await salvageTail(work, files, tail, signal)).failure === null;
+      return !isHalf && (await salvageTail(work, files, tail, signal)).failure === null;
     } catch (error) {
       signal.throwIfAborted();
-      this.#isTailKept = false;
       server.log.warn("recovery.salvage_failed", { message: messageOf(error) });
+      return false;
     } finally {
       await giveBack(work);
     }

@@ -21,9 +21,8 @@ export interface DivergedTail {
   readonly timeline: number;
   /** Where it left the federation's history. */
   readonly forkLsn: Lsn;
-  /** Where it ends. */
+  /** Where it ended when it was looked at. */
   readonly endLsn: Lsn;
-  readonly segmentBytes: number;
 }
 
 /** One session's work at this box's server. */

@@ -1,4 +1,4 @@
-import { FulaError } from "../../kernel/errors.ts";
+import { FulaError, isFulaError } from "../../kernel/errors.ts";
 import { sqlStateOf } from "../../postgres/database-errors.ts";
 import type { SiteSession } from "../../runtime/postgres-site.ts";
 import { type Lsn, parseLsn } from "../lsn.ts";
@@ -136,7 +136,9 @@ async function runRewind(work: ReplicaWork, files: SiteSession, signal: AbortSig
       signal,
     });
   } catch (error) {
-    if (!isWriting) await undoMark(work);
+    // Only of a program that ended, or that we ended, has all been heard that it said.
+    const isHeard = signal.aborted || isFulaError(error, "FULA_RECOVERY_STEP");
+    if (isHeard && !isWriting) await undoMark(work);
     throw error;
   }
   if (common !== null) return common;

@@ -1,8 +1,8 @@
-import { FulaError } from "../../kernel/errors.ts";
+import { FulaError, messageOf } from "../../kernel/errors.ts";
 import type { SiteSession } from "../../runtime/postgres-site.ts";
 import { formatLsn, type Lsn, parseWalFileName, segmentOf } from "../lsn.ts";
 import { type ControlData, parseControlData, roleOfState } from "./control-data.ts";
-import { assertNoMarker, removeMarker } from "./marker.ts";
+import { assertNoMarker, readMarker, removeMarker } from "./marker.ts";
 import { runScript, runStep } from "./site-files.ts";
 import { siteLayout } from "./site-layout.ts";
 import { giveBack, mark, takeServer } from "./take-server.ts";
@@ -26,11 +26,11 @@ const BRING_BACK = `
 data=$1; aside=$2
 [ -d "$aside" ] || exit 0
 for file in "$aside"/*; do
-  [ -e "$file" ] || continue
-  [ -e "$data/pg_wal/\${file##*/}" ] && exit 1
+  # What is still there is whole: it is only taken out once it lies here.
+  { [ -e "$file" ] && [ ! -e "$data/pg_wal/\${file##*/}" ]; } || continue
   mv "$file" "$data/pg_wal/" || exit 1
 done
-sync "$data/pg_wal" && rmdir "$aside"`;
+sync "$data/pg_wal" && { rmdir "$aside" 2>/dev/null || true; }`;
 
 function unsafe(work: ReplicaWork, lsn: Lsn, because: string): FulaError {
   return new FulaError(
@@ -76,10 +76,25 @@ export async function truncateWal(work: ReplicaWork, lsn: Lsn, signal: AbortSign
     const aside = siteLayout(site).quarantine(work.session);
     await runScript(files, `take WAL out of ${site.where}`, QUARANTINE, [site.dataDir, aside, ...away]);
   } catch (error) {
-    await giveBack(work);
+    await takeBack(work);
     throw error;
   }
   await removeMarker(files, site);
+}
+
+/** Brings back what was taken out already: a rewind can begin then, where else only a copy could. */
+async function takeBack(work: ReplicaWork): Promise<void> {
+  const { site, log } = work.server;
+  try {
+    await using files = await site.open(AbortSignal.timeout(TIMEOUT_MS));
+    const marker = await readMarker(files, site);
+    const isOurs = marker?.session === String(work.session) && marker.kind === "truncate";
+    if (isOurs && marker.phase === "write") await undoTruncation(work, files, work.session);
+  } catch (error) {
+    // The marker stands, and the next run tries again.
+    log.warn("recovery.truncation_not_undone", { message: messageOf(error) });
+  }
+  await giveBack(work);
 }
 
 /** Whole segments and begun ones from a segment on, of whichever timeline, the last first. */

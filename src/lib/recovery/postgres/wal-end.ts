@@ -29,7 +29,7 @@ const SCAN_TIMEOUT_MS = 300_000;
 // records count, and whether there were any.
 const LAST_RECORD = 'pg_waldump -p "$1/pg_wal" -t "$2" -s "$3" -e "$4" 2>/dev/null | tail -n 1';
 const CHECKPOINTS =
-  'pg_waldump -p "$1/pg_wal" -t "$2" -s "$3" -e "$4" -r XLOG 2>/dev/null | grep CHECKPOINT_ | tail -n 1';
+  'pg_waldump -p "$1/pg_wal" -t "$2" -s "$3" -e "$4" -r XLOG 2>/dev/null | grep -E "CHECKPOINT_(ONLINE|SHUTDOWN)" | tail -n 1';
 
 /** A timeline of which there is WAL at or after a position, and the first segment of that. */
 interface FoundTimeline {
