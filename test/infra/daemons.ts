@@ -2,7 +2,7 @@ import { existsSync, mkdirSync, readFileSync, renameSync, rmSync } from "node:fs
 import { join } from "node:path";
 import { cacheDir, dropOlder, hashOf, makeCacheDir } from "./cache.ts";
 import { findGo } from "./go.ts";
-import { run, type Say } from "./run.ts";
+import { runBeside, type Say } from "./run.ts";
 
 /** Programs of the real daemons, built from their modules; paths. */
 export interface Binaries {
@@ -73,6 +73,19 @@ export function binaries(): Binaries {
   };
 }
 
+function missingOf(only: readonly Module["name"][] | undefined): readonly Module[] {
+  return MODULES.filter(
+    (module) =>
+      (only?.includes(module.name) ?? true) &&
+      Object.keys(module.packages).some((program) => !existsSync(programPath(program))),
+  );
+}
+
+/** Whether the programs of a module are in the cache: all of them are, or none. */
+export function isBuilt(name: Module["name"]): boolean {
+  return missingOf([name]).length === 0;
+}
+
 /**
  * Builds what is not in the cache.
  * @param only the modules that are wanted; all of them where it is left out
@@ -80,18 +93,24 @@ export function binaries(): Binaries {
  * @throws Error of `go build`
  */
 export async function buildDaemons(say: Say, only?: readonly Module["name"][]): Promise<readonly string[]> {
-  const missing = MODULES.filter(
-    (module) =>
-      (only?.includes(module.name) ?? true) &&
-      Object.keys(module.packages).some((program) => !existsSync(programPath(program))),
-  );
+  const missing = missingOf(only);
   if (missing.length === 0) return [];
   const go = await findGo(goVersionWanted(), say);
-  for (const module of missing) buildModule(go, module, say);
+  // What one is made of arrives while the one before is built.
+  const fetched = fetchModules(go, missing);
+  for (const module of missing) await buildModule(go, module, say);
+  await fetched;
   return missing.map(({ name }) => name);
 }
 
-function buildModule(go: string, module: Module, say: Say): void {
+async function fetchModules(go: string, modules: readonly Module[]): Promise<void> {
+  for (const { name } of modules) {
+    // Where it fails, the build that wants it says so.
+    await runBeside(go, ["mod", "download"], { cwd: join(MODULES_DIR, name), env: BUILD_ENV }).catch(() => {});
+  }
+}
+
+async function buildModule(go: string, module: Module, say: Say): Promise<void> {
   const parent = makeCacheDir("daemons");
   const name = outputName(module);
   const unfinished = join(parent, `unfinished-${name}`);
@@ -100,7 +119,8 @@ function buildModule(go: string, module: Module, say: Say): void {
   for (const [program, source] of Object.entries(module.packages)) {
     say(`building ${program} from ${source}`);
     const target = join(unfinished, program);
-    run(go, ["build", ...BUILD_FLAGS, "-o", target, source], { cwd: join(MODULES_DIR, module.name), env: BUILD_ENV });
+    const options = { cwd: join(MODULES_DIR, module.name), env: BUILD_ENV };
+    await runBeside(go, ["build", ...BUILD_FLAGS, "-o", target, source], options);
   }
   // All programs of a module are there, or none: a killed build leaves a name that nobody looks for.
   rmSync(join(parent, name), { recursive: true, force: true });

@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { cacheDir, dropOlder, hashOf, makeCacheDir } from "./cache.ts";
-import { run, type Say } from "./run.ts";
+import { run, runBeside, type Say } from "./run.ts";
 
 /** A Debian system made by debootstrap, as a tar file in the cache. */
 export interface DebianSystem {
@@ -44,9 +44,9 @@ function mirror(): string {
 }
 
 /** Makes the system unless it is in the cache. Root only. @throws Error of debootstrap */
-export function makeDebian(system: DebianSystem, say: Say): string {
+export async function makeDebian(system: DebianSystem, say: Say): Promise<void> {
   const target = debianTar(system);
-  if (existsSync(target)) return target;
+  if (existsSync(target)) return;
   const parent = makeCacheDir("debian");
   const packages = makeCacheDir("debian", "packages");
   const unfinished = join(parent, `unfinished-${system.name}`);
@@ -55,13 +55,12 @@ export function makeDebian(system: DebianSystem, say: Say): string {
   const root = join(unfinished, "root");
   say(`installing Debian ${SUITE} with ${system.packages.join(", ")} for an image`);
   const include = `--include=${system.packages.join(",")}`;
-  run("debootstrap", ["--variant=minbase", `--cache-dir=${packages}`, include, SUITE, root, mirror()]);
+  await runBeside("debootstrap", ["--variant=minbase", `--cache-dir=${packages}`, include, SUITE, root, mirror()]);
   const unwanted = [...UNWANTED, ...(system.without ?? [])].map((pattern) => `./${pattern}`);
-  run("sh", ["-c", `rm -rf -- ${unwanted.join(" ")}`], { cwd: root });
+  await runBeside("sh", ["-c", `rm -rf -- ${unwanted.join(" ")}`], { cwd: root });
   const tar = join(unfinished, "root.tar");
-  run("tar", ["--numeric-owner", "--one-file-system", "--exclude=./dev/*", "-C", root, "-cf", tar, "."]);
+  await runBeside("tar", ["--numeric-owner", "--one-file-system", "--exclude=./dev/*", "-C", root, "-cf", tar, "."]);
   renameSync(tar, target);
   rmSync(unfinished, { recursive: true, force: true });
   dropOlder(parent, `${system.name}-`, fileNameOf(system));
-  return target;
 }

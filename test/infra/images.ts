@@ -6,7 +6,7 @@ import { cacheDir, hashOf, makeCacheDir } from "./cache.ts";
 import { type Binaries, binaries } from "./daemons.ts";
 import { type DebianSystem, debianTar, makeDebian } from "./debian.ts";
 import { IMAGES } from "./image-names.ts";
-import { makePackage, packageInputs } from "./master-package.ts";
+import { installProductionModules, makePackage, packageInputs } from "./master-package.ts";
 import type { Say } from "./run.ts";
 
 /** One image: what it is made of, and how its build context is laid out. */
@@ -18,6 +18,8 @@ interface Recipe {
   /** Changes with everything that the image is made of. */
   readonly inputs: string;
   readonly buildArgs?: Readonly<Record<string, string>>;
+  /** Makes, in the cache, what takes long and needs no engine. */
+  readonly prepare?: (say: Say) => Promise<void>;
   /** Copies what the Dockerfile names into the context. */
   readonly fill: (context: string, say: Say) => void;
 }
@@ -80,8 +82,11 @@ function debianRecipe(
   return recipe(name, {
     tag,
     made: [basename(debianTar(system)), hashOf({ paths: Object.values(files) })].join(" "),
-    fill: (context, say) => {
-      place(makeDebian(system, say), context, "rootfs.tar");
+    prepare: async (say) => {
+      await makeDebian(system, say);
+    },
+    fill: (context) => {
+      place(debianTar(system), context, "rootfs.tar");
       for (const [fileName, path] of Object.entries(files)) place(path, context, fileName);
     },
   });
@@ -104,6 +109,7 @@ function recipes(built: Binaries): readonly Recipe[] {
     inputs: hashOf({ texts: [node.inputs, packageInputs()], paths: [MASTER_DOCKERFILE] }),
     buildArgs: { NODE_IMAGE: IMAGES.node },
     dockerfileInContext: "templates/docker/Dockerfile",
+    prepare: installProductionModules,
     fill: (context, say) => {
       makePackage(context, say);
     },
@@ -137,11 +143,24 @@ async function inputsOf(docker: Docker, tag: string): Promise<string | undefined
   return image?.Labels?.[INPUTS_LABEL];
 }
 
-/** Builds every image that is absent or made of something else than now. @returns the tags that were built */
-export async function buildImages(docker: Docker, say: Say): Promise<readonly string[]> {
-  const built: string[] = [];
+/** The images that are absent or made of something else than now. */
+export async function findStaleImages(docker: Docker): Promise<readonly Recipe[]> {
+  const stale: Recipe[] = [];
   for (const wanted of recipes(binaries())) {
-    if ((await inputsOf(docker, wanted.tag)) === wanted.inputs) continue;
+    if ((await inputsOf(docker, wanted.tag)) !== wanted.inputs) stale.push(wanted);
+  }
+  return stale;
+}
+
+/** Makes what they are built from, as far as it needs no engine; the daemons' programs may be built meanwhile. */
+export async function prepareImages(stale: readonly Recipe[], say: Say): Promise<void> {
+  for (const { prepare } of stale) await prepare?.(say);
+}
+
+/** Builds images that were prepared. @returns their tags */
+export async function buildImages(docker: Docker, stale: readonly Recipe[], say: Say): Promise<readonly string[]> {
+  const built: string[] = [];
+  for (const wanted of stale) {
     await buildImage(docker, wanted, say);
     built.push(wanted.tag);
   }

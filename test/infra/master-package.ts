@@ -1,8 +1,8 @@
 import { copyFileSync, cpSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import buildOnce from "../support/build.ts";
-import { dropOlder, hashOf, makeCacheDir } from "./cache.ts";
-import { run, type Say } from "./run.ts";
+import { cacheDir, dropOlder, hashOf, makeCacheDir } from "./cache.ts";
+import { run, runBeside, type Say } from "./run.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
 const fromRoot = (name: string): string => join(ROOT, name);
@@ -31,24 +31,24 @@ export function makePackage(dir: string, say: Say): void {
   const file = join(dir, archive.filename);
   run("tar", ["-xzf", file, "-C", dir, "--strip-components=1"]);
   rmSync(file);
-  run("cp", ["-al", productionModules(say), join(dir, "node_modules")]);
+  run("cp", ["-al", join(cacheDir("packages"), productionName(), "node_modules"), join(dir, "node_modules")]);
 }
 
-/** The packages without those for development, installed once for every state of the lock file. @returns the folder */
-function productionModules(say: Say): string {
+const productionName = (): string => `production-${dependencyInputs()}`;
+
+/** Installs the packages without those for development, once for every state of the lock file. */
+export async function installProductionModules(say: Say): Promise<void> {
   const parent = makeCacheDir("packages");
-  const name = `production-${dependencyInputs()}`;
+  const name = productionName();
   const dir = join(parent, name);
-  if (!existsSync(dir)) {
-    say("installing the packages that fula-master runs on");
-    const unfinished = join(parent, "unfinished");
-    rmSync(unfinished, { recursive: true, force: true });
-    mkdirSync(unfinished);
-    for (const file of ["package.json", "package-lock.json"]) copyFileSync(fromRoot(file), join(unfinished, file));
-    if (existsSync(fromRoot(".npmrc"))) cpSync(fromRoot(".npmrc"), join(unfinished, ".npmrc"));
-    run("npm", ["ci", "--omit=dev", "--prefer-offline", ...NPM_FLAGS], { cwd: unfinished });
-    renameSync(unfinished, dir);
-    dropOlder(parent, "production-", name);
-  }
-  return join(dir, "node_modules");
+  if (existsSync(dir)) return;
+  say("installing the packages that fula-master runs on");
+  const unfinished = join(parent, "unfinished");
+  rmSync(unfinished, { recursive: true, force: true });
+  mkdirSync(unfinished);
+  for (const file of ["package.json", "package-lock.json"]) copyFileSync(fromRoot(file), join(unfinished, file));
+  if (existsSync(fromRoot(".npmrc"))) cpSync(fromRoot(".npmrc"), join(unfinished, ".npmrc"));
+  await runBeside("npm", ["ci", "--omit=dev", "--prefer-offline", ...NPM_FLAGS], { cwd: unfinished });
+  renameSync(unfinished, dir);
+  dropOlder(parent, "production-", name);
 }

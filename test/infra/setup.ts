@@ -4,9 +4,9 @@ import { systemClock } from "../../src/lib/kernel/clock.ts";
 import { type ProcessLock, tryLock } from "../../src/lib/kernel/lock.ts";
 import { ensurePrograms } from "../support/debian-tools.ts";
 import { makeCacheDir } from "./cache.ts";
-import { buildDaemons } from "./daemons.ts";
+import { buildDaemons, isBuilt } from "./daemons.ts";
 import { ENGINE_PROGRAMS, type EngineState, ensureEngine } from "./engine.ts";
-import { buildImages } from "./images.ts";
+import { buildImages, findStaleImages, prepareImages } from "./images.ts";
 import type { Say } from "./run.ts";
 
 /** What a run of the set-up found or had to make; nothing was made where both lists are empty and the engine answered. */
@@ -46,12 +46,19 @@ export async function setUpInfra(say: Say): Promise<Made> {
   const engine = await ensureEngine(() => {
     ensurePrograms(ENGINE_PROGRAMS);
   }, say);
-  const daemons = await buildDaemons(say);
-  return { engine, daemons, images: await buildImages(new Docker(), say) };
+  const docker = new Docker();
+  const stale = await findStaleImages(docker);
+  // Downloads and one program after the other on one side, compilers on the other.
+  const [daemons, prepared] = await Promise.allSettled([buildDaemons(say), prepareImages(stale, say)]);
+  if (daemons.status === "rejected") throw daemons.reason;
+  if (prepared.status === "rejected") throw prepared.reason;
+  return { engine, daemons: daemons.value, images: await buildImages(docker, stale, say) };
 }
 
 /** Builds the nats-server alone: what needs no engine needs nothing else of the infrastructure. */
 export async function setUpNatsServer(say: Say): Promise<void> {
+  // Nobody who has it already waits for another's set-up of all the rest.
+  if (isBuilt("nats-server")) return;
   using _turn = await takeTurn(say);
   ensurePrograms({ unzip: "unzip" });
   await buildDaemons(say, ["nats-server"]);
