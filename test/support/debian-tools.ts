@@ -13,6 +13,7 @@ const PACKAGE_BY_PROGRAM: Readonly<Record<string, string>> = {
   pg_dump: "postgresql-client-15",
   "/usr/lib/postgresql/15/bin/postgres": "postgresql-15",
   "/usr/sbin/pgbouncer": "pgbouncer",
+  "/bin/busybox": "busybox-static",
   ip: "iproute2",
   zsh: "zsh",
   fish: "fish",

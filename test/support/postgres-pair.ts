@@ -7,6 +7,7 @@ import {
   mkdirSync,
   mkdtempSync,
   readFileSync,
+  rmSync,
   statfsSync,
   writeFileSync,
 } from "node:fs";
@@ -19,6 +20,7 @@ import { openProcessSite } from "../../src/lib/runtime/postgres-site-processes.t
 import { ensurePostgresUser, planPostgresUser, type SystemUser } from "../../src/lib/runtime/postgres-user.ts";
 import { migrateUp } from "../../src/lib/postgres/migrator.ts";
 import { createPool } from "../../src/lib/postgres/pool.ts";
+import { makeBusyboxDir, onBusybox } from "./busybox.ts";
 import { findFreePort } from "./free-port.ts";
 import { until } from "./until.ts";
 
@@ -154,12 +156,14 @@ export class PostgresRig implements AsyncDisposable {
   readonly dir: string;
   readonly user: SystemUser;
   readonly #guard: ChildProcess;
+  readonly #busyboxDir: string | null;
   readonly #servers: RigServer[] = [];
 
-  constructor(dir: string, user: SystemUser, guard: ChildProcess) {
+  constructor(dir: string, user: SystemUser, guard: ChildProcess, busyboxDir: string | null) {
     this.dir = dir;
     this.user = user;
     this.#guard = guard;
+    this.#busyboxDir = busyboxDir;
   }
 
   /** A new primary that answers. */
@@ -228,6 +232,7 @@ export class PostgresRig implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all(this.#servers.map(async (server) => await server.stop("immediate")));
     await endGuard(this.#guard);
+    if (this.#busyboxDir !== null) rmSync(this.#busyboxDir, { recursive: true });
   }
 
   #copy(from: string, to: string): void {
@@ -275,7 +280,8 @@ export class PostgresRig implements AsyncDisposable {
       logFile: join(rootDir, "server.log"),
       clock: systemClock,
     });
-    const server = new RigServer(name, rootDir, port, site, this.#guard);
+    const dressed = this.#busyboxDir === null ? site : onBusybox(site, this.#busyboxDir);
+    const server = new RigServer(name, rootDir, port, dressed, this.#guard);
     this.#servers.push(server);
     return server;
   }
@@ -348,7 +354,7 @@ async function endGuard(guard: ChildProcess): Promise<void> {
   await exited;
 }
 
-async function makeRig(): Promise<PostgresRig> {
+async function makeRig(busyboxDir: string | null = null): Promise<PostgresRig> {
   const dir = mkdtempSync(join(placeOfData(), "fula-test-rig-"));
   const { user } = await ensurePostgresUser(await planPostgresUser({ dataDir: dir }));
   chmodSync(dir, 0o700);
@@ -360,10 +366,15 @@ async function makeRig(): Promise<PostgresRig> {
   });
   // The templates' one lives until this process ends, and does not keep it from ending.
   guard.unref();
-  return new PostgresRig(dir, user, guard);
+  return new PostgresRig(dir, user, guard, busyboxDir);
 }
 
 /** Begins a set of servers; use it with `await using`. */
 export async function openPostgresRig(): Promise<PostgresRig> {
   return await makeRig();
+}
+
+/** As `openPostgresRig`, where busybox runs our scripts, as in PostgreSQL's images that stand on Alpine. */
+export async function openBusyboxRig(): Promise<PostgresRig> {
+  return await makeRig(makeBusyboxDir());
 }

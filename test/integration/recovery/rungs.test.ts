@@ -11,7 +11,7 @@ import { PostgresReplica } from "../../../src/lib/recovery/postgres/replica-io.t
 import type { DivergedTail, ReplicaWork } from "../../../src/lib/recovery/postgres/replica-work.ts";
 import { asLedgerServer, failOver, ledgerPair, workAt, writeUnder } from "../../support/ledger-servers.ts";
 import { backupBox } from "../../support/backup-box.ts";
-import { openPostgresRig, type PostgresRig, type RigServer } from "../../support/postgres-pair.ts";
+import { openBusyboxRig, type PostgresRig, type RigServer } from "../../support/postgres-pair.ts";
 
 const never = new AbortController().signal;
 const noShelf = { unpack: async () => await Promise.reject(new Error("there is no backup")) };
@@ -58,7 +58,7 @@ async function accounts(server: RigServer): Promise<readonly string[]> {
 }
 
 test("a server that is behind catches up to the target, which it does not chase", async () => {
-  await using rig = await openPostgresRig();
+  await using rig = await openBusyboxRig();
   const { primary, standby, epoch } = await ledgerPair(rig);
   await standby.stop();
   await primary.sql("create table filling as select generate_series(1, 20000) as n", [], "ledger");
@@ -67,7 +67,7 @@ test("a server that is behind catches up to the target, which it does not chase"
 });
 
 test("a standby that received more than the new primary gives that up and streams: nothing of it was in its data", async () => {
-  await using rig = await openPostgresRig();
+  await using rig = await openBusyboxRig();
   const { primary: old, standby: primary } = await ledgerPair(rig);
   const third = await rig.standby(old, "three");
   await third.sql("select pg_wal_replay_pause()");
@@ -98,7 +98,7 @@ test("a standby that received more than the new primary gives that up and stream
 });
 
 test("a former primary is rewound after what it alone had was kept, and has its own settings still", async () => {
-  await using rig = await openPostgresRig();
+  await using rig = await openBusyboxRig();
   const { primary, old, next, tail } = await diverged(rig);
   await old.stop("immediate");
   rig.write(join(old.dataDir, "postgresql.conf"), "work_mem = '7MB'\n");
@@ -124,7 +124,7 @@ test("a former primary is rewound after what it alone had was kept, and has its 
 });
 
 test("a copy is made beside the old data, checked, and takes their place", async () => {
-  await using rig = await openPostgresRig();
+  await using rig = await openBusyboxRig();
   const { primary, old, next, tail } = await diverged(rig);
   await old.stop("immediate");
   const work = workAt(old, primary, next, { tail });
@@ -138,7 +138,7 @@ test("a copy is made beside the old data, checked, and takes their place", async
 });
 
 test("a signed backup takes the place of the old data, checked again, and what came after it is streamed", async () => {
-  await using rig = await openPostgresRig();
+  await using rig = await openBusyboxRig();
   const { primary, standby, epoch } = await ledgerPair(rig);
   const box = backupBox();
   const { endLsn } = await box.take(primary);
@@ -154,7 +154,7 @@ test("a signed backup takes the place of the old data, checked again, and what c
 });
 
 test("a rewind that is ended while it writes leaves its marker, and nothing starts there; a copy brings the server back", async () => {
-  await using rig = await openPostgresRig();
+  await using rig = await openBusyboxRig();
   const { primary, old, next, tail } = await diverged(rig);
   await old.stop("immediate");
   const stop = new AbortController();

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { type DecisionFacts, decide, rungAbove } from "../../../src/lib/recovery/decide.ts";
-import { checkHistory } from "../../../src/lib/recovery/history.ts";
+import { checkHistory, isRecoverable } from "../../../src/lib/recovery/history.ts";
 import type { LineageRelation } from "../../../src/lib/recovery/lineage.ts";
 import { RUNGS } from "../../../src/lib/recovery/types.ts";
 import { property } from "../../support/property.ts";
@@ -61,6 +61,15 @@ const CASES: readonly (readonly [string, Partial<DecisionFacts>, string, string]
     { handshake: aHandshake({ replicaFlushedLsn: 1_010n, recoveryPointLsn: 1_000n }) },
     "truncate_only",
     "replica_ahead_needs_truncation: replica=0/3F2 truncate to 0/3E8",
+  ],
+  [
+    "is ahead of the head, which is ahead of what is committed: nobody has acknowledged the same as it",
+    {
+      handshake: aHandshake({ replicaFlushedLsn: 1_010n, recoveryPointLsn: 900n }),
+      history: aHistory({ committedLsn: 900n }),
+    },
+    "truncate_only",
+    "replica_ahead_needs_truncation: replica=0/3F2 truncate to 0/384",
   ],
   [
     "is ahead of the head and applied it, where nothing can be rewound",
@@ -166,6 +175,14 @@ describe("which rung a replica is brought back by", () => {
     const decision = decide(facts({ history: aHistory(told), mustRebuild: true }));
     expect(decision.rung).toBe("full_base");
     expect(decision.refused.at(-1)).toEqual({ rung: "snapshot_tail", because });
+  });
+
+  test.each([
+    [100n, 1_000n, true],
+    [99n, 1_000n, false],
+    [100n, 1_001n, false],
+  ])("WAL above %s up to %s is there: %s", (start, end, isThere) => {
+    expect(isRecoverable(aHistory(), start, end)).toBe(isThere);
   });
 
   test("a full base aims at the head where nothing is known to be committed", () => {

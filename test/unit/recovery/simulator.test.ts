@@ -32,6 +32,7 @@ function manySchedules(): void {
         const { broken, completed } = await simulateMany(FIRST_SEED + done, BATCH);
         for (const [rung, times] of completed) rungs.set(rung, (rungs.get(rung) ?? 0) + times);
         if (broken !== null) expect.fail(await replayed(broken.seed));
+        if (SOAK && (done + BATCH) % 50_000 === 0) process.stderr.write(`${done + BATCH} schedules hold\n`);
       }
       // Schedules that bring nobody back prove nothing.
       for (const rung of ["zero_gap", "catchup", "truncate_only", "rewind", "snapshot_tail", "full_base"]) {
