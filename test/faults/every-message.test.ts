@@ -87,7 +87,6 @@ test.each(DEDUCTION_CUTS)(
     const scenario = smallScenario([]);
     const messages = await untilThrough(4, async (message) => {
       await using ledger = await freshDatabase();
-      await ledger.pool.query(`alter database ${ledger.name} set jit = off`);
       const firstHourMs = await fillLedger(ledger.pool, scenario);
       await ledger.pool.query(
         `update cron_lease set epoch = 1, holder = 'master-0', session_pid = pg_backend_pid(), taken_at = now(),

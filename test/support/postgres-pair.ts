@@ -43,6 +43,7 @@ max_replication_slots = 20
 hot_standby = on
 wal_retrieve_retry_interval = 100ms
 max_wal_size = 512MB
+jit = off
 timezone = 'UTC'
 log_timezone = 'UTC'
 `;

@@ -167,6 +167,8 @@ synchronous_commit = off
 full_page_writes = off
 timezone = 'UTC'
 log_timezone = 'UTC'
+# As every session of a master has it: to compile a statement takes longer than any of the tests' runs.
+jit = off
 # While somebody is in the middle of a login, such as over a connection that a test has cut, nobody can drop a database.
 authentication_timeout = 15s
 `;
