@@ -7,7 +7,7 @@ export interface ServerPlace {
   readonly tls: TlsMode;
   /** PEM file of the authorities that the server's certificate is checked against; null: those that Node.js trusts. */
   readonly tlsCaFile: string | null;
-  /** As sessions say it: `<number>:<uuid>`; null where the ledger has never had a second server. */
+  /** As sessions say it: `<number>:<uuid>`, or `unchecked`; null where the ledger has never had a second server. */
   readonly ledgerEpoch: string | null;
 }
 

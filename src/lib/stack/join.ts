@@ -49,7 +49,9 @@ function openRun(box: JoinBox, mayStart: boolean): OpenRun {
     ledger: async () => {
       ledger ??= box
         .reload()
-        .then(async (loaded) => await openLedger(loaded, { clock, random, log, signal, part: "join" }));
+        .then(
+          async (loaded) => await openLedger(loaded, { clock, random, log, signal, part: "join", isJoining: true }),
+        );
       return (await ledger).pool;
     },
     applyStack: async (report) => {

@@ -32,16 +32,19 @@ function fenced(node: string, why: string, cause?: unknown): FulaError {
 }
 
 /**
- * Lets a server of this box be started, or used, as the ledger's primary: freely while the ledger has never had a second
- * one; from then on only where the quorum of the control plane says at this moment that the primary is here.
+ * Lets a server of this box be started, or used, as the ledger's primary: from the ledger's second server on only where the
+ * quorum of the control plane says at this moment that the primary is here; freely before.
+ * @param isStaying asks also where this box has never heard of an epoch: it may be back from a copy of its disk that is older
+ *   than that; nobody's answer is a yes then, because a ledger of one server does not rest on the control plane
  * @throws FulaError FULA_LEDGER_FENCED, also where nobody answers; FULA_EPOCH_ROLLED_BACK
  */
-export async function assertMayServe(loaded: LoadedConfig, deps: GateDeps): Promise<void> {
+export async function assertMayServe(loaded: LoadedConfig, deps: GateDeps, isStaying: boolean): Promise<void> {
   const { config, paths } = loaded;
   const { name } = config.node;
   const known = await readKnownEpochs(paths.stateDir);
-  if (known === null) return;
+  if (known === null && (!isStaying || !canHaveEpochs(loaded))) return;
   const record = await askEpoch(loaded, deps).catch((error: unknown) => {
+    if (known === null) return null;
     throw fenced(name, `the control plane does not say whether it may run (${messageOf(error)})`, error);
   });
   assertNotRolledBack(known, record);

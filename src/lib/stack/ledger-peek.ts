@@ -4,7 +4,7 @@ import { createPool, type Pool, type PoolClient } from "../postgres/pool.ts";
 import { inspectEmbeddedPostgres } from "../runtime/embedded-postgres.ts";
 import { LOOPBACK } from "../runtime/postgres-server.ts";
 import { readKnownEpochs } from "./ledger-epoch-file.ts";
-import { isOwnLedger, ledgerPlace } from "./ledger-place.ts";
+import { isOwnLedger, placeOnTheWayIn } from "./ledger-place.ts";
 
 /** How long a look may take: an operator waits for it. */
 const LOOK_TIMEOUT_MS = 5_000;
@@ -30,7 +30,7 @@ export async function peekLedger<T>(
   }
   const password = loaded.secrets.postgresPassword;
   const pool = createPool({
-    ...ledgerPlace(loaded, followed, own),
+    ...(await placeOnTheWayIn(loaded, followed, own)),
     database,
     user,
     ...(password === null ? {} : { password }),

@@ -1,4 +1,5 @@
 import type { LoadedConfig } from "../config/load.ts";
+import { exists } from "../kernel/files.ts";
 import type { ServerPlace } from "../postgres/moving-server.ts";
 import { epochOfSessions, type FollowedEpoch } from "./ledger-epoch-file.ts";
 import { announcedAddress, ownPostgres } from "./own-postgres.ts";
@@ -36,4 +37,20 @@ export function ledgerPlace(
     };
   }
   return { host, port, tls: config.postgres.tls, tlsCaFile, ledgerEpoch };
+}
+
+/**
+ * The same for a box on its way in, and for whoever only looks: where the authority is not here yet that vouches for the other
+ * boxes' servers, or nobody has told of an epoch, it is the server that the operator named. Its sessions mean the epoch that is
+ * known all the same; where none is, that database as it is.
+ */
+export async function placeOnTheWayIn(
+  where: Where,
+  followed: FollowedEpoch | null,
+  own: { readonly host: string; readonly port: number } | null = null,
+): Promise<ServerPlace> {
+  const place = ledgerPlace(where, followed, own);
+  if (where.config.postgres.mode !== "external" || isOwnLedger(where, followed)) return place;
+  if (followed !== null && (await exists(postgresTlsFiles(where.paths.keysDir).ca))) return place;
+  return { ...ledgerPlace(where, null), ledgerEpoch: place.ledgerEpoch ?? "unchecked" };
 }

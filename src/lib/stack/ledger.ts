@@ -14,7 +14,7 @@ import { type PostgresState, superviseEmbeddedPostgres } from "../runtime/superv
 import { readInstallation } from "./installation.ts";
 import type { FollowedEpoch } from "./ledger-epoch-file.ts";
 import { assertMayServe, currentEpochs, type GateDeps } from "./ledger-gate.ts";
-import { isOwnLedger, ledgerPlace } from "./ledger-place.ts";
+import { isOwnLedger, ledgerPlace, placeOnTheWayIn } from "./ledger-place.ts";
 import { ownPostgres } from "./own-postgres.ts";
 
 /** What opening the ledger needs beside the configuration. */
@@ -29,6 +29,8 @@ export interface LedgerDeps {
   readonly poolMax?: number;
   /** True for a process that stays: an embedded server that dies is started again. */
   readonly supervise?: boolean;
+  /** True for a box that joins: what it needs to go where the epoch's primary is comes with one of the steps. */
+  readonly isJoining?: boolean;
   /** Opens what the control plane knows of the ledger's servers; tests hand in others. */
   readonly openStore?: GateDeps["openStore"];
 }
@@ -91,16 +93,18 @@ function embeddedPostgresOptions(loaded: LoadedConfig, deps: LedgerDeps): Embedd
   };
 }
 
-/** The server of this box that the ledger is on: an embedded one is attached to or started, as far as it may run. */
+/** The server of this box that the ledger is on, as far as it may be used: an embedded one is attached to or started. */
 async function openOwn(loaded: LoadedConfig, deps: LedgerDeps): Promise<LedgerServer> {
   const { mode, host, port } = loaded.config.postgres;
-  if (mode !== "embedded")
+  const permit = async (): Promise<void> => {
+    await assertMayServe(loaded, gateDeps(deps), deps.supervise === true);
+  };
+  if (mode !== "embedded") {
+    await permit();
     return { ...(ownPostgres(loaded.config) ?? { host, port }), state: () => null, stop: async () => {} };
+  }
   const installation = await readInstallation(loaded.paths.stateDir);
   const mustExist = installation?.made.includes("ledger") === true;
-  const permit = async (): Promise<void> => {
-    await assertMayServe(loaded, gateDeps(deps));
-  };
   const options = { ...embeddedPostgresOptions(loaded, deps), mustExist, permit };
   if (deps.supervise === true) {
     const supervised = await superviseEmbeddedPostgres(options);
@@ -140,7 +144,8 @@ export async function openLedger(loaded: LoadedConfig, deps: LedgerDeps): Promis
   const known = await currentEpochs(loaded, gateDeps(deps));
   const followed = known?.followed ?? null;
   const own = isOwnLedger(loaded, followed) ? await openOwn(loaded, deps) : null;
-  const follow = new MovingServer(ledgerPlace(loaded, followed, own));
+  const placeOf = deps.isJoining === true ? placeOnTheWayIn : ledgerPlace;
+  const follow = new MovingServer(await placeOf(loaded, followed, own));
   const { host, port } = follow.place;
   const connection: ConnectionOptions = {
     host,
