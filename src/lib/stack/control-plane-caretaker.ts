@@ -9,6 +9,7 @@ import { listControlPlaneRoutes, listFederationNodes, noteControlPlaneRoute } fr
 import { BUCKET_KINDS, bucketName } from "../membership/kv/buckets.ts";
 import { connectNats } from "../membership/kv/connect.ts";
 import { type Growth, isLeftAlone, planGrowth, raiseReplicas, wellServers } from "../membership/kv/grow.ts";
+import { handBucketOn, leadsToHandOn } from "../membership/kv/lead.ts";
 import { handLeadOn, removePeer } from "../membership/kv/peers.ts";
 import { readLoadedServers, reloadServer } from "../membership/kv/reload.ts";
 import type { ClusterView, StreamView } from "../membership/kv/state.ts";
@@ -18,6 +19,7 @@ import { ensureNodeCertificate, missingControlPlaneKeys } from "./control-plane-
 import { readServers } from "./control-plane-servers.ts";
 import { readStack, type StackFile, staleFiles, writeStackFiles } from "./docker-stack.ts";
 import { readFederation } from "./federation-look.ts";
+import { readKnownEpochs } from "./ledger-epoch-file.ts";
 import { isReloaded, ownRoute } from "./nats-files.ts";
 import { ownName } from "./registration.ts";
 import { natsServerName, stackServices } from "./stack-values.ts";
@@ -120,10 +122,14 @@ async function reloadedFiles(
   return { all: stack.files.filter(isOne), stale: (await staleFiles(stack)).filter(isOne) };
 }
 
+function ownServerNames({ config }: LoadedConfig): ReadonlySet<string> {
+  return new Set((["nats", "nats-witness"] as const).map((service) => natsServerName(config, service)));
+}
+
 /** Has those servers of this box read their files that go by something older. */
 async function reloadOld(loaded: LoadedConfig, files: readonly StackFile[]): Promise<readonly string[]> {
   const newestMs = Math.max(...(await Promise.all(files.map(async ({ path }) => await changedAtMs(path)))));
-  const own = new Set((["nats", "nats-witness"] as const).map((service) => natsServerName(loaded.config, service)));
+  const own = ownServerNames(loaded);
   return await withServer(loaded, "system", async (system, target) => {
     const servers = await readLoadedServers(system, target);
     const old = servers.filter(({ name, loadedAtMs }) => own.has(name) && loadedAtMs < newestMs);
@@ -202,6 +208,18 @@ async function grow(loaded: LoadedConfig, growth: Growth, context: CareContext):
   return done;
 }
 
+/** The box that has the ledger's primary leads no records: they say who is to be the next one when it is lost. */
+async function handLeadsOn(loaded: LoadedConfig, view: ClusterView): Promise<readonly string[]> {
+  const followed = (await readKnownEpochs(loaded.paths.stateDir))?.followed ?? null;
+  if (followed?.primary !== loaded.config.node.name) return [];
+  const buckets = leadsToHandOn(view, ownServerNames(loaded));
+  if (buckets.length === 0) return [];
+  await withServer(loaded, "user", async (user, target) => {
+    for (const bucket of buckets) await handBucketOn(user, bucket, target);
+  });
+  return [`another box leads ${buckets.join(", ")}: the ledger's primary is here`];
+}
+
 /** It has been taken in: from now on it counts servers like the others. */
 async function endJoining(loaded: LoadedConfig, context: CareContext): Promise<readonly string[]> {
   const { clock, signal, load } = context;
@@ -229,7 +247,8 @@ async function lockBox({ paths }: LoadedConfig, { clock, isLocked }: CareContext
 /**
  * Looks after this box's servers of the control plane once: certificates, routes of the other masters, the files that
  * they go by, where the ledger says they are, how many hold each record, and the first master's second server, which goes
- * when three masters have one. Whatever is done already is left alone.
+ * when three masters have one; and that none of them leads records while the ledger's primary is here. Whatever is done already is
+ * left alone.
  * @throws FulaError FULA_CONTROL_PLANE_UNREACHABLE, FULA_CONTROL_PLANE_KEYS, FULA_CONTROL_PLANE_FILES, FULA_DOCKER_…, of the ledger
  */
 export async function careForServers(context: CareContext): Promise<CareReport> {
@@ -247,7 +266,7 @@ export async function careForServers(context: CareContext): Promise<CareReport> 
   if (isMember && loaded.config.controlPlane.joining) done.push(...(await endJoining(loaded, context)));
   if (isLeftAlone(view)) done.push(...(await enlistWitness(loaded, context)));
   const growth = planGrowth(view, wishOf(loaded));
-  done.push(...(await grow(loaded, growth, context)));
+  done.push(...(await grow(loaded, growth, context)), ...(await handLeadsOn(loaded, view)));
   return { done, waits: refreshed === null ? "somebody else changes this box" : growth.waits, isMember };
 }
 

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { type GrowthWish, isLeftAlone, planGrowth } from "../../../src/lib/membership/kv/grow.ts";
+import { leadsToHandOn } from "../../../src/lib/membership/kv/lead.ts";
 import { assertRemovable } from "../../../src/lib/membership/kv/peers.ts";
 import type { ClusterView, PeerView, StreamView } from "../../../src/lib/membership/kv/state.ts";
 
@@ -168,5 +169,21 @@ describe("a server is taken out", () => {
 
   test("only if it is one of them", () => {
     expect(refusal(view(["a", "b", "c"], []), "d")).toMatch(/none of its servers, which are a, b, c/);
+  });
+});
+
+describe("the box with the ledger's primary hands the lead of records on", () => {
+  const own = new Set(["a", "w"]);
+
+  test.each([
+    ["where the others have everything and agree without it", view(["a", "b", "c"], ["a", "b", "c"]), BUCKETS],
+    ["not where another leads", view(["a", "b", "c"], ["b", "a", "c"]), []],
+    ["not where nobody leads", view(["a", "b", "c"], []), []],
+    ["not where it alone has them", view(["a", "b", "c"], ["a"]), []],
+    ["not to one that is behind", view(["a", "b", "c"], ["a", "b", behind("c")]), []],
+    ["not to one that is away", view(["a", "b", "c"], ["a", away("b"), "c"]), []],
+    ["not where most of them are its own", view(["a", "w", "b"], ["a", "w", "b"]), []],
+  ])("%s", (_name, seen, buckets) => {
+    expect(leadsToHandOn(seen, own)).toEqual(buckets);
   });
 });

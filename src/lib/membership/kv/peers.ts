@@ -5,6 +5,7 @@ import { FulaError } from "../../kernel/errors.ts";
 import { controlPlaneSilent } from "./budget.ts";
 import { explainNatsError } from "./explain.ts";
 import { wellServers } from "./grow.ts";
+import { stepDown } from "./lead.ts";
 import type { ClusterView, StreamView } from "./state.ts";
 
 const REMOVE = "$JS.API.SERVER.REMOVE";
@@ -113,7 +114,7 @@ export async function leaveToOne(
   const stream = `KV_${bucket}`;
   try {
     if (leader === gone) {
-      await user.request(`$JS.API.STREAM.LEADER.STEPDOWN.${stream}`, "", { timeout: target.timeoutMs });
+      await stepDown(user, bucket, target);
       return;
     }
     const manager = await jetstreamManager(user, { checkAPI: false, timeout: target.timeoutMs });
