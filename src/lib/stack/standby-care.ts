@@ -1,17 +1,18 @@
 import type { LoadedConfig } from "../config/load.ts";
+import { isFulaError } from "../kernel/errors.ts";
 import type { Random } from "../kernel/random.ts";
 import type { LedgerBox, LedgerEpochRecord, LedgerStore, Versioned } from "../membership/ledger-records.ts";
 import { openSession, type Session } from "../postgres/session.ts";
 import { type Epoch, formatEpoch, relateEpoch } from "../recovery/epoch.ts";
 import { readEpochRows } from "../recovery/postgres/epoch-row.ts";
 import { askOne, type LedgerServer } from "../recovery/postgres/ledger-server.ts";
-import { ensureFloor, FLOOR_SLOT } from "../recovery/postgres/slots.ts";
 import { standbySlot } from "../recovery/postgres/standby-names.ts";
 import { openFirstEpoch } from "./first-epoch.ts";
 import { ensurePostgresCertificate } from "./postgres-tls.ts";
 import { dropStandbyRole, ensureStandbyRoles, loginsOf, writeAccess } from "./standby-access.ts";
 import { boxConnection } from "./standby-link.ts";
 import { lookAtPrimary, lookAtStandby, type PrimarySeen, slotOf } from "./standby-look.ts";
+import { careForSlots, dropIdleSlot } from "./standby-slots.ts";
 import { SyncCare } from "./sync-care.ts";
 
 /** What caring for the servers of the ledger needs. */
@@ -50,6 +51,8 @@ interface Records {
 
 /** Certificates and who may log in are looked at this often, and at once when the boxes have changed. */
 const ACCESS_INTERVAL_MS = 60_000;
+/** Slots that nobody waits for are looked at this often. */
+const SLOTS_INTERVAL_MS = 30_000;
 const LOOPBACK = "127.0.0.1";
 
 function epochOf({ number, uuid }: Pick<LedgerEpochRecord, "number" | "uuid">): Epoch {
@@ -66,6 +69,7 @@ export class StandbyCare {
   readonly #sync: SyncCare;
   #accessKey = "";
   #accessAtMs = 0;
+  #slotsDueMs = 0;
 
   constructor(context: StandbyCareContext) {
     this.#context = context;
@@ -130,6 +134,7 @@ export class StandbyCare {
     const done = [...(await this.#careAccess(boxes))];
     done.push(...(await this.#ownRecord(records, epoch, seen, "primary")));
     done.push(...(await careForCopies(session, seen, server.node, boxes)));
+    done.push(...(await this.#careSlots(session, boxes, true)));
     const sync = await this.#sync.step(session, seen, records.epoch, boxes);
     done.push(...sync.done, ...(await this.#forgetLeavers(session, records, seen)));
     return { done, waits: sync.waits, seen };
@@ -139,7 +144,8 @@ export class StandbyCare {
     const { server, loaded } = this.#context;
     const nothing = { done: [], waits: null, seen: null };
     if ((await server.site.state()) !== "running") return nothing;
-    const done = [...(await this.#careAccess(records.boxes.map(({ value }) => value)))];
+    const boxes = records.boxes.map(({ value }) => value);
+    const done = [...(await this.#careAccess(boxes)), ...(await this.#careStandbySlots(boxes))];
     const own = records.boxes.find(({ value }) => value.node === server.node);
     const epoch = records.epoch.value;
     if (own?.value.state !== "primary" || epoch === null || epoch.address === null) return { ...nothing, done };
@@ -152,6 +158,28 @@ export class StandbyCare {
     if (newest === undefined || relateEpoch(newest, epochOf(epoch)) !== "same") return { ...nothing, done };
     done.push(...(await this.#putBox(own.revision, { ...own.value, state: "standby" })));
     return { ...nothing, done };
+  }
+
+  async #careSlots(session: Session, boxes: readonly LedgerBox[], isPrimary: boolean): Promise<readonly string[]> {
+    const { server, loaded } = this.#context;
+    const nowMs = server.clock.monotonicMs();
+    if (nowMs < this.#slotsDueMs) return [];
+    const done = await careForSlots(session, { own: server.node, isPrimary, boxes }, loaded.config.standby.slotMax);
+    this.#slotsDueMs = nowMs + SLOTS_INTERVAL_MS;
+    return done;
+  }
+
+  async #careStandbySlots(boxes: readonly LedgerBox[]): Promise<readonly string[]> {
+    const { server } = this.#context;
+    if (server.clock.monotonicMs() < this.#slotsDueMs) return [];
+    try {
+      await using session = await server.connect();
+      return (await lookAtStandby(session)) === null ? [] : await this.#careSlots(session, boxes, false);
+    } catch (error) {
+      // It may be starting, or be stopped by a command at this moment; there is time.
+      if (isFulaError(error, "FULA_DATABASE_UNREACHABLE")) return [];
+      throw error;
+    }
   }
 
   /** Certificate, files and settings that let the other boxes in. */
@@ -205,7 +233,7 @@ export class StandbyCare {
       const isCounted = epoch.value?.syncSet.includes(node) === true || seen.syncNames.includes(`"${node}"`);
       if (isCounted) continue;
       await endReplication(session, seen, node);
-      if (slotOf(seen, node) !== null && !(await dropSlot(session, standbySlot(node)))) continue;
+      if (slotOf(seen, node) !== null && !(await dropIdleSlot(session, standbySlot(node)))) continue;
       await dropStandbyRole(session, node);
       if (await store.remove("box", revision, node)) done.push(`forgot ${node}`);
     }
@@ -277,14 +305,4 @@ async function endReplication(session: Session, { replications }: PrimarySeen, n
   for (const { pid } of replications.filter((one) => one.node === node)) {
     await session.query({ name: "standby_end", text: "select pg_terminate_backend($1)", values: [pid] });
   }
-}
-
-/** @returns false where somebody still uses it */
-async function dropSlot(session: Session, name: string): Promise<boolean> {
-  const { rowCount } = await session.query({
-    name: "standby_drop_slot",
-    text: "select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name = $1 and not active",
-    values: [name],
-  });
-  return rowCount === 1;
 }

@@ -1,9 +1,11 @@
-import { updateSettingsFile } from "../config/settings-file.ts";
+import type { LoadedConfig } from "../config/load.ts";
+import { type SettingChanges, updateSettingsFile } from "../config/settings-file.ts";
 import { formatUtc } from "../kernel/clock.ts";
 import { FulaError } from "../kernel/errors.ts";
-import type { LedgerBox } from "../membership/ledger-records.ts";
+import type { LedgerBox, LedgerEpochRecord } from "../membership/ledger-records.ts";
 import { daemonState } from "./daemon.ts";
-import { ownPostgres } from "./own-postgres.ts";
+import { announcedAddress, ownPostgres } from "./own-postgres.ts";
+import { postgresTlsFiles } from "./postgres-tls.ts";
 import { openStandbyBox, type RecordedBox, type StandbyBox, type StandbyContext } from "./standby-box.ts";
 import { serverOf } from "./standby-copy.ts";
 import { acquireJoinLock } from "./step-run.ts";
@@ -62,15 +64,35 @@ async function assertMayGo(box: StandbyBox, { value }: RecordedBox, force: boole
 /** A `serve` of this box reads its settings again within this time, and starts no server any more that they do not name. */
 const SETTINGS_READ_MS = 6_000;
 
+/**
+ * What the settings say from now on: this box carries no server. That of a former primary is its ledger by the settings, and the
+ * ledger is elsewhere by now.
+ */
+function settingsWithout({ config, paths }: LoadedConfig, epoch: LedgerEpochRecord | null): SettingChanges {
+  const none = { "standby.server": "none" };
+  if (ownPostgres(config)?.role === "standby" || epoch === null || epoch.address === null) return none;
+  const { host, port } = announcedAddress(epoch.address);
+  const { ca } = postgresTlsFiles(paths.keysDir);
+  const ledger = { "postgres.mode": "external", "postgres.host": host, "postgres.port": port };
+  return { ...none, ...ledger, "postgres.tls": "verify-full", "postgres.tlsCaFile": ca };
+}
+
+/** Whether this box carries a copy: one that `standby add` made, or the server of a primary that was succeeded. */
+function carriesCopy({ config }: LoadedConfig, epoch: LedgerEpochRecord | null): boolean {
+  const role = ownPostgres(config)?.role;
+  return role === "standby" || (role === "own" && epoch !== null && epoch.primary !== config.node.name);
+}
+
 /** Stops this box's copy for good. @returns whether it ran */
 async function stopOwn(box: StandbyBox): Promise<boolean> {
   const { clock, signal } = box.context;
   const loaded = await box.reload();
-  if (ownPostgres(loaded.config)?.role !== "standby") return false;
+  const { value: epoch } = await box.store.get("epoch");
+  if (!carriesCopy(loaded, epoch)) return false;
   const { site } = await serverOf(box);
   // Who holds it is not disturbed by serve, which would start again what is stopped here.
   using _ = await acquireJoinLock(loaded.paths.locksDir, "standby remove", { clock, signal });
-  await updateSettingsFile(loaded.paths.configFile, { "standby.server": "none" }, { clock, signal });
+  await updateSettingsFile(loaded.paths.configFile, settingsWithout(loaded, epoch), { clock, signal });
   const runs = (await site.state()) === "running";
   if (runs) await site.stop("fast");
   if ((await daemonState(loaded, signal)).status === "running") await clock.sleep(SETTINGS_READ_MS, signal);
@@ -107,7 +129,7 @@ export async function removeStandby(
   const found = await findBox(box, node);
   const isOwn = node === box.name;
   if (found === null) {
-    const isLeft = isOwn && ownPostgres(box.loaded.config)?.role === "standby";
+    const isLeft = isOwn && carriesCopy(box.loaded, (await box.store.get("epoch")).value);
     if (!isLeft) return { dryRun, outcome: "already", node, stopped: false };
     if (!dryRun) await confirm(node);
     return { dryRun, outcome: "removed", node, stopped: dryRun ? false : await stopOwn(box) };

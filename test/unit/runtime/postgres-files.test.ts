@@ -1,5 +1,7 @@
 import { expect, test } from "vitest";
 import { standbyRole, standbySlot } from "../../../src/lib/recovery/postgres/standby-names.ts";
+import { FLOOR_SLOT } from "../../../src/lib/recovery/postgres/slots.ts";
+import { ADMIN_ROLE } from "../../../src/lib/runtime/postgres-cluster.ts";
 import { renderHba, renderIdent } from "../../../src/lib/runtime/postgres-files.ts";
 
 const REMOTE = { standbys: [{ node: "master-2", role: "fula_master_2" }], database: "ledger", admin: "fula_admin" };
@@ -35,4 +37,12 @@ test("no two boxes become the same role or slot, and each is a name that Postgre
     for (const each of names) expect(each).toMatch(/^fula_[a-z0-9_]{1,58}$/);
   }
   expect(standbySlot("master-2")).toBe("fula_master_2");
+});
+
+test("no box becomes the server's superuser, or the slot of something else, by what it is called", () => {
+  for (const node of ["admin", "floor", "archive"]) {
+    expect(standbyRole(node)).toMatch(new RegExp(`^fula_${node}_[0-9a-f]{8}$`));
+    expect(standbySlot(node)).not.toBe(`fula_${node}`);
+  }
+  expect([ADMIN_ROLE, FLOOR_SLOT]).toEqual(["fula_admin", "fula_floor"]);
 });
