@@ -22,7 +22,7 @@ const FAULTS_SHOWN = 5;
 /** Fewer would prove little; an idle machine acknowledges forty a second. */
 const ACKNOWLEDGED_MIN = 200;
 const HARMS_MIN = 12;
-const LONGER_AT_MOST = 4;
+const LONGER_AT_MOST = 8;
 const LOOK_MS = 200;
 const CONTROL_KEYS = 40;
 const BUCKET = "storm";

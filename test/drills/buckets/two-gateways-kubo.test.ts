@@ -33,7 +33,7 @@ describe("two gateways on one Kubo and one peer of IPFS Cluster", () => {
   });
 
   test("lose none with compare-and-swap, and every read is explained, while they are killed, paused and cut off", {
-    timeout: 4 * FOR_MS + 180_000,
+    timeout: 8 * FOR_MS + 180_000,
   }, async () => {
     await gateways.set("buckets", { cas: true });
     await gateways.start();

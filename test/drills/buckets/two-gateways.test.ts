@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { makeTwoGateways, type TwoGateways } from "../../support/two-gateways.ts";
 import { lostWrites, storm, stormMs, STORM_SETTINGS } from "./storm.ts";
 
-const FOR_MS = stormMs(60_000);
+const FOR_MS = stormMs(30_000);
 
 let opened: AsyncDisposableStack;
 let gateways: TwoGateways;
@@ -25,7 +25,7 @@ describe("two gateways on one directory of blocks", () => {
   });
 
   test("lose none with compare-and-swap, and every read is explained, while they are killed, paused and cut off", {
-    timeout: 4 * FOR_MS + 180_000,
+    timeout: 8 * FOR_MS + 180_000,
   }, async () => {
     await gateways.set("buckets", { cas: true });
     await gateways.start();

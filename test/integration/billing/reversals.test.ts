@@ -251,5 +251,5 @@ describe("whatever is credited, corrected and taken back, several at a time", ()
       ),
       property(15),
     );
-  }, 60_000);
+  });
 });

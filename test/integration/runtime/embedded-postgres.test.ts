@@ -91,7 +91,7 @@ async function query(port: number, sql: string, password = PASSWORD): Promise<un
 }
 
 async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
-  const deadline = performance.now() + 30_000;
+  const deadline = performance.now() + 60_000;
   while (!(await holds())) {
     if (performance.now() > deadline) throw new Error(`Never happened: ${what}`);
     await systemClock.sleep(10);

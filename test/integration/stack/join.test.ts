@@ -75,6 +75,7 @@ describe("a new box", () => {
     ]);
     expect(new Set(secrets.map(({ value }) => value)).size).toBe(5);
     expect(await readdir(join(box.scheduleRoot, "etc/cron.d"))).toEqual([
+      "fula-ledger-backup",
       "fula-pinset-snapshot",
       "fula-replication-sweep",
     ]);
@@ -301,6 +302,7 @@ describe("a joined box", () => {
     expect(JSON.parse(other.stdout).summary.schedules).toMatchObject([
       { state: "other-master" },
       { state: "other-master" },
+      { state: "other-master" },
     ]);
   });
 });
@@ -408,7 +410,7 @@ describe("a run that ended early", () => {
     const running = box.run([...box.joinArgs, "--no-start"], { signal: controller.signal });
     const journal = join(box.baseDir, "journal");
     await expect
-      .poll(async () => await readJournals(journal), { timeout: 30_000, interval: 5 })
+      .poll(async () => await readJournals(journal), { timeout: 60_000, interval: 5 })
       .toContain('"step.started","step":"postgres"');
     controller.abort();
     const { exitCode, stderr } = await running;

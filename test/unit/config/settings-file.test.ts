@@ -201,7 +201,7 @@ describe("whatever a settings file looks like", () => {
         const kept = new Set(commentsOf(result));
         expect(commentsOf(text).filter((comment) => !kept.has(comment) && !comment.startsWith("  # note"))).toEqual([]);
       }),
-      property(300),
+      property(80, 3_000),
     );
   });
 
@@ -216,7 +216,7 @@ describe("whatever a settings file looks like", () => {
         const kept = new Set(commentsOf(result));
         expect(commentsOf(text).filter((comment) => !kept.has(comment) && !comment.startsWith("  # note"))).toEqual([]);
       }),
-      property(300),
+      property(80, 3_000),
     );
   });
 });
