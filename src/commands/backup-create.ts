@@ -5,6 +5,7 @@ interface CreateOptions {
   readonly test?: boolean;
   readonly prune?: boolean;
   readonly installCron?: boolean;
+  readonly ifActive?: boolean;
   readonly dryRun?: boolean;
 }
 
@@ -35,21 +36,31 @@ export const backupCreateCommand = defineCommand<CreateOptions>({
   options: [
     { flags: "--no-test", description: "do not restore it for a test" },
     { flags: "--no-prune", description: "keep the old ones" },
+    {
+      flags: "--if-active",
+      description: "do nothing where another box has the ledger's primary; the schedule says so",
+    },
     { flags: "--install-cron", description: "take one on the schedule of backup.schedule, by systemd or cron" },
   ],
   changes: true,
-  run: async (context, { test, prune, installCron: install, dryRun = false }) => {
+  run: async (context, { test, prune, installCron: install, ifActive, dryRun = false }) => {
     if (install === true) {
       await installCron(context, dryRun);
       return 0;
     }
     const { loadConfig } = await import("../lib/config/load.ts");
     const { silentLog } = await import("../lib/kernel/log.ts");
+    const { whyNoBackups } = await import("../lib/stack/backup-place.ts");
     const { createBackup, proposeBackup } = await import("../lib/stack/backup-run.ts");
     const { createPlanText, createText } = await import("../lib/stack/backup-text.ts");
     const { out } = context;
     const loaded = await loadConfig(context);
     const deps = { ...context, log: silentLog };
+    const because = ifActive === true ? await whyNoBackups(loaded) : null;
+    if (because !== null) {
+      out.result({ ok: true, skipped: because }, () => `Nothing to do here: ${because}.`);
+      return 0;
+    }
     if (dryRun) {
       const plan = await proposeBackup(loaded, deps);
       out.result(plan, () => createPlanText(plan));

@@ -1,5 +1,6 @@
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { HealthReport } from "./health.ts";
+import { type BackupMetrics, type BackupScrape, createBackupMetrics } from "./metrics-backup.ts";
 import { type BucketMetrics, createBucketMetrics } from "./metrics-buckets.ts";
 import { createIngestMetrics, type IngestMetrics } from "./metrics-ingest.ts";
 import { createIdentityMetrics, type IdentityMetrics } from "./metrics-identity.ts";
@@ -37,6 +38,8 @@ export interface ScrapeFacts {
   readonly sweep: { readonly belowPins: number; readonly lostPins: number } | null;
   /** Null where this box takes no part in billing, or the ledger could not be read. */
   readonly billing: BillingScrape | null;
+  /** Null where this box is to have no base backups, or they could not be looked at. */
+  readonly backup: BackupScrape | null;
 }
 
 /** The metrics of one server. docs/serve.md lists them; a test compares the two. */
@@ -64,6 +67,8 @@ export interface Metrics {
   readonly controlPlane: ControlPlaneMetrics;
   /** The ledger's servers. */
   readonly standbys: StandbyMetrics;
+  /** Base backups of the ledger and the archive of its WAL. */
+  readonly backups: BackupMetrics;
   /** What a storage node takes in. */
   readonly ingest: IngestMetrics;
   /** Prometheus text. */
@@ -251,6 +256,7 @@ export function createMetrics(build: { readonly version: string; readonly nodeVe
   const identity = createIdentityMetrics(registers);
   const controlPlane = createControlPlaneMetrics(registers);
   const standbys = createStandbyMetrics(registers);
+  const backups = createBackupMetrics(registers);
   const ingest = createIngestMetrics(registers);
   return {
     contentType: registry.contentType,
@@ -282,10 +288,12 @@ export function createMetrics(build: { readonly version: string; readonly nodeVe
     identity,
     controlPlane,
     standbys,
+    backups,
     ingest,
     render: async (facts) => {
       applyFacts(instruments, facts);
       billing.apply(facts.billing);
+      backups.apply(facts.backup);
       for (const [job, seconds] of billing.jobSuccess()) instruments.jobSuccess.set({ job }, seconds);
       return await registry.metrics();
     },

@@ -8,6 +8,20 @@ function detailOf(health: HealthReport, check: string, field: string): number | 
   return typeof value === "number" ? value : null;
 }
 
+/** What the check of base backups found; null where there is none, or it did not end. */
+function backupOf({ checks }: HealthReport, clock: Clock): ScrapeFacts["backup"] {
+  const details = checks.find(({ name }) => name === "backups")?.details;
+  if (details === undefined) return null;
+  const { endedAtSeconds, tested, damaged, holes } = details;
+  return {
+    ageSeconds:
+      typeof endedAtSeconds === "number" ? Math.max(0, Math.floor(clock.nowMs() / 1_000) - endedAtSeconds) : null,
+    tested: typeof tested === "boolean" ? tested : null,
+    damaged: Number(damaged),
+    holes: Number(holes),
+  };
+}
+
 const WHOLE: ReadonlySet<SweepReport["outcome"]> = new Set(["ok", "below", "problems"]);
 
 /** The last sweep that read the whole pinset; null where there is none or its report cannot be read. */
@@ -34,6 +48,7 @@ export async function gatherScrapeFacts(
     snapshotAgeSeconds:
       snapshotSeconds === null ? null : Math.max(0, Math.floor(options.clock.nowMs() / 1_000) - snapshotSeconds),
     jobSuccess,
+    backup: backupOf(report, options.clock),
     sweep: sweep === null ? null : { belowPins: sweep.belowAfter, lostPins: sweep.lost },
   };
 }

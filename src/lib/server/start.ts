@@ -20,6 +20,7 @@ import { openAccessKeys } from "./access-keys.ts";
 import { openDelegates } from "./delegates.ts";
 import { containersCheck, startContainerSupervisor } from "./containers.ts";
 import { openApi } from "./api.ts";
+import { backupsChecks } from "./backups-check.ts";
 import { type Billing, startBilling } from "./billing.ts";
 import { type ControlPlaneHandle, startControlPlane } from "./control-plane.ts";
 import { keepServersCared } from "./control-plane-care.ts";
@@ -110,6 +111,7 @@ async function openParts(
   agent?.follow(ledger);
   const schema = await assertSchemaCurrent(ledger.pool);
   const archiving = opened.use(startWalArchiving(loaded, ledger, { clock, random, log }));
+  if (archiving !== null) metrics.backups.watch(archiving.archiver);
   const onVerdict = metrics.controlPlane.judged;
   const controlPlane = opened.use(await startControlPlane(loaded, { clock, random, log, onVerdict }));
   opened.use(watchControlPlane(loaded, controlPlane, { clock, metrics: metrics.controlPlane }));
@@ -137,7 +139,7 @@ async function openParts(
   const ownContainers = supervisor === null ? [] : [containersCheck(supervisor, () => care?.current() ?? loaded)];
   const ownBilling = billing === null ? [] : [billing.check];
   const ownAgent = agent === null ? [] : [agent.check, standbys.check];
-  const ownArchive = archiving === null ? [] : [archiving.check];
+  const ownArchive = [...backupsChecks(loaded, clock), ...(archiving === null ? [] : [archiving.check])];
   return {
     pool,
     identities,

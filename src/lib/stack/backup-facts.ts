@@ -1,9 +1,10 @@
 import type { LoadedConfig } from "../config/load.ts";
 import type { Clock } from "../kernel/clock.ts";
+import { exists } from "../kernel/files.ts";
 import { isFuture, listBackups } from "../recovery/backup/catalogue.ts";
 import { type ArchiveHole, holesSince, listArchive, newestTimeline, reachOf } from "../recovery/backup/wal-archive.ts";
 import { formatLsn } from "../recovery/lsn.ts";
-import { backupPlace, backupTrust } from "./backup-place.ts";
+import { backupPlace, backupTrust, whyNoBackups } from "./backup-place.ts";
 
 /** How far the archived WAL reaches; positions as PostgreSQL writes them. */
 export interface ArchiveFacts {
@@ -35,6 +36,8 @@ export interface BackupFacts {
   readonly future: readonly string[];
   /** Names of those that something is wrong with. */
   readonly damaged: readonly string[];
+  /** Whether base backups are to be taken here by themselves. */
+  readonly isDue: boolean;
   /** Null where no WAL was ever archived. */
   readonly archive: ArchiveFacts | null;
 }
@@ -42,7 +45,7 @@ export interface BackupFacts {
 /** Looks at the catalogue of this box. Reads no more of a backup than its records. */
 export async function readBackupFacts(loaded: LoadedConfig, clock: Clock): Promise<BackupFacts> {
   const { backupDir } = backupPlace(loaded);
-  const entries = await listBackups(backupDir, await backupTrust(loaded));
+  const entries = (await exists(backupDir)) ? await listBackups(backupDir, await backupTrust(loaded)) : [];
   const nowMs = clock.nowMs();
   const future = entries.filter((entry) => isFuture(entry, nowMs)).map(({ name }) => name);
   const good = entries.find(
@@ -65,6 +68,7 @@ export async function readBackupFacts(loaded: LoadedConfig, clock: Clock): Promi
     stale: newest === null || newest.ageMs > loaded.config.backup.maxAge,
     future,
     damaged: entries.filter(({ problems }) => problems.length > 0).map(({ name }) => name),
+    isDue: (await whyNoBackups(loaded)) === null,
     archive: await readArchive(backupDir, good?.record?.endLsn ?? null),
   };
 }

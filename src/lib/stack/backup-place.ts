@@ -10,6 +10,8 @@ import { openShelf, type Shelf } from "../recovery/backup/shelf.ts";
 import type { BackupTrust } from "../recovery/backup/signer.ts";
 import type { BackupPlace } from "../recovery/backup/take-backup.ts";
 import { type Ledger, openLedger } from "./ledger.ts";
+import { readKnownEpochs } from "./ledger-epoch-file.ts";
+import { isOwnLedger } from "./ledger-place.ts";
 import { type OwnPostgres, ownPostgres } from "./own-postgres.ts";
 import { adminConnection } from "./own-server.ts";
 
@@ -25,6 +27,18 @@ export interface BackupDeps {
 /** Where the base backups and the archived WAL of this box lie. */
 export function backupPlace({ config, paths }: Pick<LoadedConfig, "config" | "paths">): BackupPlace {
   return { backupDir: config.backup.dir ?? join(paths.baseDir, "backups", "ledger"), locksDir: paths.locksDir };
+}
+
+/**
+ * Why no base backup is to be taken here by itself, a clause; null where one is: on the box that has the ledger's primary, and
+ * on one that archives its server's WAL, which is of use, and bounded, by base backups alone.
+ * @throws FulaError FULA_EPOCH_ROLLED_BACK
+ */
+export async function whyNoBackups({ config, paths }: Pick<LoadedConfig, "config" | "paths">): Promise<string | null> {
+  if (ownPostgres(config) === null) return "this box carries no server of the ledger";
+  const followed = (await readKnownEpochs(paths.stateDir))?.followed ?? null;
+  if (config.backup.archive || isOwnLedger({ config }, followed)) return null;
+  return followed === null ? "this box carries a standby" : `${followed.primary} has the ledger's primary`;
 }
 
 /** Whose base backups this box trusts: those whose snapshots it does. @throws FulaError FULA_SIGNING_KEY_INVALID, FULA_KEY_UNUSABLE */

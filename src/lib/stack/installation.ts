@@ -97,3 +97,9 @@ export function compareVersions(left: string, right: string): number {
   }
   return 0;
 }
+
+/** When this box was set up, in milliseconds since the Unix epoch; null where it was not. @throws FulaError as `readInstallation` */
+export async function joinedAtMs(stateDir: string): Promise<number | null> {
+  const installation = await readInstallation(stateDir);
+  return installation === null ? null : Date.parse(installation.createdAt);
+}

@@ -40,9 +40,12 @@ interface ScheduleBox extends Pick<JoinBox, "context" | "wanted" | "reloadSaved"
   readonly options: Pick<JoinBox["options"], "start" | "scheduleRoot">;
 }
 
-/** The jobs that a box of that role runs by itself. A storage node neither takes snapshots nor sweeps. */
+/**
+ * The jobs that a box of that role runs by itself. A storage node neither takes snapshots nor sweeps. Base backups are on every
+ * master's schedule, and taken on the one that has the ledger's primary: a change of primary then needs no other schedule.
+ */
 export function schedulesOf(role: Config["node"]["role"]): readonly ScheduleKind[] {
-  return role === "storage" ? ["boot"] : ["snapshot", "sweep", "boot"];
+  return role === "storage" ? ["boot"] : ["snapshot", "sweep", "backup", "boot"];
 }
 
 /** The jobs of this box; `boot` only where join starts serve itself. */
@@ -67,7 +70,7 @@ function notTaken(looks: readonly ScheduleLook[]): Assessment {
   return left(`not ours to change: ${kept.map(({ kind, state }) => `${kind} (${state})`).join(", ")}`);
 }
 
-/** Step: timers for snapshots and sweeps, and serve after a reboot. */
+/** Step: timers for snapshots, sweeps and base backups, and serve after a reboot. */
 export function schedulesStep({ box }: { readonly box: ScheduleBox }): JoinStep {
   const rootDir = box.options.scheduleRoot ?? "/";
   return {
@@ -80,7 +83,7 @@ export function schedulesStep({ box }: { readonly box: ScheduleBox }): JoinStep 
       return todo(
         box.wanted.config.node.role === "storage"
           ? "serve comes back after a reboot"
-          : "snapshots and sweeps happen by themselves, and serve comes back after a reboot",
+          : "snapshots, sweeps and base backups happen by themselves, and serve comes back after a reboot",
         absent.flatMap(({ kind, plan }) =>
           plan.files
             .filter(({ state }) => state !== "same")

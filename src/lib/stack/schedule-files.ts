@@ -52,7 +52,7 @@ export const JOBS: Readonly<Record<ScheduleKind, Job>> = {
   },
   backup: {
     name: "fula-ledger-backup",
-    command: "backup create",
+    command: "backup create --if-active",
     description: "Base backup of the ledger of fula-master.",
     schedule: ({ config }) => config.backup.schedule,
   },
@@ -100,7 +100,7 @@ function invocationOf(kind: ScheduleKind, setup: ScheduleSetup): Invocation {
 export function logFileOf(kind: ScheduleKind, loaded: LoadedConfig): string {
   return kind === "boot"
     ? loaded.paths.serveLogFile
-    : join(loaded.paths.logsDir, `${JOBS[kind].command.replaceAll(" ", "-")}.log`);
+    : join(loaded.paths.logsDir, `${JOBS[kind].command.replace(/ --.*/, "").replaceAll(" ", "-")}.log`);
 }
 
 /** A crontab command with its output sent to the log. */
@@ -134,7 +134,11 @@ function unitFiles(kind: ScheduleKind, setup: ScheduleSetup): string[] {
     description: renderUnitText(JOBS[kind].description),
     environment: renderEnvironment(environment),
     command: renderExecStart(argv),
-    writablePaths: renderPaths([loaded.paths.baseDir, `-${loaded.config.sweep.alertLog}`]),
+    writablePaths: renderPaths([
+      loaded.paths.baseDir,
+      `-${loaded.config.sweep.alertLog}`,
+      ...(loaded.config.backup.dir === null ? [] : [`-${loaded.config.backup.dir}`]),
+    ]),
   };
   if (kind === "boot") {
     const stopMs = loaded.config.server.shutdownTimeout + STOP_MARGIN_MS;

@@ -249,6 +249,21 @@ export interface AlertsPart extends Part {
   readonly worst: readonly AlertLine[];
 }
 
+/** Base backups of the ledger, and its archived write-ahead log. */
+export interface BackupsPart extends Part {
+  /** Whether they are to be taken here by themselves. */
+  readonly due: boolean;
+  /** Null where they could not be looked at. */
+  readonly count: number | null;
+  /** Name and age of the newest good one; null where there is none. */
+  readonly newest: string | null;
+  readonly ageMs: number | null;
+  /** What its test restore came to; null where none was made. */
+  readonly tested: boolean | null;
+  /** How far the archived WAL reaches from it on, as PostgreSQL writes a position; null where none does. */
+  readonly archivedTo: string | null;
+}
+
 /** Timers, and serve after a reboot. */
 export interface SchedulesPart extends Part {
   readonly jobs: readonly { readonly kind: ScheduleKind; readonly state: ScheduleLook["state"] }[];
@@ -282,6 +297,7 @@ export interface StatusParts {
   readonly disk: DiskPart | null;
   /** The file system of the engine's containers and volumes, where there are any of ours. */
   readonly dockerDisk: DiskPart | null;
+  readonly backups: BackupsPart | null;
   readonly snapshot: SnapshotPart | null;
   readonly sweep: SweepPart | null;
   readonly alerts: AlertsPart | null;

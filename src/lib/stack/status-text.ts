@@ -153,6 +153,14 @@ const ROWS: { readonly [Name in PartName]: Row<Name> } = {
   },
   disk: { title: "disk", facts: room },
   dockerDisk: { title: "docker", facts: room },
+  backups: {
+    title: "backups",
+    facts: ({ due, count, newest, ageMs, tested, archivedTo }) => {
+      if (newest === null) return count === null ? "" : due ? "none yet" : "none, none is due here";
+      const test = tested === null ? "not tested" : tested ? "restored for a test" : "TEST FAILED";
+      return `${ago(ageMs)}, ${test}${archivedTo === null ? "" : `, WAL up to ${archivedTo}`}`;
+    },
+  },
   snapshot: {
     title: "snapshot",
     facts: ({ sequence, ageMs, pinCount }) =>

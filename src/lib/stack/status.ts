@@ -8,6 +8,7 @@ import { findUnfinishedRun } from "./join-journal.ts";
 import { findLastLeave, type LastLeave } from "./leave-journal.ts";
 import { hasContainers } from "./stack-values.ts";
 import type { LookLimits } from "./look.ts";
+import { readBackupsPart } from "./status-backups.ts";
 import { readBilling } from "./status-billing.ts";
 import { readBucketsPart } from "./status-buckets.ts";
 import { readPinningPart } from "./status-pinning.ts";
@@ -71,6 +72,7 @@ const NO_PARTS: StatusParts = {
   pins: null,
   disk: null,
   dockerDisk: null,
+  backups: null,
   snapshot: null,
   sweep: null,
   alerts: null,
@@ -88,19 +90,21 @@ async function readMasterParts(
   limits: LookLimits,
 ): SomeParts {
   const { random } = context;
-  const [ledger, billing, buckets, pinning, controlPlane, standbys, snapshot, sweep, alerts, key] = await Promise.all([
+  const [ledger, billing, buckets, pinning, controlPlane, standbys, ...records] = await Promise.all([
     readLedger(loaded, limits),
     readBilling(loaded, limits),
     readBucketsPart(loaded, limits),
     readPinningPart(loaded, limits),
     readControlPlanePart(loaded, { random }, limits),
     readStandbysPart(loaded, context, limits),
+    readBackupsPart(loaded, installation, limits),
     readSnapshot(loaded, limits),
     readSweep(loaded, installation, limits),
     readAlerts(loaded, limits),
     readKey(loaded, limits),
   ]);
-  return { ledger, billing, buckets, pinning, controlPlane, standbys, snapshot, sweep, alerts, key };
+  const [backups, snapshot, sweep, alerts, key] = records;
+  return { ledger, billing, buckets, pinning, controlPlane, standbys, backups, snapshot, sweep, alerts, key };
 }
 
 async function readServeParts(loaded: LoadedConfig, scheduleRoot: string, limits: LookLimits): SomeParts {

@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { systemClock } from "../../../src/lib/kernel/clock.ts";
@@ -6,6 +6,8 @@ import { openSession } from "../../../src/lib/postgres/session.ts";
 import { restoreBackup } from "../../../src/lib/recovery/backup/restore-backup.ts";
 import { planRestore, type RestoreRequest } from "../../../src/lib/recovery/backup/restore-plan.ts";
 import { listArchive } from "../../../src/lib/recovery/backup/wal-archive.ts";
+import { parseLsn } from "../../../src/lib/recovery/lsn.ts";
+import { parseHistory } from "../../../src/lib/recovery/timeline-history.ts";
 import { archived, archiverOf, type BackupBox, backupBox, restoreSite } from "../../support/backup-box.ts";
 import { openPostgresRig, type RigServer } from "../../support/postgres-pair.ts";
 
@@ -16,6 +18,7 @@ async function restored(
   box: BackupBox,
   server: RigServer,
   target: RestoreRequest["target"],
+  dir = `${server.rootDir}/restored-${systemClock.nowMs()}`,
 ): Promise<readonly number[]> {
   const request = { target, backup: null, timeline: null };
   const plan = planRestore(box.backupDir, await box.list(), await listArchive(box.backupDir), request);
@@ -32,7 +35,6 @@ async function restored(
       return [];
     },
   });
-  const dir = `${server.rootDir}/restored-${systemClock.nowMs()}`;
   const lastStatements = (): readonly string[] => [];
   await restoreBackup(place, plan, { backupDir: box.backupDir, dir, signal, acceptProblems: false, lastStatements });
   return numbers;
@@ -113,10 +115,30 @@ test("the archive follows a server over its promotion, and a restore follows the
   await archived(box, primary);
   await box.take(standby);
   await insert(primary, 1);
+  const [before] = await primary.sql<{ lsn: string }>("select pg_current_wal_insert_lsn()::text as lsn");
+  await insert(primary, 5);
   await archived(box, primary);
   await primary.stop("immediate");
   await standby.sql("select pg_promote()");
   await insert(standby, 2);
   await archived(box, standby);
-  expect(await restored(box, standby, { kind: "latest" })).toEqual([1, 2]);
+  expect(await restored(box, standby, { kind: "latest" })).toEqual([1, 2, 5]);
+  // Before the promotion: what is restored has never been on the timeline that began there.
+  const dir = `${standby.rootDir}/before`;
+  expect(await restored(box, standby, { kind: "lsn", lsn: parseLsn(before?.lsn ?? "") }, dir)).toEqual([1]);
+  const history = parseHistory(readFileSync(join(dir, "pg_wal", "00000003.history"), "utf8"));
+  expect(history.map(({ timeline }) => timeline)).toEqual([1]);
+});
+
+test("a directory that is there already is refused, and stays as it is", async () => {
+  await using rig = await openPostgresRig();
+  const server = await rig.primary("one");
+  const box = backupBox();
+  await box.take(server);
+  const dir = join(server.rootDir, "of-the-operator");
+  mkdirSync(dir);
+  writeFileSync(join(dir, "notes"), "years of work");
+  const refused = { code: "FULA_RESTORE_OCCUPIED", message: expect.stringContaining(dir) };
+  await expect(restored(box, server, { kind: "latest" }, dir)).rejects.toMatchObject(refused);
+  expect(readFileSync(join(dir, "notes"), "utf8")).toBe("years of work");
 });

@@ -79,7 +79,7 @@ describe("a master that serves", () => {
     const back = JSON.parse((await box.run(["status", "--json", "--schedule-root", box.scheduleRoot])).stdout);
     expect(back).toMatchObject({ healthy: true, node: { leftAt: null } });
     expect((await box.run(["pin", "ls", "--json"])).stdout).toContain(cid);
-    expect(await schedules()).toHaveLength(3);
+    expect(await schedules()).toHaveLength(4);
   });
 
   test("killed in the middle is finished by the next run, which says so", async () => {
@@ -143,7 +143,7 @@ describe("a master that cannot be spared", () => {
     const { exitCode, stderr } = await leave("--yes");
     expect(exitCode).toBe(4);
     expect(stderr).toContain("FULA_PINSET");
-    expect(await schedules()).toHaveLength(2);
+    expect(await schedules()).toHaveLength(3);
   });
 });
 
@@ -163,7 +163,7 @@ describe("a master at rest", () => {
     const { exitCode, stderr } = await leave("--yes");
     expect(exitCode).toBe(3);
     expect(stderr).toContain("FULA_SNAPSHOT_SHRUNK");
-    expect(await schedules()).toHaveLength(2);
+    expect(await schedules()).toHaveLength(3);
     const without = await leave("--yes", "--no-snapshot");
     expect(without.exitCode, without.stderr).toBe(0);
     expect(without.report.plan.steps.find(({ id }: { id: string }) => id === "snapshot")).toMatchObject({
@@ -202,7 +202,7 @@ describe("a master at rest", () => {
     expect(wrong.exitCode).toBe(3);
     expect(wrong.stderr).toContain(`Type ${name} to go on`);
     expect(existsSync(join(box.baseDir, ".env"))).toBe(true);
-    expect(await schedules()).toHaveLength(2);
+    expect(await schedules()).toHaveLength(3);
     const right = await box.run(args, { stdin: `${name}\n`, terminalColumns: 200 });
     expect(right.exitCode, right.stderr).toBe(0);
     expect(existsSync(join(box.baseDir, ".env"))).toBe(false);

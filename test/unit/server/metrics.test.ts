@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
+import type { ArchiverState } from "../../../src/lib/recovery/backup/wal-receiver.ts";
 import { createMetrics, type ScrapeFacts } from "../../../src/lib/server/metrics.ts";
 
 const FACTS: ScrapeFacts = {
@@ -17,6 +18,7 @@ const FACTS: ScrapeFacts = {
     ["cluster", false],
   ]),
   sweep: { belowPins: 3, lostPins: 1 },
+  backup: { ageSeconds: 7_200, tested: true, damaged: 0, holes: 1 },
   billing: {
     lastHourSeconds: 1_700_000_400,
     hoursBehind: 2,
@@ -58,6 +60,10 @@ describe("metrics", () => {
     expect(known).toMatch(/^fula_pins 7$/m);
     expect(known).toMatch(/^fula_sweep_below_pins 3$/m);
     expect(known).toMatch(/^fula_sweep_lost_pins 1$/m);
+    expect(known).toMatch(/^fula_backup_age_seconds 7200$/m);
+    expect(known).toMatch(/^fula_backup_tested 1$/m);
+    expect(known).toMatch(/^fula_archive_holes 1$/m);
+    expect(known).not.toMatch(/^fula_archive_(?:streaming|position_bytes|lag_bytes) \d/m);
     expect(known).toMatch(/^fula_container_up\{service="kubo"\} 1$/m);
     expect(known).toMatch(/^fula_container_up\{service="cluster"\} 0$/m);
     expect(known).toMatch(/^fula_billing_last_hour_timestamp_seconds 1700000400$/m);
@@ -75,7 +81,9 @@ describe("metrics", () => {
       wellServices: null,
       sweep: null,
       billing: null,
+      backup: null,
     });
+    expect(text).not.toMatch(/^fula_(?:backup|archive_holes)\w* \d/m);
     expect(text).not.toMatch(/^fula_(?:billing_(?!fees)|chain_|lease_(?!changes))\w+(?:\{.*\})? \d/m);
     expect(text).not.toMatch(/^fula_container_up\{/m);
     expect(text).not.toMatch(/^fula_sweep_\w+ \d/m);
@@ -83,6 +91,24 @@ describe("metrics", () => {
     expect(text).not.toMatch(/^fula_snapshot_age_seconds \d/m);
     expect(text).not.toMatch(/^fula_disk_free_bytes \d/m);
     expect(text).not.toMatch(/^fula_job_last_success_timestamp_seconds\{/m);
+  });
+
+  test("tell how archiving goes, and neither position nor lag while it does not", async () => {
+    const metrics = make();
+    const none = { ...FACTS, backup: { ageSeconds: null, tested: null, damaged: 0, holes: 0 } };
+    let state: ArchiverState = { status: "streaming", timeline: 2, durableLsn: 1_000n, serverLsn: 1_500n };
+    metrics.backups.watch({ state: () => state, interruptions: () => 2 });
+    const streaming = await metrics.render(none);
+    expect(streaming).not.toMatch(/^fula_backup_(?:age_seconds|tested) \d/m);
+    expect(streaming).toMatch(/^fula_backup_damaged 0$/m);
+    expect(streaming).toMatch(/^fula_archive_streaming 1$/m);
+    expect(streaming).toMatch(/^fula_archive_position_bytes 1000$/m);
+    expect(streaming).toMatch(/^fula_archive_lag_bytes 500$/m);
+    state = { status: "retrying", because: "the disk is full", code: "FULA_DISK_FULL" };
+    const broken = await metrics.render(none);
+    expect(broken).toMatch(/^fula_archive_streaming 0$/m);
+    expect(broken).toMatch(/^fula_archive_interruptions_total 2$/m);
+    expect(broken).not.toMatch(/^fula_archive_(?:position_bytes|lag_bytes) \d/m);
   });
 
   test("tell whether this master holds the lease, and how often that changed", async () => {

@@ -70,6 +70,16 @@ describe("a cron file", () => {
     ]);
   });
 
+  test("of base backups takes them where the ledger's primary is", async () => {
+    const root = emptyRoot();
+    const loaded = await loadedBox();
+    const { baseDir } = loaded.paths;
+    await installSchedule("backup", loaded, on(root, CRON));
+    expect(jobLine(readFileSync(join(root, "etc/cron.d/fula-ledger-backup"), "utf8"))).toBe(
+      `30 2 * * * root /usr/bin/node /opt/app/bin/fula-master.js backup create --if-active --base-dir ${baseDir} >> ${baseDir}/logs/backup-create.log 2>&1`,
+    );
+  });
+
   test("carries what only this process knows, which the fleet's cron loses: flags, environment, another settings file", async () => {
     const root = emptyRoot();
     const plain = await loadedBox(
@@ -320,7 +330,7 @@ describe("a systemd timer", () => {
     expect(readdirSync(join(root, "etc/systemd/system"))).toEqual([]);
   });
 
-  test.each(["snapshot", "sweep", "boot"] as const)(
+  test.each(["snapshot", "sweep", "backup", "boot"] as const)(
     "and its service pass systemd's own check, where it is installed: %s",
     async (kind) => {
       const root = emptyRoot();
@@ -340,6 +350,13 @@ describe("a systemd timer", () => {
       expect({ status, ours }).toEqual({ status: 0, ours: [] });
     },
   );
+});
+
+test.each(["backup", "boot"] as const)("may write where base backups and WAL go, under %s", async (kind) => {
+  const root = emptyRoot();
+  const loaded = await loadedBox({ yaml: "backup:\n  dir: /root/other disk\n" });
+  const { files } = await installSchedule(kind, loaded, on(root, SYSTEMD));
+  expect(readFileSync(files[0] ?? "", "utf8")).toMatch(/^ReadWritePaths=.* "?-\/root\/other disk"?$/m);
 });
 
 describe("a start at boot", () => {

@@ -52,6 +52,7 @@ const report: StatusReport = {
   ledger: { ...ok, mode: "embedded", serverVersion: "18.4", schemaVersion: 26, pending: [] },
   pins: { ...ok, count: 3 },
   disk: { ...ok, path: "/b/state", freeBytes: 1024 ** 3, totalBytes: 4 * 1024 ** 3 },
+  backups: { ...ok, due: true, count: 3, newest: "base-x", ageMs: 7_200_000, tested: true, archivedTo: "0/5000148" },
   snapshot: { ...ok, sequence: 7, time: "2026-11-20T03:00:00Z", ageMs: 3_600_000, maxAgeMs: 93_600_000, pinCount: 3 },
   sweep: { ...ok, time: "2026-11-20T03:30:00Z", ageMs: 1_800_000, outcome: "ok", pins: 3, below: 0 },
   buckets: {
@@ -110,6 +111,7 @@ test("a healthy master fits on one screen, one line a part", () => {
                    fula-2 streaming, 0 B behind, synchronous
   pins       ok    3
   disk       ok    1.0 GiB of 4.0 GiB free
+  backups    ok    2h ago, restored for a test, WAL up to 0/5000148
   snapshot   ok    number 7, 1h ago, 3 pins
   sweep      ok    30m ago, ok: 3 pins, 0 held by too few
   alerts     ok    none

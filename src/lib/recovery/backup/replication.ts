@@ -97,6 +97,11 @@ export class CopyStream implements Submittable {
     this.#end();
   }
 
+  /** True where all that has come was read. */
+  get isDrained(): boolean {
+    return this.#queue.length === 0;
+  }
+
   /** Sends data upstream, where the stream goes both ways. */
   send(data: Buffer): void {
     if (this.#state === "open") this.#connection?.sendCopyFromChunk(data);

@@ -28,15 +28,25 @@ export interface WalArchiverDeps extends BackupPlace {
 /** What an archiver is at. */
 export type ArchiverState =
   | { readonly status: "starting" }
-  | { readonly status: "streaming"; readonly timeline: number; readonly durableLsn: Lsn }
+  | {
+      readonly status: "streaming";
+      readonly timeline: number;
+      readonly durableLsn: Lsn;
+      /** How far the server is, as it said last. */
+      readonly serverLsn: Lsn;
+    }
   | { readonly status: "retrying"; readonly because: string; readonly code: string | null };
 
 /** An archiver at work. */
 export interface WalArchiver extends AsyncDisposable {
   state(): ArchiverState;
+  /** How often it had to begin anew. */
+  interruptions(): number;
 }
 
 const SYNC_MS = 1_000;
+/** It is asked to say something with each status: one that says nothing for so long does not answer any more. */
+const SILENT_MS = 60_000;
 const RETRY_MS = [250, 1_000, 2_000, 5_000, 10_000, 30_000] as const;
 /** SQLSTATE undefined_file: the server has removed the segment. */
 const REMOVED = "58P01";
@@ -45,8 +55,10 @@ const REMOVED = "58P01";
 const WAL_DATA = 0x77;
 const KEEPALIVE = 0x6b;
 const WAL_HEAD_BYTES = 25;
+const WAL_END_AT = 9;
 const STATUS = 0x72;
 const STATUS_BYTES = 34;
+const STATUS_REPLY_AT = 33;
 /** Of the protocol's clock: 2000-01-01, in milliseconds since the Unix epoch. */
 const POSTGRES_EPOCH_MS = 946_684_800_000n;
 
@@ -66,6 +78,7 @@ export function startWalArchiver(deps: WalArchiverDeps): WalArchiver {
   const running = archiver.run();
   return {
     state: () => archiver.state,
+    interruptions: () => archiver.interruptions,
     [Symbol.asyncDispose]: async () => {
       end.abort(new Error("Archiving was ended"));
       await running;
@@ -75,6 +88,7 @@ export function startWalArchiver(deps: WalArchiverDeps): WalArchiver {
 
 class Archiver {
   state: ArchiverState = { status: "starting" };
+  interruptions = 0;
   readonly #deps: WalArchiverDeps;
   readonly #signal: AbortSignal;
   /** Where the archive ends and the server said that it has no more; the hole then stands in every listing. */
@@ -96,6 +110,7 @@ class Archiver {
         if (this.#signal.aborted) return;
         const code = isFulaError(error) ? error.code : null;
         this.state = { status: "retrying", because: messageOf(error), code };
+        this.interruptions += 1;
         log.warn("archive.interrupted", { code, message: messageOf(error), attempt: attempt + 1 });
       }
       const pauseMs = RETRY_MS[Math.min(attempt, RETRY_MS.length - 1)] ?? 0;
@@ -151,7 +166,12 @@ class Archiver {
     try {
       for (let message = await stream.next(); message !== null; message = await stream.next()) {
         await syncer.take(message);
-        this.state = { status: "streaming", timeline, durableLsn: writer.durableLsn };
+        this.state = {
+          status: "streaming",
+          timeline,
+          durableLsn: writer.durableLsn,
+          serverLsn: syncer.serverLsn > writer.writtenLsn ? syncer.serverLsn : writer.writtenLsn,
+        };
         onProgress();
       }
       await syncer.sync();
@@ -175,18 +195,24 @@ class Syncer implements AsyncDisposable {
   readonly #ended = new AbortController();
   #turn: Promise<void> = Promise.resolve();
   #failure: unknown = null;
+  #heardMs: number;
+  /** How far the server said that it is. */
+  serverLsn: Lsn = 0n;
 
   constructor(writer: WalWriter, stream: CopyStream, clock: Clock, syncMs: number) {
     this.#writer = writer;
     this.#stream = stream;
     this.#clock = clock;
+    this.#heardMs = clock.monotonicMs();
     void this.#tick(syncMs);
   }
 
   async take(message: Buffer): Promise<void> {
     if (this.#failure !== null) throw this.#failure;
+    this.#heardMs = this.#clock.monotonicMs();
     if (message[0] === WAL_DATA) {
       const startLsn = message.readBigUInt64BE(1);
+      this.serverLsn = message.readBigUInt64BE(WAL_END_AT);
       await this.#next(async () => {
         await this.#writer.write(startLsn, message.subarray(WAL_HEAD_BYTES));
       });
@@ -214,10 +240,22 @@ class Syncer implements AsyncDisposable {
     await turn;
   }
 
+  #assertHeard(): void {
+    const silentMs = this.#clock.monotonicMs() - this.#heardMs;
+    // What has come and waits to be written is an answer as well.
+    if (silentMs < SILENT_MS || !this.#stream.isDrained) return;
+    throw new FulaError(
+      "FULA_DATABASE_UNREACHABLE",
+      `The server has said nothing for ${Math.round(silentMs / 1_000)} s; archiving begins anew.`,
+      { hint: "fula-master status shows whether the server of this box answers." },
+    );
+  }
+
   async #tick(syncMs: number): Promise<void> {
     try {
       for (;;) {
         await this.#clock.sleep(syncMs, this.#ended.signal);
+        this.#assertHeard();
         await this.sync();
       }
     } catch (error) {
@@ -236,6 +274,7 @@ function statusOf(writtenLsn: Lsn, durableLsn: Lsn, nowMs: number): Buffer {
   // Applied: nothing is, and a slot asks for what is flushed.
   status.writeBigUInt64BE(0n, 17);
   status.writeBigInt64BE((BigInt(Math.round(nowMs)) - POSTGRES_EPOCH_MS) * 1_000n, 25);
+  status.writeUInt8(1, STATUS_REPLY_AT);
   return status;
 }
 

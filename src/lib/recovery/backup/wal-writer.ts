@@ -2,7 +2,7 @@ import { createHash, type Hash } from "node:crypto";
 import { type FileHandle, open, readdir, readFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { FulaError, systemErrorCode } from "../../kernel/errors.ts";
-import { explainWriteError, fsyncDir, SECRET_FILE_MODE, writeFileAtomic } from "../../kernel/files.ts";
+import { exists, explainWriteError, fsyncDir, SECRET_FILE_MODE, writeFileAtomic } from "../../kernel/files.ts";
 import { type Lsn, parseWalFileName, segmentStart, segmentOf, walFileName } from "../lsn.ts";
 import { historyName } from "../timeline-history.ts";
 import { DIGEST_SUFFIX, PARTIAL_SUFFIX } from "./wal-archive.ts";
@@ -113,10 +113,10 @@ export class WalWriter implements AsyncDisposable {
     const name = walFileName(this.#timeline, this.#written, this.#segmentBytes);
     const path = join(this.#dir, `${name}${PARTIAL_SUFFIX}`);
     try {
-      // What was received of it before is received again, from its beginning.
-      await rm(path, { force: true });
-      const handle = await open(path, "wx", SECRET_FILE_MODE);
-      await fsyncDir(this.#dir);
+      const isBegun = await exists(path);
+      // What was received of it before is received again, and written over itself: until then it is all that there may be.
+      const handle = await open(path, isBegun ? "r+" : "wx", SECRET_FILE_MODE);
+      if (!isBegun) await fsyncDir(this.#dir);
       return { name, handle, hash: createHash("sha256") };
     } catch (error) {
       throw explainWriteError(error, path);
