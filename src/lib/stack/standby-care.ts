@@ -12,7 +12,7 @@ import { ensurePostgresCertificate } from "./postgres-tls.ts";
 import { dropStandbyRole, ensureStandbyRoles, loginsOf, writeAccess } from "./standby-access.ts";
 import { boxConnection } from "./standby-link.ts";
 import { lookAtPrimary, lookAtStandby, type PrimarySeen, slotOf } from "./standby-look.ts";
-import { careForSlots, dropIdleSlot } from "./standby-slots.ts";
+import { careForSlots, dropIdleSlot, forgetDeadSession } from "./standby-slots.ts";
 import { SyncCare } from "./sync-care.ts";
 
 /** What caring for the servers of the ledger needs. */
@@ -51,8 +51,8 @@ interface Records {
 
 /** Certificates and who may log in are looked at this often, and at once when the boxes have changed. */
 const ACCESS_INTERVAL_MS = 60_000;
-/** Slots that nobody waits for are looked at this often. */
-const SLOTS_INTERVAL_MS = 30_000;
+/** Slots that nobody waits for, and what a recovery left that was killed, are looked at this often. */
+const SLOTS_INTERVAL_MS = 10_000;
 const LOOPBACK = "127.0.0.1";
 
 function epochOf({ number, uuid }: Pick<LedgerEpochRecord, "number" | "uuid">): Epoch {
@@ -70,6 +70,7 @@ export class StandbyCare {
   #accessKey = "";
   #accessAtMs = 0;
   #slotsDueMs = 0;
+  #sessionDueMs = 0;
 
   constructor(context: StandbyCareContext) {
     this.#context = context;
@@ -83,7 +84,9 @@ export class StandbyCare {
     const records: Records = { epoch, boxes };
     const { number = null, syncSet = [] } = epoch.value ?? {};
     const standbys = boxes.map(({ node }) => node).filter((node) => node !== epoch.value?.primary);
-    return { ...(await this.#careFor(records, server.node)), epoch: number, syncSet, standbys };
+    const forgotten = epoch.value === null ? [] : await this.#forgetDeadSession();
+    const round = await this.#careFor(records, server.node);
+    return { ...round, done: [...forgotten, ...round.done], epoch: number, syncSet, standbys };
   }
 
   async #careFor(records: Records, own: string): Promise<CareRound> {
@@ -160,11 +163,25 @@ export class StandbyCare {
     return { ...nothing, done };
   }
 
-  async #careSlots(session: Session, boxes: readonly LedgerBox[], isPrimary: boolean): Promise<readonly string[]> {
-    const { server, loaded } = this.#context;
+  async #forgetDeadSession(): Promise<readonly string[]> {
+    const { server, loaded, store } = this.#context;
     const nowMs = server.clock.monotonicMs();
+    if (nowMs < this.#sessionDueMs) return [];
+    const { clock, node } = server;
+    const done = await forgetDeadSession(store, node, { locksDir: loaded.paths.locksDir, clock });
+    this.#sessionDueMs = nowMs + SLOTS_INTERVAL_MS;
+    return done;
+  }
+
+  async #careSlots(session: Session, boxes: readonly LedgerBox[], isPrimary: boolean): Promise<readonly string[]> {
+    const { server, loaded, store } = this.#context;
+    const { clock, node: own } = server;
+    const nowMs = clock.monotonicMs();
     if (nowMs < this.#slotsDueMs) return [];
-    const done = await careForSlots(session, { own: server.node, isPrimary, boxes }, loaded.config.standby.slotMax);
+    const liveSessions = async (): Promise<ReadonlySet<bigint>> =>
+      new Set((await store.list("session")).map(({ revision }) => BigInt(revision)));
+    const care = { own, isPrimary, boxes, liveSessions };
+    const done = await careForSlots(session, care, loaded.config.standby.slotMax);
     this.#slotsDueMs = nowMs + SLOTS_INTERVAL_MS;
     return done;
   }

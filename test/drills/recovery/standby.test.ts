@@ -4,7 +4,11 @@ import { join } from "node:path";
 import { Client } from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { LedgerEpochRecord } from "../../../src/lib/membership/ledger-records.ts";
-import { standbyRole } from "../../../src/lib/recovery/postgres/standby-names.ts";
+import type { Session } from "../../../src/lib/postgres/session.ts";
+import { pinName } from "../../../src/lib/recovery/pins.ts";
+import { readSlots } from "../../../src/lib/recovery/postgres/slot-look.ts";
+import { FLOOR_SLOT } from "../../../src/lib/recovery/postgres/slots.ts";
+import { standbyRole, standbySlot } from "../../../src/lib/recovery/postgres/standby-names.ts";
 import type { SyncKeeper } from "../../../src/lib/server/sync-keeper.ts";
 import { openOwnServer } from "../../../src/lib/stack/own-server.ts";
 import { postgresTlsFiles } from "../../../src/lib/stack/postgres-tls.ts";
@@ -21,6 +25,15 @@ let dir: string;
 let pair: StandbyPair;
 let keeper: SyncKeeper;
 const WAIT_MS = 60_000;
+const DEAD_RECOVERY = {
+  node: "two",
+  kind: "catchup",
+  phase: "resync",
+  owner: "two 1",
+  pins: [],
+  token: "0ab6ad9e-53d6-4e48-8c2c-7f0a3f1a0009",
+  at: "2026-11-22T03:00:00Z",
+} as const;
 
 beforeAll(async () => {
   dir = await mkdtemp(join(tmpdir(), "fula-test-standby-"));
@@ -129,6 +142,29 @@ test("the role of a box opens what it needs, and no row of the ledger", async ()
   await expect(new Client(connectionConfig(other)).connect()).rejects.toThrow(/password/);
 });
 
+test("both servers keep the end of their log, and let go of what nobody takes any more", async () => {
+  const server = await openOwnServer(await pair.second.load(), pair.second.context());
+  const primary = await openOwnServer(await pair.first.load(), pair.first.context());
+  await using session = await server.connect();
+  await using there = await primary.connect();
+  const made = { name: "make", text: "select pg_create_physical_replication_slot($1, true)" };
+  // As the second has them that was the primary once; and as a recovery leaves them behind that was killed.
+  for (const slot of [standbySlot("one"), pinName(7n, "wal")]) await session.query({ ...made, values: [slot] });
+  const store = pair.second.store();
+  const record = { ...DEAD_RECOVERY, epoch: { number: 1, uuid: (await epoch())?.uuid ?? "" } };
+  const { revision } = await store.get("session", "two");
+  const dead = BigInt((await store.put("session", record, revision, "two")) ?? 0);
+  await there.query({ ...made, values: [pinName(dead, "base")] });
+
+  await using _ = await pair.second.keep();
+
+  const names = async (from: Session): Promise<string> => (await readSlots(from)).map(({ name }) => name).join();
+  await until("the standby has its floor alone", async () => (await names(session)) === FLOOR_SLOT, WAIT_MS);
+  const both = [FLOOR_SLOT, standbySlot("two")].join();
+  await until("the primary has one, too, and no pin", async () => (await names(there)) === both, WAIT_MS);
+  expect((await store.get("session", "two")).value).toBeNull();
+});
+
 test("a standby that is gone is given up, first in the record, and comes back by itself", async () => {
   const server = await openOwnServer(await pair.second.load(), pair.second.context());
   await server.site.stop("immediate");
@@ -169,4 +205,21 @@ test("a standby that is removed leaves neither slot nor role, and its server sto
   expect(rows).toEqual([{ slots: 0, roles: 0 }]);
   expect(await remove(third)).toMatchObject({ outcome: "already" });
   await expect(remove(pair.first, "one")).rejects.toMatchObject({ code: "FULA_STANDBY_NEEDED" });
+});
+
+test("a box that had the primary once gives its server up like any other, and finds the ledger where it is now", async () => {
+  await keeper[Symbol.asyncDispose]();
+  const store = pair.first.store();
+  const { revision, value } = await store.get("epoch");
+  if (value === null) throw new Error("the ledger has no epoch");
+  const address = `127.0.0.1:${pair.second.port}`;
+  await store.put("epoch", { ...value, number: 2, primary: "two", address }, revision);
+  await store.remove("box", (await store.get("box", "one")).revision, "one");
+
+  expect(await remove(pair.first)).toMatchObject({ outcome: "removed", node: "one", stopped: true });
+
+  const loaded = await pair.first.load();
+  expect(loaded.config.postgres).toMatchObject({ mode: "external", host: "127.0.0.1", port: pair.second.port });
+  expect(loaded.config.postgres.tls).toBe("verify-full");
+  expect(await remove(pair.first)).toMatchObject({ outcome: "already" });
 });
