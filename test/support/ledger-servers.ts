@@ -3,6 +3,7 @@ import { systemClock } from "../../src/lib/kernel/clock.ts";
 import { silentLog } from "../../src/lib/kernel/log.ts";
 import { openSession } from "../../src/lib/postgres/session.ts";
 import type { Epoch } from "../../src/lib/recovery/epoch.ts";
+import type { WalArchive } from "../../src/lib/recovery/postgres/archived-wal.ts";
 import { detachStandby } from "../../src/lib/recovery/postgres/detach.ts";
 import type { LedgerServer, Patience } from "../../src/lib/recovery/postgres/ledger-server.ts";
 import type { PrimaryLink } from "../../src/lib/recovery/postgres/primary-link.ts";
@@ -65,7 +66,12 @@ export function workAt(
   server: RigServer,
   primary: RigServer,
   epoch: Epoch,
-  options: { readonly session?: bigint; readonly tail?: DivergedTail | null; readonly said?: string[] } = {},
+  options: {
+    readonly session?: bigint;
+    readonly tail?: DivergedTail | null;
+    readonly archive?: WalArchive;
+    readonly said?: string[];
+  } = {},
 ): ReplicaWork {
   return {
     server: asLedgerServer(server),
@@ -74,6 +80,7 @@ export function workAt(
     following: { primary: linkTo(primary), epoch, slot: `fula_${server.name}`, settings: {} },
     epoch,
     tail: options.tail ?? null,
+    archive: options.archive ?? null,
     limits: { programMs: 120_000, silenceMs: 60_000 },
     onProgress: (line) => options.said?.push(line),
   };

@@ -985,6 +985,10 @@ export const ERROR_CODES = {
     kind: "failed",
     when: "What a server of the ledger alone has could not be kept, so that nothing was done which would discard it.",
   },
+  FULA_RECOVERY_ARCHIVE: {
+    kind: "failed",
+    when: "Archived write-ahead log that a replica was to be brought back with is not there any more, damaged, or has no room.",
+  },
   FULA_RECOVERY_DISK: {
     kind: "refused",
     when: "A new copy of the ledger's data has no room on this box beside the old one.",

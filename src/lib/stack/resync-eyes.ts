@@ -26,6 +26,8 @@ export interface ResyncEyes {
   readonly probe: ReplicaProbe;
   readonly storage: StorageAdapter;
   readonly shelf: BackupShelf;
+  /** This box's archive of log. */
+  readonly archive: LocalArchive;
   /** Looks at both servers and decides; changes nothing. */
   classify(signal: AbortSignal): Promise<Verdict>;
   /** What this box's server has, by a handshake, that nobody else has; null where there is nothing. */
@@ -102,12 +104,7 @@ export async function openEyes(box: StandbyBox, sides: ResyncSides): Promise<Res
   const { scene, server, following } = sides;
   const { primary, slot } = following;
   const shelf = await openOwnShelf(box.loaded, box.context.clock);
-  const local = new LocalArchive(backupPlace(box.loaded).backupDir);
-  // The server itself cannot read it, so that nothing is brought back from it: it only helps to tell histories apart.
-  const archive = {
-    reachesBackFrom: async () => await Promise.resolve(null),
-    digest: async (file: string, bytes: number) => await local.digest(file, bytes),
-  };
+  const archive = new LocalArchive(backupPlace(box.loaded).backupDir);
   const newestBackup = async (): Promise<KnownBackup | null> => await newestTrusted(box, shelf, sides);
   const common = { primary, slot, syncNeeded: scene.syncNeeded, archive, newestBackup };
   const probe = new PostgresProbe({ ...common, server, arbiter: scene.epoch });
@@ -115,6 +112,7 @@ export async function openEyes(box: StandbyBox, sides: ResyncSides): Promise<Res
     probe,
     storage: new PostgresStorage({ ...common, pinBackup: async (lsn, session) => await shelf.pin(lsn, session) }),
     shelf,
+    archive,
     classify: async (signal) => await probe.classify(signal),
     tailOf: async (handshake, signal) => await tailOf(sides, handshake, signal),
     collect: async () => await collect(box, shelf, sides),

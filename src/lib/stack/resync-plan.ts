@@ -23,6 +23,10 @@ export interface ResyncPlan {
     readonly committedLsn: string;
     readonly tailLsn: string;
     readonly headLsn: string;
+    /** Segments of log that this way needs, those of them that are there, and where. */
+    readonly segmentsNeeded: number;
+    readonly segmentsFound: number;
+    readonly source: Verdict["log"]["source"];
   };
   /** Every cheaper way, and why it is not taken. */
   readonly refused: readonly RefusedRung[];
@@ -48,7 +52,7 @@ export async function planResync(
   eyes: ResyncEyes,
   signal: AbortSignal,
 ): Promise<MadePlan> {
-  const { handshake, decision } = await eyes.classify(signal);
+  const { handshake, decision, log, mayDiscard } = await eyes.classify(signal);
   const { lineage } = handshake;
   const tail = await eyes.tailOf(handshake, signal);
   const { proof } = decision;
@@ -66,6 +70,7 @@ export async function planResync(
       committedLsn: formatLsn(proof.committedLsn),
       tailLsn: formatLsn(proof.tailLsn),
       headLsn: formatLsn(proof.headLsn),
+      ...log,
     },
     refused: decision.refused,
     startLsn: formatLsn(decision.startLsn),
@@ -75,6 +80,5 @@ export async function planResync(
         ? null
         : { timeline: tail.timeline, forkLsn: formatLsn(tail.forkLsn), endLsn: formatLsn(tail.endLsn) },
   };
-  const isUnknown = lineage.kind === "interrupted" || (lineage.kind === "lost" && lineage.because !== "empty");
-  return { plan, tail, mayDiscard: !isUnknown };
+  return { plan, tail, mayDiscard };
 }

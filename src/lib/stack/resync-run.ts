@@ -6,7 +6,7 @@ import { parseLsn } from "../recovery/lsn.ts";
 import { followPrimary, type Following } from "../recovery/postgres/follow.ts";
 import { lookInSync } from "../recovery/postgres/in-sync.ts";
 import { type LedgerServer, waitUntil } from "../recovery/postgres/ledger-server.ts";
-import { removeOldData, settleLeftovers } from "../recovery/postgres/leftovers.ts";
+import { assertNoReplacement, removeOldData, settleLeftovers } from "../recovery/postgres/leftovers.ts";
 import type { PrimaryLink } from "../recovery/postgres/primary-link.ts";
 import { PostgresReplica } from "../recovery/postgres/replica-io.ts";
 import { ensureSlot } from "../recovery/postgres/slots.ts";
@@ -90,7 +90,11 @@ async function letIn(primary: PrimaryLink, { clock, signal }: StandbyContext): P
 /** Looks how this box's server would come back; changes nothing. @throws FulaError FULA_RESYNC_REFUSED and what looking throws */
 export async function planResyncRun(context: StandbyContext): Promise<ResyncReport> {
   await using box = await openStandbyBox(context);
-  const { scene, eyes } = await open(box);
+  const { scene, server, eyes } = await open(box);
+  {
+    await using files = await server.site.open(context.signal);
+    await assertNoReplacement(files, server.site);
+  }
   const { plan } = await planResync(box.name, scene, eyes, context.signal);
   return { outcome: "planned", plan, rungs: [], keptOldData: [], durationMs: 0, events: [] };
 }
@@ -187,6 +191,7 @@ async function recover(
       following,
       epoch: scene.epoch,
       tail: made.tail,
+      archive: eyes.archive,
       limits: LIMITS,
       onProgress: choice.onProgress,
     }),
@@ -211,7 +216,7 @@ async function recover(
     end = await recoverReplica(engine, name, edge);
     rungs.push(...end.rungs);
     cancel.throwIfAborted();
-  } while (end.outcome === "stopped" && retreat.note(end.because));
+  } while (end.outcome === "stopped" && (retreat.note(end.because) || eyes.archive.giveUp()));
   const { outcome, because } = end;
   if (outcome === "in_sync") return rungs;
   const tried = rungs.length === 0 ? "nothing" : rungs.join(", then ");

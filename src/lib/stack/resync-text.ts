@@ -22,6 +22,12 @@ const LINEAGES: Readonly<Record<ResyncPlan["lineage"], string>> = {
   epoch_above_arbiter: "It knows an epoch that the control plane never gave out: the control plane was set back.",
 };
 
+const SOURCES: Readonly<Record<ResyncPlan["proof"]["source"], string>> = {
+  pg_wal: "at the primary",
+  archive: "in this box's archive",
+  mixed: "at the primary, and before that in this box's archive",
+};
+
 /** What the codes of proofs mean, in words. */
 const PROOFS: Readonly<Record<string, string>> = {
   zero_gap: "It has everything up to the position that has to be reached.",
@@ -55,6 +61,7 @@ function explainPlan({ proof, refused, lineage, tail, epoch, startLsn, targetLsn
     ...kept,
     `It has everything up to ${proof.replicaFlushedLsn}. The primary of epoch ${epoch.number} has log above ${proof.tailLsn} and up to ${proof.headLsn}; ${proof.committedLsn} is certain.`,
     `${PROOFS[proof.code] ?? ""} (${proof.reason})`.trim(),
+    `${proof.segmentsFound} of ${proof.segmentsNeeded} segments of log that it would need are there (${SOURCES[proof.source]}).`,
     `So: ${WAYS[rung]}. Log is needed above ${startLsn}; it is back when it has ${targetLsn}.`,
     ...(refused.length === 0 ? [] : ["Cheaper ways, and why not:"]),
     ...refused.map(({ rung: cheaper, because }) => `  ${cheaper.padEnd(14)}${because}`),

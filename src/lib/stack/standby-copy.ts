@@ -78,6 +78,7 @@ export async function copyLedger(box: StandbyBox, report: Report): Promise<void>
         following,
         epoch: following.epoch,
         tail: null,
+        archive: null,
         limits: COPY_LIMITS,
         onProgress: report,
       },

@@ -106,6 +106,7 @@ function workOf(own: Running, primary: Running, epoch: Epoch, tail: ReplicaWork[
     following: following(primary, own.server.node, epoch),
     epoch,
     tail,
+    archive: null,
     limits: { programMs: 240_000, silenceMs: 120_000 },
     onProgress: () => {},
   };

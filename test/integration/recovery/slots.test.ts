@@ -45,7 +45,7 @@ test("WAL of the past is pinned by a clone of the floor, found by its name, and 
   await writeSegments(primary, 4);
   await primary.sql("checkpoint");
   {
-    await using pin = await pinWalBySlot(link, start, 7n);
+    await using pin = await pinWalBySlot(link, { startLsn: start }, 7n);
     expect(pin.name).toBe("fm_pin_7_wal");
     const clone = await readSlot(session, pin.name);
     expect(clone?.walStatus).toBe("reserved");
@@ -60,13 +60,13 @@ test("WAL of the past is pinned by a clone of the floor, found by its name, and 
   expect(await readSlot(session, "fm_pin_7_wal")).toBeNull();
 
   // No slot reaches back any more: a new one would keep nothing of it.
-  const late = await pinWalBySlot(link, start, 8n).catch((error: unknown) => error);
+  const late = await pinWalBySlot(link, { startLsn: start }, 8n).catch((error: unknown) => error);
   expect(isFulaError(late, "FULA_RECOVERY_PIN")).toBe(true);
   expect((await readSlots(session)).map(({ name }) => name)).toEqual([FLOOR_SLOT]);
 
   // Of two sessions that left their pins behind, one is dead.
   await pinBaseBySlot(link, 9n);
-  await pinWalBySlot(link, await head(primary), 10n);
+  await pinWalBySlot(link, { startLsn: await head(primary) }, 10n);
   const dead = await collectDeadPins(
     async () => await listSlotPins(link),
     async () => new Set([10n]),
@@ -86,10 +86,10 @@ test("a slot that was lost is not cloned, and is made anew", async () => {
   await writeSegments(primary, 5);
   await primary.sql("checkpoint");
   expect(await readSlot(session, FLOOR_SLOT)).toMatchObject({ walStatus: "lost", restartLsn: null });
-  await expect(pinWalBySlot(link, start, 7n)).rejects.toMatchObject({ code: "FULA_RECOVERY_PIN" });
+  await expect(pinWalBySlot(link, { startLsn: start }, 7n)).rejects.toMatchObject({ code: "FULA_RECOVERY_PIN" });
   const floor = await ensureSlot(session, FLOOR_SLOT);
   expect(floor.walStatus).toBe("reserved");
-  await using pin = await pinWalBySlot(link, await head(primary), 7n);
+  await using pin = await pinWalBySlot(link, { startLsn: await head(primary) }, 7n);
   expect(pin.name).toBe("fm_pin_7_wal");
 });
 
@@ -109,6 +109,6 @@ test("a standby has a floor of its own, so that what it keeps outlives its promo
   await writeSegments(standby, 2);
   await standby.sql("checkpoint");
   const to = linkTo(standby);
-  await using pin = await pinWalBySlot(async () => await to.connect(), before, 7n);
+  await using pin = await pinWalBySlot(async () => await to.connect(), { startLsn: before }, 7n);
   expect(pin.name).toBe("fm_pin_7_wal");
 });

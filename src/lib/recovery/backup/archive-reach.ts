@@ -3,38 +3,59 @@ import { createReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { systemErrorCode } from "../../kernel/errors.ts";
-import { type Lsn, segmentOf, segmentStart } from "../lsn.ts";
-import { archiveDir, listArchive, PARTIAL_SUFFIX, reachOf } from "./wal-archive.ts";
+import type { SiteSession } from "../../runtime/postgres-site.ts";
+import { parseWalFileName } from "../lsn.ts";
+import type { ArchivedFiles, WalArchive } from "../postgres/archived-wal.ts";
+import { unpackWal } from "./unpack.ts";
+import { archiveDir, listArchive, PARTIAL_SUFFIX } from "./wal-archive.ts";
 
-/** An archive on this box, as whoever proves what a replica can be brought back with asks about it. */
-export class LocalArchive {
+/** An archive on this box, for whoever brings a replica back with it. */
+export class LocalArchive implements WalArchive {
   readonly #backupDir: string;
+  #state: "good" | "distrusted" | "given up" = "good";
 
   constructor(backupDir: string) {
     this.#backupDir = backupDir;
   }
 
-  /**
-   * The oldest position from which the archive reaches up to another without a hole.
-   * @param timeline on whose history
-   * @returns null where it does not reach there, or is another server's
-   * @throws FulaError FULA_WAL_ARCHIVE_FOREIGN where it cannot be told whose it is
-   */
-  async reachesBackFrom(lsn: Lsn, timeline: number, systemId: string): Promise<Lsn | null> {
-    const listing = await listArchive(this.#backupDir);
-    if (listing === null || listing.systemId !== systemId) return null;
-    const { segmentBytes, ranges } = listing;
-    const starts = ranges
-      .map(({ startLsn }) => segmentStart(segmentOf(startLsn, segmentBytes), segmentBytes))
-      .filter((startLsn) => startLsn < lsn)
-      .toSorted((a, b) => (a < b ? -1 : 1));
-    return starts.find((startLsn) => (reachOf(listing, startLsn, timeline)?.endLsn ?? 0n) >= lsn) ?? null;
+  /** @throws FulaError FULA_WAL_ARCHIVE_FOREIGN where it cannot be told whose it is */
+  distrust(): void {
+    if (this.#state === "good") this.#state = "distrusted";
   }
 
-  /** Of the first `bytes` of a segment, SHA-256 in hex; null where the archive does not have so much of it. */
+  /** @returns true once after it was distrusted: there may be a way without it */
+  giveUp(): boolean {
+    if (this.#state !== "distrusted") return false;
+    this.#state = "given up";
+    return true;
+  }
+
+  async list(): Promise<ArchivedFiles | null> {
+    const listing = this.#state !== "good" ? null : await listArchive(this.#backupDir);
+    if (listing === null) return null;
+    const { systemId, segmentBytes, ranges } = listing;
+    const bytesOf = (name: string): number => {
+      const file = parseWalFileName(name, segmentBytes);
+      if (file === null) return 0;
+      const range = ranges.find(
+        ({ timeline, startLsn, endLsn }) =>
+          timeline === file.timeline && startLsn <= file.startLsn && file.startLsn < endLsn,
+      );
+      const whole = BigInt(segmentBytes);
+      const there = range === undefined ? 0n : range.endLsn - file.startLsn;
+      return Number(there < whole ? there : whole);
+    };
+    return { systemId, segmentBytes, bytesOf };
+  }
+
   async digest(name: string, bytes: number): Promise<string | null> {
     const whole = join(archiveDir(this.#backupDir), name);
     return (await digestOfStart(whole, bytes)) ?? (await digestOfStart(`${whole}${PARTIAL_SUFFIX}`, bytes));
+  }
+
+  async unpack(names: readonly string[], files: SiteSession, dir: string, signal: AbortSignal): Promise<void> {
+    const segmentBytes = (await listArchive(this.#backupDir))?.segmentBytes ?? 0;
+    await unpackWal(files, this.#backupDir, names, segmentBytes, dir, signal);
   }
 }
 

@@ -2,6 +2,7 @@ import { FulaError } from "../../kernel/errors.ts";
 import { formatBytes } from "../../kernel/units.ts";
 import type { SiteSession } from "../../runtime/postgres-site.ts";
 import { formatLsn, type Lsn, parseLsn } from "../lsn.ts";
+import { freeBytesAt } from "./free-bytes.ts";
 import { askOne } from "./ledger-server.ts";
 import { readMarker } from "./marker.ts";
 import { type PrimaryLink, renderConninfo } from "./primary-link.ts";
@@ -16,9 +17,6 @@ const MARGIN = 1.2;
 const MARGIN_BYTES = 256 * 1024 ** 2;
 const CLEANUP_MS = 60_000;
 
-// df counts in blocks of 1024 bytes; the last line is the file system's, also where its name is long.
-const FREE = `df -Pk "$1" | awk 'END { print $4 }'`;
-
 /** @throws FulaError FULA_RECOVERY_DISK where another copy of the primary's data has no room beside the old ones */
 async function assertRoom(files: SiteSession, rootDir: string, primary: PrimaryLink): Promise<void> {
   await using session = await primary.connect();
@@ -30,7 +28,7 @@ async function assertRoom(files: SiteSession, rootDir: string, primary: PrimaryL
     values: [],
   });
   const needed = Math.ceil(Number(bytes) * MARGIN) + MARGIN_BYTES;
-  const free = Number(await runScript(files, `measure ${rootDir}`, FREE, [rootDir])) * 1024;
+  const free = await freeBytesAt(files, rootDir);
   if (free >= needed) return;
   throw new FulaError(
     "FULA_RECOVERY_DISK",

@@ -10,7 +10,7 @@ import { siteLayout } from "./site-layout.ts";
 import { finishSwap } from "./swap-data.ts";
 import { undoTruncation } from "./truncate.ts";
 
-const REMOVE_NEW = `rm -rf "$1"/data.new.* "$1"/salvage/*/*${UNFINISHED}`;
+const REMOVE_NEW = `rm -rf "$1"/data.new.* "$1"/wal.new.* "$1"/salvage/*/*${UNFINISHED}`;
 const STAY_STANDBY = '[ ! -e "$1/PG_VERSION" ] || { : >"$1/standby.signal" && sync "$1/standby.signal" "$1"; }';
 // What somebody has to look at has a note beside it, and stays. Prints what is left.
 const REMOVE_OLD = `

@@ -94,12 +94,18 @@ export async function lookAtPrimary(session: Session, slot: string, syncNeeded: 
 }
 
 async function readHistory(session: Session, timeline: number): Promise<readonly TimelineStretch[] | null> {
+  const text = await readHistoryText(session, timeline);
+  return stretchesTo(timeline, text === null ? new Map() : new Map([[timeline, text]]));
+}
+
+/** The history file of a timeline, as the primary has it; null where it has none. */
+export async function readHistoryText(session: Session, timeline: number): Promise<string | null> {
   const { text } = await askOne<{ text: string | null }>(session, {
     name: "recovery_primary_history",
     text: "select convert_from(pg_read_binary_file($1, 0, 1000000, true), 'utf8') as text",
     values: [`pg_wal/${historyName(timeline)}`],
   });
-  return stretchesTo(timeline, text === null ? new Map() : new Map([[timeline, text]]));
+  return text;
 }
 
 async function listWal(session: Session): Promise<ReadonlySet<string>> {

@@ -3,13 +3,14 @@ import type { SiteSession } from "../../runtime/postgres-site.ts";
 import type { ReplicaProbe } from "../adapters.ts";
 import type { Epoch } from "../epoch.ts";
 import type { Handshake, RewindReadiness } from "../types.ts";
+import { proveArchive, type WalArchive } from "./archived-wal.ts";
 import { classify, handshakeOf, type ReplicaFacts, type Verdict } from "./classify.ts";
 import type { LedgerServer } from "./ledger-server.ts";
 import { relateData, stretchesOf } from "./lineage-facts.ts";
 import { lookAtNodeBy, type NodeLook } from "./node-look.ts";
 import type { PrimaryLink } from "./primary-link.ts";
 import { lookAtPrimary, type PrimaryLook } from "./primary-look.ts";
-import { type KnownBackup, retainedHistory, type WalArchive } from "./retained.ts";
+import { type KnownBackup, retainedHistory } from "./retained.ts";
 import { forkOf, proveRewind } from "./rewind-readiness.ts";
 import { matchStretches, type StretchMatch } from "./wal-match.ts";
 
@@ -53,32 +54,35 @@ async function gatherFacts(sides: ProbeSides, signal: AbortSignal): Promise<Repl
   const look = await lookAtNodeBy(files, server, signal);
   await using session = await sides.primary.connect();
   const primary = await lookAtPrimary(session, sides.slot, sides.syncNeeded);
-  const history = await retainedHistory(primary, archive, await sides.newestBackup());
+  const archived = await proveArchive(session, primary, archive);
+  const history = retainedHistory(primary, archived, await sides.newestBackup());
   if (look.data.kind !== "readable" || look.data.control.systemId !== primary.systemId) {
     const rewind: RewindReadiness = { possible: false, because: "there is nothing that could be rewound" };
-    return { look, primary, arbiter, matches: [], rewind, history };
+    return { look, primary, arbiter, archived, matches: [], rewind, history };
   }
-  const matches = await compare(sides, { look, primary, files, session }, signal);
+  // What is not proven to be the primary's proves nothing of the replica either.
+  const trusted = archived === null ? null : archive;
+  const matches = await compare({ look, primary, files, session, archive: trusted }, signal);
   const lineage = relateData(look, look.data, primary, { arbiter, matches, tailLsn: history.tailLsn });
   const forkLsn = forkOf(lineage);
   const rewind: RewindReadiness =
     forkLsn === null
       ? { possible: false, because: "it has nothing of its own" }
       : await proveRewind(files, look.data, primary, { forkLsn, matches }, signal);
-  return { look, primary, arbiter, matches, rewind, history };
+  return { look, primary, arbiter, archived, matches, rewind, history };
 }
 
 async function compare(
-  { archive }: ProbeSides,
   both: {
     readonly look: NodeLook;
     readonly primary: PrimaryLook;
     readonly files: SiteSession;
     readonly session: Session;
+    readonly archive: WalArchive | null;
   },
   signal: AbortSignal,
 ): Promise<readonly StretchMatch[]> {
-  const { look, primary, files, session } = both;
+  const { look, primary, files, session, archive } = both;
   if (look.data.kind !== "readable") return [];
   const { wal, end } = look.data;
   const stretches = stretchesOf(look.data, primary);

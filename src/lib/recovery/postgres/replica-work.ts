@@ -3,6 +3,7 @@ import type { SiteProgram, SiteRun, SiteSession } from "../../runtime/postgres-s
 import type { Epoch } from "../epoch.ts";
 import type { Lsn } from "../lsn.ts";
 import type { SessionId } from "../types.ts";
+import type { WalArchive } from "./archived-wal.ts";
 import type { Following } from "./follow.ts";
 import type { LedgerServer } from "./ledger-server.ts";
 import { runStep } from "./site-files.ts";
@@ -36,6 +37,8 @@ export interface ReplicaWork {
   readonly epoch: Epoch;
   /** What is saved before it is discarded; null where there is nothing that others lack. */
   readonly tail: DivergedTail | null;
+  /** What this box can read of archived WAL; null where there is none. */
+  readonly archive: WalArchive | null;
   readonly limits: WorkLimits;
   /** Told of what a program says it is doing. */
   readonly onProgress: (line: string) => void;

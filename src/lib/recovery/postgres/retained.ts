@@ -1,5 +1,6 @@
-import type { Lsn } from "../lsn.ts";
 import type { RetainedHistory } from "../types.ts";
+import { type Lsn, segmentOf } from "../lsn.ts";
+import type { ProvenWal } from "./archived-wal.ts";
 import type { PrimaryLook } from "./primary-look.ts";
 
 /** The newest base backup of which one can go on, as the catalogue knows it. */
@@ -9,34 +10,56 @@ export interface KnownBackup {
   readonly isTrusted: boolean;
 }
 
-/** Archived WAL that this box can read, and a server of it too. */
-export interface WalArchive {
-  /**
-   * The oldest position from which the archive reaches up to another without a hole, proven by listing it.
-   * @param timeline on whose history
-   * @returns null where it does not reach there, or is another server's
-   */
-  reachesBackFrom(lsn: Lsn, timeline: number, systemId: string): Promise<Lsn | null>;
-  /** Of the first `bytes` of a segment, in hex; null where the archive does not have so much of it. */
-  digest(name: string, bytes: number): Promise<string | null>;
-}
-
 /**
- * The primary's account of what it still has: in its directory, before that in an archive that reaches up to it, and the
- * newest backup.
+ * The primary's account of what it still has: in its directory, before that in an archive that is proven to lead up to it, and
+ * the newest backup.
  */
-export async function retainedHistory(
-  primary: PrimaryLook,
-  archive: WalArchive | null,
+export function retainedHistory(
+  { headLsn, committedLsn, tailLsn }: PrimaryLook,
+  archived: ProvenWal | null,
   backup: KnownBackup | null,
-): Promise<RetainedHistory> {
-  const { headLsn, committedLsn, tailLsn, timeline, systemId } = primary;
-  const archived = (await archive?.reachesBackFrom(tailLsn, timeline, systemId)) ?? tailLsn;
+): RetainedHistory {
   return {
     headLsn,
-    tailLsn: archived < tailLsn ? archived : tailLsn,
+    tailLsn: archived !== null && archived.tailLsn < tailLsn ? archived.tailLsn : tailLsn,
     committedLsn,
     checkpointLsn: backup?.endLsn ?? 0n,
     checkpointTrusted: backup?.isTrusted ?? false,
   };
+}
+
+/** Whence the log comes that a way back needs, segment by segment. */
+export interface LogSource {
+  readonly segmentsNeeded: number;
+  /** Fewer where that way cannot be gone. */
+  readonly segmentsFound: number;
+  readonly source: "pg_wal" | "archive" | "mixed";
+}
+
+/** Counts the segments between two positions, and where each of them is. */
+export function logSource(
+  { tailLsn, headLsn, segmentBytes }: Pick<PrimaryLook, "tailLsn" | "headLsn" | "segmentBytes">,
+  archived: ProvenWal | null,
+  startExclusive: Lsn,
+  endInclusive: Lsn,
+): LogSource {
+  const needed = count(startExclusive, endInclusive, segmentBytes);
+  const inDirectory = count(max(startExclusive, tailLsn), min(endInclusive, headLsn), segmentBytes);
+  const archivedTail = archived === null || archived.tailLsn > tailLsn ? tailLsn : archived.tailLsn;
+  const inArchive = count(max(startExclusive, archivedTail), min(endInclusive, tailLsn), segmentBytes);
+  const source = inArchive === 0 ? "pg_wal" : inDirectory === 0 ? "archive" : "mixed";
+  return { segmentsNeeded: needed, segmentsFound: inDirectory + inArchive, source };
+}
+
+function count(startExclusive: Lsn, endInclusive: Lsn, segmentBytes: number): number {
+  if (endInclusive <= startExclusive) return 0;
+  return Number(segmentOf(endInclusive - 1n, segmentBytes) - segmentOf(startExclusive, segmentBytes)) + 1;
+}
+
+function max(one: Lsn, other: Lsn): Lsn {
+  return one > other ? one : other;
+}
+
+function min(one: Lsn, other: Lsn): Lsn {
+  return one < other ? one : other;
 }

@@ -19,6 +19,8 @@ export interface SiteLayout {
   salvage(epochNumber: bigint): string;
   /** A data directory that is being made by a session. */
   newData(session: SessionId): string;
+  /** Archived WAL on its way into the data directory, by a session. */
+  newWal(session: SessionId): string;
   /** The data directory that a session's new one replaced. */
   oldData(session: SessionId): string;
 }
@@ -33,6 +35,7 @@ export function siteLayout({ rootDir }: Pick<PostgresSite, "rootDir">): SiteLayo
     quarantine: (session) => at("quarantine", String(session)),
     salvage: (epochNumber) => at("salvage", String(epochNumber)),
     newData: (session) => at(`data.new.${session}`),
+    newWal: (session) => at(`wal.new.${session}`),
     oldData: (session) => at(`data.old.${session}`),
   };
 }

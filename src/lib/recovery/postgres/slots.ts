@@ -2,7 +2,7 @@ import { FulaError } from "../../kernel/errors.ts";
 import { sqlStateOf } from "../../postgres/database-errors.ts";
 import type { Session } from "../../postgres/session.ts";
 import type { Pin } from "../adapters.ts";
-import { formatLsn, type Lsn } from "../lsn.ts";
+import { formatLsn, type Lsn, segmentOf, segmentStart } from "../lsn.ts";
 import { pinName, sessionOfPin } from "../pins.ts";
 import type { SessionId } from "../types.ts";
 import { askOne } from "./ledger-server.ts";
@@ -88,13 +88,32 @@ function pinFailed(because: string): FulaError {
   });
 }
 
-/** The slot that holds most closely what lies above a position; null where none reaches back so far. */
-function sourceFor(slots: readonly SlotLook[], startExclusive: Lsn): SlotLook | null {
-  const reaching = slots.filter(
-    (slot) => isKept(slot) && slot.restartLsn !== null && slot.restartLsn <= startExclusive,
+/** From where on WAL has to be held. */
+export interface HeldFrom {
+  /** Exclusive. */
+  readonly startLsn: Lsn;
+  /** What lies below this is there elsewhere: nothing has to be held before its segment. Default: `startLsn`. */
+  readonly elsewhereUpTo?: { readonly lsn: Lsn; readonly segmentBytes: number };
+}
+
+/** Whether a slot holds all that has to be held. */
+function reaches(slot: SlotLook, { startLsn, elsewhereUpTo }: HeldFrom): boolean {
+  if (!isKept(slot) || slot.restartLsn === null) return false;
+  if (slot.restartLsn <= startLsn) return true;
+  if (elsewhereUpTo === undefined) return false;
+  // It holds its segment from the beginning.
+  const { lsn, segmentBytes } = elsewhereUpTo;
+  return segmentStart(segmentOf(slot.restartLsn, segmentBytes), segmentBytes) <= lsn;
+}
+
+/** The slot that holds most closely what has to be held, or else what is not elsewhere; null where none reaches back so far. */
+function sourceFor(slots: readonly SlotLook[], from: HeldFrom): SlotLook | null {
+  const reaching = slots
+    .filter((slot) => reaches(slot, from))
+    .toSorted((a, b) => ((a.restartLsn ?? 0n) < (b.restartLsn ?? 0n) ? 1 : -1));
+  return (
+    reaching.find(({ restartLsn }) => restartLsn !== null && restartLsn <= from.startLsn) ?? reaching.at(-1) ?? null
   );
-  const [closest = null] = reaching.toSorted((a, b) => ((a.restartLsn ?? 0n) < (b.restartLsn ?? 0n) ? 1 : -1));
-  return closest;
 }
 
 /** A pin that is a slot. Released by a connection of its own: that by which it was taken may be gone. */
@@ -133,12 +152,12 @@ class SlotPin implements Pin {
  * cloned may have been lost meanwhile.
  * @throws FulaError FULA_RECOVERY_PIN where no slot reaches back so far, or what it kept is gone
  */
-export async function pinWalBySlot(link: SlotLink, startExclusive: Lsn, sessionId: SessionId): Promise<Pin> {
+export async function pinWalBySlot(link: SlotLink, from: HeldFrom, sessionId: SessionId): Promise<Pin> {
   const name = pinName(sessionId, "wal");
   await using session = await link();
   await dropSlot(session, name);
-  const source = sourceFor(await readSlots(session), startExclusive);
-  if (source === null) throw pinFailed(`no slot reaches back to ${formatLsn(startExclusive)}`);
+  const source = sourceFor(await readSlots(session), from);
+  if (source === null) throw pinFailed(`no slot reaches back to ${formatLsn(from.startLsn)}`);
   try {
     await session.query({
       name: "recovery_slot_copy",
@@ -150,7 +169,7 @@ export async function pinWalBySlot(link: SlotLink, startExclusive: Lsn, sessionI
   }
   const pin = new SlotPin(name, link);
   const clone = await readSlot(session, name);
-  if (clone !== null && isKept(clone) && clone.restartLsn !== null && clone.restartLsn <= startExclusive) return pin;
+  if (clone !== null && reaches(clone, from)) return pin;
   await pin.release();
   throw pinFailed(`the clone of ${source.name} keeps ${clone?.walStatus ?? "nothing"}`);
 }

@@ -3,7 +3,8 @@ import type { Lsn } from "../lsn.ts";
 import type { RetainedHistory, SessionId } from "../types.ts";
 import type { PrimaryLink } from "./primary-link.ts";
 import { lookAtPrimary } from "./primary-look.ts";
-import { type KnownBackup, retainedHistory, type WalArchive } from "./retained.ts";
+import { proveArchive, type WalArchive } from "./archived-wal.ts";
+import { type KnownBackup, retainedHistory } from "./retained.ts";
 import { pinBaseBySlot, pinWalBySlot, type SlotLink } from "./slots.ts";
 
 /** What the engine's view of a primary rests on. */
@@ -33,11 +34,19 @@ export class PostgresStorage implements StorageAdapter {
     const { primary, slot, syncNeeded, archive, newestBackup } = this.#parts;
     await using session = await primary.connect();
     const look = await lookAtPrimary(session, slot, syncNeeded);
-    return await retainedHistory(look, archive, await newestBackup());
+    const archived = await proveArchive(session, look, archive);
+    return retainedHistory(look, archived, await newestBackup());
   }
 
   async pinWal(startExclusive: Lsn, sessionId: SessionId): Promise<Pin> {
-    return await pinWalBySlot(this.#link, startExclusive, sessionId);
+    const { primary, slot, syncNeeded, archive } = this.#parts;
+    await using session = await primary.connect();
+    const look = await lookAtPrimary(session, slot, syncNeeded);
+    const archived = await proveArchive(session, look, archive);
+    // What the archive has need not be held: whoever streams brings it from there.
+    const isArchived = archived !== null && archived.tailLsn <= startExclusive && archived.upToLsn > startExclusive;
+    const elsewhere = isArchived ? { elsewhereUpTo: { lsn: archived.upToLsn, segmentBytes: look.segmentBytes } } : {};
+    return await pinWalBySlot(this.#link, { startLsn: startExclusive, ...elsewhere }, sessionId);
   }
 
   async pinSnapshot(checkpointLsn: Lsn, sessionId: SessionId): Promise<Pin> {

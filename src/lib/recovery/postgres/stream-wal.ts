@@ -1,6 +1,7 @@
 import type { Session } from "../../postgres/session.ts";
 import { isFulaError } from "../../kernel/errors.ts";
 import { type Lsn, parseLsn } from "../lsn.ts";
+import { bringArchived } from "./bring-archived.ts";
 import { beginFollowing, type PrimaryView, viewOfPrimary } from "./follow.ts";
 import { askOne, assertRunning } from "./ledger-server.ts";
 import type { ReplicaWork } from "./replica-work.ts";
@@ -9,7 +10,7 @@ import type { ReplicaWork } from "./replica-work.ts";
 const CHUNK_MS = 50;
 
 /**
- * Lets this box's server stream from the primary, and gives what it has after each chunk. It is over when the primary says
+ * Lets this box's server stream from the primary, after what the primary does not hold was brought from the archive, and gives what it has after each chunk. It is over when the primary says
  * that the server streams, in the epoch of the session, and has everything up to `endInclusive`: the server goes on
  * streaming then, and otherwise is left as it is.
  * @throws FulaError FULA_LEDGER_ROLE where the primary is of another epoch; FULA_RECOVERY_STEP where the server ended
@@ -23,6 +24,7 @@ export async function* streamWal(
   const { server, following } = work;
   await using primary = new Reconnecting(async () => await following.primary.connect());
   await using own = new Reconnecting(async () => await server.connect());
+  await bringArchived(work, startExclusive, signal);
   {
     await using files = await server.site.open(signal);
     await beginFollowing(files, server, following, { withinMs: work.limits.programMs, signal });

@@ -17,7 +17,7 @@ export function fileOfSegment(stretches: readonly TimelineStretch[], segment: bi
  * @returns the head itself where not even its own segment is there
  */
 export function oldestKept(
-  files: ReadonlySet<string>,
+  files: Pick<ReadonlySet<string>, "has">,
   stretches: readonly TimelineStretch[],
   headLsn: Lsn,
   segmentBytes: number,

@@ -4,7 +4,7 @@ import { type Lsn, segmentOf, segmentStart, walFileName } from "../lsn.ts";
 import { askOne } from "./ledger-server.ts";
 import { runScript } from "./site-files.ts";
 import { endOfStretch, stretchAt, type TimelineStretch } from "../timeline-history.ts";
-import type { WalArchive } from "./retained.ts";
+import type { WalArchive } from "./archived-wal.ts";
 import { fileOfSegment } from "./wal-inventory.ts";
 import type { WalOnDisk } from "./wal-end.ts";
 
@@ -126,7 +126,8 @@ async function digestAtNode(
   return text.trim().split(" ")[0] ?? "";
 }
 
-async function digestAtPrimary(session: Session, name: string, bytes: number): Promise<string | null> {
+/** SHA-256 of the first `bytes` of a segment in the primary's directory, in hex; null where it does not have so much of it. */
+export async function digestAtPrimary(session: Session, name: string, bytes: number): Promise<string | null> {
   const { digest } = await askOne<{ digest: string | null }>(session, {
     name: "recovery_wal_digest",
     text: `
