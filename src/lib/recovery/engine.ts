@@ -123,11 +123,10 @@ export class RecoveryEngine {
   async #plan(authority: Authority, edge: PlanEdge, isRebuild: boolean): Promise<Result<RecoveryPlan>> {
     const session = this.#registry.check(authority);
     if (!session.ok) return session;
-    const { kind, phase } = session.value;
+    const { kind } = session.value;
     if ((kind === "rebuild") !== isRebuild) {
       return refuse("wrong_kind", `session ${authority.sessionId} is a ${kind}`);
     }
-    if (phase !== "init") return refuse("wrong_phase", `session ${authority.sessionId} is in ${phase}`);
     const other = this.#work.get(authority.replicaId);
     if (other !== undefined) {
       return refuse(

@@ -91,16 +91,16 @@ export class Registry {
   /** Begins a session at the epoch in force. @returns the authority that every later call names */
   open(replicaId: ReplicaId, kind: SessionKind, id: SessionId): Result<Authority> {
     const sender = this.#senders.get(replicaId);
-    if (sender !== undefined && isBusy(sender))
-      return refuse("session_active", `${replicaId} is in session ${sender.session?.id}`);
-    const begun = this.#attach(replicaId, kind, id);
-    if (!begun.ok || sender === undefined) {
-      if (!begun.ok)
-        this.#log.append(replicaId, null, "session_refused", `${begun.refusal.code}: ${begun.refusal.detail}`);
-      return begun.ok ? refuse("unknown_replica", replicaId) : begun;
+    const begun =
+      sender !== undefined && isBusy(sender)
+        ? refuse("session_active", `${replicaId} is in session ${sender.session?.id}`)
+        : this.#attach(replicaId, kind, id);
+    if (!begun.ok) {
+      this.#log.append(replicaId, null, "session_refused", `${begun.refusal.code}: ${begun.refusal.detail}`);
+      return begun;
     }
     this.#log.append(replicaId, id, "session_created", kind);
-    return accept({ replicaId, sessionId: id, epoch: { ...sender.epoch } });
+    return accept({ replicaId, sessionId: id, epoch: { ...begun.value.epoch } });
   }
 
   /** Takes a step of a session. Refused, it has changed nothing. */
@@ -249,23 +249,24 @@ export class Registry {
       this.#fail(result, replicaId, begun.refusal);
       return;
     }
-    this.#log.append(replicaId, begun.value, wasActive ? "session_superseded" : "session_created", kind);
-    (wasActive ? result.sessionsSuperseded : result.sessionsCreated).push(begun.value);
+    const { lastSessionId } = begun.value;
+    this.#log.append(replicaId, lastSessionId, wasActive ? "session_superseded" : "session_created", kind);
+    (wasActive ? result.sessionsSuperseded : result.sessionsCreated).push(lastSessionId);
   }
 
-  #attach(replicaId: ReplicaId, kind: SessionKind, id: SessionId | undefined): Result<SessionId> {
+  /** Begins a session; one that is active ends. */
+  #attach(replicaId: ReplicaId, kind: SessionKind, id: SessionId | undefined): Result<Sender> {
     const sender = this.#senders.get(replicaId);
     if (sender === undefined) return refuse("unknown_replica", `${replicaId} is no replica`);
     if (id === undefined || id <= sender.lastSessionId) {
       return refuse("session_id_not_growing", `session ${id ?? "without an id"} after ${sender.lastSessionId}`);
     }
-    if (sender.stopped) return refuse("sender_stopped", `${replicaId} is not in the assignment`);
     const free = isBusy(sender) ? this.#ended(sender, interruption("superseded")) : sender;
     const attached = attach(free, id, kind, sender.epoch);
     if (!attached.ok) return attached;
     this.#senders.set(replicaId, attached.value);
     this.#stops.set(id, new AbortController());
-    return accept(id);
+    return attached;
   }
 
   #fail(result: Assigned, replicaId: ReplicaId, { code, detail }: Refusal): void {

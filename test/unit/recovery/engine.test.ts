@@ -1,3 +1,4 @@
+import { getEventListeners } from "node:events";
 import { describe, expect, test } from "vitest";
 import { followAssignments } from "../../../src/lib/recovery/assignments.ts";
 import { recoverReplica } from "../../../src/lib/recovery/recover.ts";
@@ -105,6 +106,8 @@ describe("letting go", () => {
     expect(bench.details("plan_cancelled")).toEqual(["not today"]);
     expect(bench.released).toEqual(["fm_pin_1_wal: plan_cancelled: not today"]);
     expect(bench.engine.liveSessions().size).toBe(0);
+    await bench.engine.cancelPlan(await bench.rebuildPlan(), "nor that");
+    expect(bench.engine.sender("r")).toMatchObject({ state: "needs_rebuild", floor: null });
   });
 
   test("a caller that gives up ends the session, and the replica is told", async () => {
@@ -115,6 +118,22 @@ describe("letting go", () => {
     const execution = await bench.engine.executeCatchUp(plan, anIo({ streamWal }), cancel.signal);
     expect(execution).toMatchObject({ outcome: "invalidated", because: expect.stringContaining("cancelled") });
     expect(bench.released).toHaveLength(1);
+  });
+
+  test("a caller that gave up before ends the session at once, and one that has its answer is not listened to", async () => {
+    const bench = new RecoveryBench();
+    const given = AbortSignal.abort(new Error("no"));
+    const refused = await bench.engine.planRecovery(await bench.session("catchup"), { ...bench.edge, cancel: given });
+    expect(refused).toMatchObject({ ok: false, refusal: { code: "inactive_session" } });
+    const late = await bench.engine.executeCatchUp(await bench.catchUpPlan(), anIo(), given);
+    expect(late).toMatchObject({ outcome: "invalidated" });
+    expect(bench.pins.size).toBe(0);
+    const cancel = new AbortController();
+    const edge = { ...bench.edge, cancel: cancel.signal };
+    const plan = await bench.engine.planRecovery(await bench.session("catchup"), edge);
+    if (!plan.ok || plan.value.outcome !== "catchup") throw new Error("No plan");
+    await bench.engine.executeCatchUp(plan.value, anIo(), cancel.signal);
+    expect(getEventListeners(cancel.signal, "abort")).toEqual([]);
   });
 
   test("a pin that cannot be released does not keep the others, and is named", async () => {

@@ -6,7 +6,7 @@ import { RecoveryLog } from "../../../src/lib/recovery/recovery-log.ts";
 import { Registry } from "../../../src/lib/recovery/registry.ts";
 import type { Authority } from "../../../src/lib/recovery/sender.ts";
 import type { SessionStep } from "../../../src/lib/recovery/session.ts";
-import type { SessionKind } from "../../../src/lib/recovery/types.ts";
+import type { AssignmentResult, SessionKind } from "../../../src/lib/recovery/types.ts";
 import { FakeClock } from "../../support/clock.ts";
 import { property } from "../../support/property.ts";
 
@@ -200,5 +200,106 @@ describe("senders and sessions", () => {
     );
     // Sequences that complete nothing prove little.
     expect(taken).toBeGreaterThan(0);
+  });
+});
+
+describe("what the registry keeps of a replica", () => {
+  const ONE = { number: 1n, uuid: "one" };
+  const TWO = { number: 2n, uuid: "two" };
+  const HERE = { dataAddr: "here", ctrlAddr: "c", version: 3 };
+  let ids = 0n;
+
+  function assign(
+    registry: Registry,
+    told: { epoch?: Epoch; endpoint?: typeof HERE; kind?: SessionKind; members?: readonly string[] } = {},
+  ): AssignmentResult {
+    const { epoch = ONE, endpoint = HERE, kind, members = ["a"] } = told;
+    ids += 1n;
+    return registry.assign(
+      {
+        epoch,
+        replicas: members.map((replicaId) => ({ replicaId, endpoint })),
+        recoveryTargets: new Map(kind === undefined ? [] : [["a", kind]]),
+      },
+      new Map([["a", ids]]),
+    );
+  }
+
+  function rig(kind?: SessionKind): { registry: Registry; log: RecoveryLog; authority: Authority } {
+    const log = new RecoveryLog(new FakeClock(), silentLog);
+    const registry = new Registry(log);
+    assign(registry, kind === undefined ? {} : { kind });
+    return { registry, log, authority: { replicaId: "a", sessionId: ids, epoch: ONE } };
+  }
+
+  function complete(registry: Registry, authority: Authority): void {
+    const range = { startLsn: 20n, targetLsn: 20n, truncateToLsn: null };
+    for (const step of [{ step: "connect" }, { step: "handshake", range }, { step: "complete" }] as const) {
+      expect(registry.act(authority, step).ok).toBe(true);
+    }
+  }
+
+  test("the signal of a session is given when it ends, and forgotten when it is over", () => {
+    const { registry, authority } = rig("catchup");
+    complete(registry, authority);
+    expect(registry.signalOf(authority.sessionId)).toBeNull();
+    assign(registry, { kind: "catchup" });
+    const signal = registry.signalOf(ids);
+    assign(registry, { kind: "catchup" });
+    expect(signal?.reason).toMatchObject({ message: "superseded" });
+    expect(registry.signalOf(ids - 1n)).toBeNull();
+  });
+
+  test("a second session is not begun beside one, and that is in the log", () => {
+    const { registry, log } = rig("catchup");
+    expect(registry.open("a", "catchup", ids + 1n)).toMatchObject({ refusal: { code: "session_active" } });
+    expect(registry.open("nobody", "catchup", ids + 1n)).toMatchObject({ refusal: { code: "unknown_replica" } });
+    const refused = log.events().filter(({ event }) => event === "session_refused");
+    expect(refused.map(({ detail }) => detail.split(":")[0])).toEqual(["session_active", "unknown_replica"]);
+  });
+
+  test("what broke off in its data outlives epochs, addresses, and its time outside the federation", () => {
+    const { registry, authority } = rig("rebuild");
+    registry.rewrite(authority, "rewind");
+    assign(registry, { epoch: TWO });
+    const broken = { state: "needs_rebuild", floor: { rung: "snapshot_tail" } };
+    expect(registry.sender("a")).toMatchObject(broken);
+    assign(registry, { epoch: TWO, endpoint: { ...HERE, version: 4 } });
+    expect(registry.sender("a")).toMatchObject(broken);
+    assign(registry, { epoch: { number: 3n, uuid: "three" } });
+    expect(registry.sender("a")).toMatchObject(broken);
+    assign(registry, { epoch: { number: 3n, uuid: "three" }, members: [] });
+    assign(registry, { epoch: { number: 3n, uuid: "three" } });
+    expect(registry.sender("a")?.floor?.rung).toBe("snapshot_tail");
+    expect(registry.open("a", "catchup", authority.sessionId)).toMatchObject({
+      refusal: { code: "session_id_not_growing" },
+    });
+  });
+
+  test("one that is gone is gone once, takes no session, and counts for nothing", () => {
+    const { registry, authority } = rig("catchup");
+    complete(registry, authority);
+    expect(registry.status().inSync).toBe(1);
+    expect(assign(registry, { members: [] }).removed).toEqual(["a"]);
+    expect(assign(registry, { members: [], kind: "catchup" })).toMatchObject({
+      removed: [],
+      sessionsFailed: [{ replicaId: "a", because: expect.stringContaining("sender_stopped") }],
+    });
+    expect(registry.status()).toMatchObject({ inSync: 0, senders: [{ stopped: true }] });
+  });
+
+  test.each([
+    ["another address", { ...HERE, dataAddr: "there", version: 4 }, true],
+    ["another address under the same version", { ...HERE, ctrlAddr: "d" }, true],
+    ["another version", { ...HERE, version: 4 }, true],
+    ["the same", HERE, false],
+    ["an older one", { ...HERE, dataAddr: "there", version: 2 }, false],
+  ])("%s ends its session only where it did change", (_what, endpoint, isChanged) => {
+    const { registry, log, authority } = rig("catchup");
+    assign(registry, { endpoint });
+    expect(registry.check(authority).ok).toBe(!isChanged);
+    expect(registry.sender("a")?.endpoint).toEqual(isChanged ? endpoint : HERE);
+    const said = log.events().filter(({ event }) => event === "endpoint_changed" || event === "session_invalidated");
+    expect(said).toHaveLength(isChanged ? 2 : 0);
   });
 });
