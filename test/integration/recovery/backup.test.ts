@@ -5,14 +5,17 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 import { systemClock } from "../../../src/lib/kernel/clock.ts";
 import { isFulaError } from "../../../src/lib/kernel/errors.ts";
+import { acquireLock } from "../../../src/lib/kernel/lock.ts";
 import { openSession } from "../../../src/lib/postgres/session.ts";
 import { backupFiles } from "../../../src/lib/recovery/backup/backup-record.ts";
 import { checkContent } from "../../../src/lib/recovery/backup/catalogue.ts";
 import { pinBackup } from "../../../src/lib/recovery/backup/keep-files.ts";
 import { pruneBackups } from "../../../src/lib/recovery/backup/prune-backups.ts";
+import { restoreLockFile } from "../../../src/lib/recovery/backup/restore-backup.ts";
 import { testBackup } from "../../../src/lib/recovery/backup/test-backup.ts";
 import { type BackupBox, backupBox, restoreSite } from "../../support/backup-box.ts";
 import { openPostgresRig, type PostgresRig, type RigServer } from "../../support/postgres-pair.ts";
+import { runOnTinyDisk } from "../../support/tiny-disk.ts";
 import { until } from "../../support/until.ts";
 
 const { signal } = new AbortController();
@@ -147,6 +150,45 @@ test("a backup that is aborted or killed leaves nothing that is taken for one, h
   await noSlots(server);
   const { name } = await box.take(server);
   expect(readdirSync(box.backupDir)).toEqual([name]);
+});
+
+test("a disk that fills up in the middle leaves nothing half-done, says so, and archiving goes on when there is room", async () => {
+  await using rig = await openPostgresRig();
+  const server = await serverWithData(rig);
+  const { exitCode, stdout, stderr } = await runOnTinyDisk("fill-backup-disk.ts", 49_152, [String(server.port)]);
+  expect(exitCode, stderr).toBe(0);
+  expect(JSON.parse(stdout)).toMatchObject({
+    taken: {
+      code: "FULA_DISK_FULL",
+      message: expect.stringContaining("ENOSPC"),
+      hint: expect.stringContaining("df -h"),
+    },
+    left: [],
+    full: { code: "FULA_DISK_FULL" },
+    holes: 0,
+  });
+});
+
+test("what an operator keeps meanwhile, and all of it while somebody restores, is not removed", async () => {
+  await using rig = await openPostgresRig();
+  const server = await serverWithData(rig);
+  const box = backupBox();
+  const old = await box.take(server);
+  const newest = await box.take(server);
+  const prune = async () => await pruneBackups({ ...box, trust: box.signer, clock: systemClock, signal }, 1);
+  const names = async () => (await box.list()).map(({ name }) => name);
+  {
+    using _ = await acquireLock(restoreLockFile(box.locksDir), "restore", systemClock);
+    expect(await prune()).toMatchObject({ removed: [], decisions: [{ keep: true }, { reasons: ["pinned"] }] });
+  }
+  // As prune leaves it that was killed after an operator's word came.
+  const leaving = join(box.backupDir, `.removing-${old.name}`);
+  renameSync(backupFiles(box.backupDir, old.name).dir, leaving);
+  writeFileSync(join(leaving, "kept.json"), JSON.stringify({ by: "me", because: "an audit", at: old.endedAt }));
+  expect((await prune()).removed).toEqual([]);
+  expect(await names()).toEqual([newest.name, old.name]);
+  rmSync(backupFiles(box.backupDir, old.name).kept);
+  expect((await prune()).removed).toEqual([old.name]);
 });
 
 test("a pin that is taken while prune removes holds the backup, or says that it is gone", async () => {
