@@ -58,6 +58,8 @@ const BUSY_CHECK_MS = 250;
 const CHECK_MS = 5_000;
 /** So often the settings are read again. */
 const SETTINGS_MS = 5_000;
+/** A round that has not come back for longer hangs: on a server that is frozen, or an engine. */
+const STALE_MS = 60_000;
 /** Of the store's patience with a quorum: a primary that hears neither that nor a standby for longer stops. */
 const FENCE_AFTER_AGES = 3;
 
@@ -112,9 +114,11 @@ export class LedgerAgent implements AsyncDisposable {
       timeoutMs: 1_000,
       cacheMs: 0,
       run: async () => {
-        const { state, epoch, because } = this.fence();
+        const { state, epoch, because, confirmedAgoMs } = this.fence();
         const details = { state, ...(epoch === null ? {} : { epoch: epoch.number, primary: epoch.primary }) };
-        const error = this.#error ?? (state === "fenced" || state === "changing" ? because : null);
+        const isStale = confirmedAgoMs !== null && confirmedAgoMs > STALE_MS;
+        const stale = isStale ? `what is told is ${Math.round(confirmedAgoMs / 1_000)} s old: the agent hangs` : null;
+        const error = this.#error ?? (state === "fenced" || state === "changing" ? because : stale);
         return await Promise.resolve(error === null ? { state: "ok", details } : { state: "degraded", error, details });
       },
     };

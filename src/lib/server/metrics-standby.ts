@@ -1,33 +1,61 @@
 import { Gauge, type Registry } from "prom-client";
 import { replicationOf, slotOf } from "../stack/standby-look.ts";
+import type { LedgerFence } from "./ledger-agent.ts";
 import type { StandbysSeen } from "./sync-keeper.ts";
+
+const MS_PER_SECOND = 1_000;
 
 /** The metrics of the ledger's servers. */
 export interface StandbyMetrics {
   /** Notes what the keeper of the standbys saw. */
   readonly looked: (seen: StandbysSeen) => void;
-  /** Has each scrape ask whether this box's server is held down. */
-  readonly watch: (isFenced: () => boolean) => void;
+  /** Has each scrape ask how this box stands to the ledger's epoch. */
+  readonly watch: (fence: () => Pick<LedgerFence, "state" | "epoch" | "confirmedAgoMs">) => void;
+}
+
+/** Makes those of the box's own standing. @returns has each scrape ask how that is */
+function makeFenceMetrics(registers: Registry[]): StandbyMetrics["watch"] {
+  let ask: Parameters<StandbyMetrics["watch"]>[0] | null = null;
+  const told = (
+    name: string,
+    help: string,
+    valueOf: (fence: ReturnType<NonNullable<typeof ask>>) => number | null,
+  ): void => {
+    const gauge = new Gauge({
+      name,
+      help,
+      registers,
+      collect() {
+        const value = ask === null ? null : valueOf(ask());
+        if (value === null) this.remove();
+        else this.set(value);
+      },
+    });
+    gauge.remove();
+  };
+  told(
+    "fula_ledger_epoch",
+    "Number of the ledger's epoch, as the control plane's quorum had it last; absent where it has had one server alone.",
+    ({ epoch }) => epoch?.number ?? null,
+  );
+  told(
+    "fula_ledger_fenced",
+    "1 where this box's server of the ledger is held down, because it may not be the primary any more, else 0; absent where the ledger can have no second server.",
+    ({ state }) => (state === "fenced" ? 1 : 0),
+  );
+  told(
+    "fula_ledger_quorum_age_seconds",
+    "Since the control plane's quorum was last asked for the ledger's epoch and answered; some seconds in peace; absent before.",
+    ({ confirmedAgoMs }) => (confirmedAgoMs === null ? null : confirmedAgoMs / MS_PER_SECOND),
+  );
+  return (fence) => {
+    ask = fence;
+  };
 }
 
 /** Makes them. Those of single standbys are there on the primary's box alone. */
 export function createStandbyMetrics(registers: Registry[]): StandbyMetrics {
-  const epoch = new Gauge({
-    name: "fula_ledger_epoch",
-    help: "Number of the ledger's epoch; absent where it has had one server alone, or the control plane does not answer.",
-    registers,
-  });
-  let isFenced: (() => boolean) | null = null;
-  const fenced = new Gauge({
-    name: "fula_ledger_fenced",
-    help: "1 where this box's server of the ledger is held down, because it may not be the primary any more, else 0; absent where the ledger can have no second server.",
-    registers,
-    collect() {
-      if (isFenced !== null) this.set(isFenced() ? 1 : 0);
-    },
-  });
-  epoch.remove();
-  fenced.remove();
+  const watch = makeFenceMetrics(registers);
   const labelNames = ["node"] as const;
   const streaming = new Gauge({
     name: "fula_standby_streaming",
@@ -54,12 +82,8 @@ export function createStandbyMetrics(registers: Registry[]): StandbyMetrics {
     registers,
   });
   return {
-    watch: (ask) => {
-      isFenced = ask;
-    },
-    looked: ({ epoch: number, primary, syncSet, standbys }) => {
-      if (number === null) epoch.remove();
-      else epoch.set(number);
+    watch,
+    looked: ({ primary, syncSet, standbys }) => {
       for (const gauge of [streaming, synchronous, lag, kept]) gauge.reset();
       if (primary === null) return;
       for (const node of standbys) {

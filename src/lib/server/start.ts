@@ -243,11 +243,11 @@ async function startMaster(loaded: LoadedConfig, deps: ServerDeps, opened: Async
   const listens = servesClients ? [ops, s3, api] : [ops, api];
   const ground = await layGround(loaded, deps, listens, opened);
   const { metrics } = ground;
-  const standbys = createStandbyBoard(metrics.standbys);
+  const standbys = createStandbyBoard(metrics.standbys, clock);
   const agent = startLedgerAgent(loaded, deps, standbys.looked);
   if (agent !== null) {
     opened.use(agent);
-    metrics.standbys.watch(() => agent.fence().state === "fenced");
+    metrics.standbys.watch(() => agent.fence());
   }
   const parts = await openParts(loaded, deps, { ...given, ...ground, agent, standbys }, opened);
   const { gateway, health, billing } = parts;
