@@ -163,6 +163,20 @@ describe("5: the history is read again once the pin is held", () => {
     expect(await bench.catchUpPlan()).toMatchObject({ catchUpStartLsn: 800n, catchUpTarget: 1_900n });
   });
 
+  test("a primary that lost its head in between does not hold what would be needed now", async () => {
+    const bench = new RecoveryBench();
+    bench.histories = [aHistory(), aHistory({ headLsn: 790n, committedLsn: 700n })];
+    const plan = await bench.engine.planRecovery(await bench.session("catchup"), bench.edge);
+    expect(plan).toMatchObject({ ok: false, refusal: { code: "history_inconsistent" } });
+    expect([...bench.pins]).toEqual([]);
+  });
+
+  test("a newer backup that appears in between does not change which one is restored", async () => {
+    const bench = new RecoveryBench();
+    bench.histories = [aHistory(), aHistory({ checkpointLsn: 600n })];
+    expect(await bench.rebuildPlan()).toMatchObject({ rebuildSource: "snapshot_tail", rebuildSnapshotLsn: 500n });
+  });
+
   test("a backup that became untrusted while it was being pinned is not restored", async () => {
     const bench = new RecoveryBench();
     bench.histories = [aHistory(), aHistory({ checkpointTrusted: false })];
