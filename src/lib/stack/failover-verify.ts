@@ -116,9 +116,10 @@ async function trySweep({ loaded, pool, clock, signal, lost: lostMaster }: Servi
     },
     { clock, signal, pool },
   );
-  const { outcome, pins, under, lost, ledger } = report;
+  const { outcome, pins, under, lost, ledger, peers } = report;
   if (outcome === "ok") return ok(`sweep --strict: ${formatCount(pins, "pin")} held as they ask for`);
-  const words = `sweep --strict: ${under} of ${formatCount(pins, "pin")} held by too few, ${lost} by nobody, ${ledger?.missing ?? 0} not in the pinset`;
+  const gonePeers = peers.map(({ peer, name, reason }) => `; peer ${name === "" ? peer : name}: ${reason}`).join("");
+  const words = `sweep --strict: ${under} of ${formatCount(pins, "pin")} held by too few, ${lost} by nobody, ${ledger?.missing ?? 0} not in the pinset${gonePeers}`;
   // With a box go its peer and its copies, and in a federation of two there is no third to take them.
   const isOfTheLost = lostMaster !== null && (outcome === "below" || outcome === "problems");
   if (!isOfTheLost || lost > 0 || (ledger !== null && ledger.missing > 0)) return bad(`${words} (${outcome})`);
