@@ -1,10 +1,20 @@
 import type { LoadedConfig } from "../config/load.ts";
-import { messageOf } from "../kernel/errors.ts";
+import { isFulaError, messageOf } from "../kernel/errors.ts";
 import { formatBytes } from "../kernel/units.ts";
-import type { Attestation, FailoverRun, LedgerBox, LedgerEpochRecord } from "../membership/ledger-records.ts";
+import type {
+  Attestation,
+  FailoverRun,
+  LedgerBox,
+  LedgerEpochRecord,
+  LedgerStore,
+  Versioned,
+} from "../membership/ledger-records.ts";
 import { formatLsn } from "../recovery/lsn.ts";
+import { diskRoom } from "../runtime/host.ts";
+import type { PostgresSite } from "../runtime/postgres-site.ts";
 import { openOwnServer } from "./own-server.ts";
 import { ownPostgres } from "./own-postgres.ts";
+import { slotConcern } from "./slot-room.ts";
 import type { StandbyBox } from "./standby-box.ts";
 import {
   lookAtPrimary,
@@ -14,6 +24,7 @@ import {
   slotOf,
   type StandbySeen,
 } from "./standby-look.ts";
+import { readDockerDisk } from "./status-containers.ts";
 
 /** A standby, as the primary's box sees it; `--json` prints it as it is. */
 export interface StandbyLine {
@@ -33,6 +44,8 @@ export interface StandbyLine {
     readonly walStatus: string | null;
     readonly keptBytes: number;
     readonly safeBytes: number | null;
+    /** What the disk of the primary's data has free; null where that could not be told. */
+    readonly freeBytes: number | null;
   } | null;
 }
 
@@ -79,12 +92,13 @@ export interface StandbyProblem {
   readonly message: string;
 }
 
-/** A slot that keeps more than this share of what it may is told of. */
-const SLOT_SHARE = 0.5;
+const DISK_LIMIT_MS = 5_000;
 
 interface OwnLook {
   readonly line: OwnLine | null;
   readonly primary: PrimarySeen | null;
+  /** On the disk of its data; null where that could not be told. */
+  readonly freeBytes: number | null;
 }
 
 function lineOf(role: OwnLine["role"], standby: StandbySeen | null, error: string | null = null): OwnLine {
@@ -98,22 +112,36 @@ function lineOf(role: OwnLine["role"], standby: StandbySeen | null, error: strin
 }
 
 async function lookAtOwn(loaded: LoadedConfig, context: StandbyBox["context"]): Promise<OwnLook> {
-  if (ownPostgres(loaded.config) === null) return { line: null, primary: null };
+  const nothing = { primary: null, freeBytes: null };
+  if (ownPostgres(loaded.config) === null) return { ...nothing, line: null };
   const { clock, random, log, env } = context;
   try {
     const server = await openOwnServer(loaded, { clock, random, log, env, part: "look" });
     const state = await server.site.state();
-    if (state !== "running") return { line: lineOf(state, null), primary: null };
+    if (state !== "running") return { ...nothing, line: lineOf(state, null) };
     await using session = await server.connect();
     const primary = await lookAtPrimary(session);
-    if (primary !== null) return { line: lineOf("primary", null), primary };
-    return { line: lineOf("standby", await lookAtStandby(session)), primary: null };
+    if (primary === null) return { ...nothing, line: lineOf("standby", await lookAtStandby(session)) };
+    return { line: lineOf("primary", null), primary, freeBytes: await freeBytesOf(server.site, context) };
   } catch (error) {
-    return { line: lineOf("unknown", null, messageOf(error)), primary: null };
+    return { ...nothing, line: lineOf("unknown", null, messageOf(error)) };
   }
 }
 
-function standbyLine(box: LedgerBox, seen: PrimarySeen | null, epoch: LedgerEpochRecord | null): StandbyLine {
+/** Docker's volumes lie on the disk of its root. */
+async function freeBytesOf(
+  { kind, dataDir }: PostgresSite,
+  { clock, env, signal }: StandbyBox["context"],
+): Promise<number | null> {
+  if (kind === "container") return (await readDockerDisk(env, { clock, signal, limitMs: DISK_LIMIT_MS })).freeBytes;
+  return (await diskRoom(dataDir)).bytesFree;
+}
+
+function standbyLine(
+  box: LedgerBox,
+  { primary: seen, freeBytes }: Pick<OwnLook, "primary" | "freeBytes">,
+  epoch: LedgerEpochRecord | null,
+): StandbyLine {
   const replication = seen === null ? null : replicationOf(seen, box.node);
   const slot = seen === null ? null : slotOf(seen, box.node);
   const flushed = replication?.flushedLsn ?? null;
@@ -134,6 +162,7 @@ function standbyLine(box: LedgerBox, seen: PrimarySeen | null, epoch: LedgerEpoc
             walStatus: slot.walStatus,
             keptBytes: Number(slot.keptBytes),
             safeBytes: slot.safeBytes === null ? null : Number(slot.safeBytes),
+            freeBytes,
           },
   };
 }
@@ -202,12 +231,20 @@ function standbyProblems(line: StandbyLine, maxLag: number): readonly StandbyPro
   if (slot?.walStatus === "lost") {
     problems.push(bad(`the log that ${node} needs is gone: fula-master resync there copies the ledger anew`));
   }
-  const whole = slot === null || slot.safeBytes === null ? null : slot.keptBytes + slot.safeBytes;
-  if (slot !== null && whole !== null && slot.keptBytes > whole * SLOT_SHARE) {
-    const kept = `${formatBytes(slot.keptBytes)} of ${formatBytes(whole)}`;
-    problems.push(attention(`the slot of ${node} keeps ${kept} of log; beyond that its standby has to be copied anew`));
-  }
+  const concern = slot === null ? null : slotConcern(node, slot);
+  if (concern !== null) problems.push(attention(concern));
   return problems;
+}
+
+/** Whether the quorum still has what one server told, which may be cut off from the others and tell of before. */
+async function doubtOf(store: LedgerStore, told: Versioned<LedgerEpochRecord>): Promise<StandbyProblem | null> {
+  try {
+    const { revision } = await store.confirm("epoch");
+    return revision === told.revision ? null : attention("the ledger's epoch was changed at this moment: look again");
+  } catch (error) {
+    if (!isFulaError(error, "FULA_CONTROL_PLANE_UNREACHABLE")) throw error;
+    return bad(`the control plane does not confirm what it tells, which may be of before: ${messageOf(error)}`);
+  }
 }
 
 /** Looks at the ledger's servers as this box can see them. Changes nothing. @throws FulaError FULA_CONTROL_PLANE_UNREACHABLE */
@@ -217,15 +254,17 @@ export async function readStandbyStatus({
   store,
   name,
 }: Pick<StandbyBox, "context" | "loaded" | "store" | "name">): Promise<StandbyStatus> {
-  const [{ value: epoch }, boxes, attestations, { value: failover }, own] = await Promise.all([
+  const [told, boxes, attestations, { value: failover }, own] = await Promise.all([
     store.get("epoch"),
     store.list("box"),
     store.list("attest"),
     store.get("failover"),
     lookAtOwn(loaded, context),
   ]);
+  const { value: epoch } = told;
+  const doubt = await doubtOf(store, told);
   const others = boxes.map(({ value }) => value).filter(({ node }) => node !== epoch?.primary);
-  const standbys = others.map((box) => standbyLine(box, own.primary, epoch));
+  const standbys = others.map((box) => standbyLine(box, own, epoch));
   return {
     node: name,
     epoch:
@@ -258,6 +297,6 @@ export async function readStandbyStatus({
         what: value.what,
         receivedLsn: value.receivedLsn,
       })),
-    problems: problemsOf(loaded.config, name, epoch, own.line, standbys),
+    problems: [...(doubt === null ? [] : [doubt]), ...problemsOf(loaded.config, name, epoch, own.line, standbys)],
   };
 }
