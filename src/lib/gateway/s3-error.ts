@@ -125,6 +125,11 @@ function explainEntry(error: FulaError): S3Error | null {
   }
 }
 
+/** Too few peers for any pin, as while Kubo of one starts, is an outage, though the cluster has answered. */
+function isOutage({ code, kind, details }: FulaError): boolean {
+  return kind === "unavailable" || (code === "FULA_PIN_REFUSED" && Number(details?.["status"] ?? 0) >= 500);
+}
+
 function explain(error: FulaError, casExhausted: CasExhausted): S3Error | null {
   const ofEntry = explainEntry(error);
   if (ofEntry !== null) return ofEntry;
@@ -143,7 +148,7 @@ function explain(error: FulaError, casExhausted: CasExhausted): S3Error | null {
     });
   }
   const mustWait = error.code === "FULA_BUCKET_NOT_IMPORTED" || error.code === "FULA_BUCKET_MODE";
-  if (!mustWait && error.kind !== "unavailable") return null;
+  if (!mustWait && !isOutage(error)) return null;
   const message = mustWait
     ? "The bucket cannot be used until an operator has done something; please try again later."
     : "A part of this master does not answer at the moment; please try again.";

@@ -16,6 +16,7 @@ const Bucket = "photos";
 class Troubles {
   staleMs: number | null = null;
   failWith: ErrorCode | null = null;
+  failDetails: Readonly<Record<string, number>> = {};
 
   readonly wrap = (buckets: Buckets): Buckets => ({
     create: async (owner, name) => await this.#unlessFailing(async () => await buckets.create(owner, name)),
@@ -38,7 +39,7 @@ class Troubles {
 
   async #unlessFailing<T>(work: () => Promise<T>): Promise<T> {
     if (this.failWith === null) return await work();
-    throw new FulaError(this.failWith, "It does not work.");
+    throw new FulaError(this.failWith, "It does not work.", { details: this.failDetails });
   }
 }
 
@@ -76,6 +77,19 @@ describe("a change that cannot be made", () => {
     expect([answer.status, errorCodeOf(answer), answer.headers["retry-after"]]).toEqual(expected);
     troubles.failWith = null;
     expect((await put("b")).status).toBe(200);
+  });
+
+  test.each([
+    [500, 503, "ServiceUnavailable"],
+    [400, 500, "InternalError"],
+  ])("because the cluster answers a pin with %i is answered with %i %s", async (status, ...expected) => {
+    const troubles = new Troubles();
+    await using gateway = await startMemoryGateway({ wrapBuckets: troubles.wrap });
+    const { put } = await begin(gateway);
+    troubles.failWith = "FULA_PIN_REFUSED";
+    troubles.failDetails = { status };
+    const answer = await put("b");
+    expect([answer.status, errorCodeOf(answer)]).toEqual(expected);
   });
 });
 
