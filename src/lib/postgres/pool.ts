@@ -150,13 +150,19 @@ export function connectionConfig(options: ConnectionOptions): ClientConfig {
 export type SessionWords = Pick<ConnectionOptions, "sessionSettings" | "ledgerEpoch" | "follow">;
 
 /**
+ * A role or database may have been told to hear errors alone; then a commit that did not wait for its standbys would count as
+ * done: the server says it by a warning.
+ */
+const HEARING: Readonly<Record<string, string>> = { client_min_messages: "notice" };
+
+/**
  * Makes settings and epoch hold for the session. Not by startup parameters: poolers refuse those that they do not know, and
  * the server those that are newer than it.
  */
 export async function applySessionSettings(client: Pick<ClientBase, "query">, words: SessionWords): Promise<void> {
-  const { sessionSettings: settings = {}, ledgerEpoch, follow } = words;
+  const { sessionSettings, ledgerEpoch, follow } = words;
+  const settings = { ...HEARING, ...sessionSettings };
   const epoch = ledgerEpoch ?? follow?.place.ledgerEpoch ?? null;
-  if (Object.keys(settings).length === 0 && epoch === null) return;
   await client.query(
     `select set_config(s.name, wanted.value, false)
        from unnest($1::text[], $2::text[]) as wanted (name, value) join pg_settings s on s.name = wanted.name

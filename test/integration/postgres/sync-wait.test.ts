@@ -107,6 +107,23 @@ describe.each(WAYS)("a commit whose wait for a standby ends by %s is there and w
     expect(pool.totalCount).toBe(1);
   });
 
+  test("in a session of a role that was told to hear errors alone", async () => {
+    const note = `deaf ${way}`;
+    await awaitStandbys("");
+    await primary.sql("alter role ledger set client_min_messages = 'error'");
+    await awaitStandbys("away");
+    const deaf = createPool(options);
+    try {
+      const [outcome] = await Promise.allSettled([deaf.query(insert(note)), endWait(way)]);
+      expect(outcome).toMatchObject({ status: "rejected" });
+      await expect(isThere(note)).resolves.toBe(true);
+    } finally {
+      await deaf.end();
+      await awaitStandbys("");
+      await primary.sql("alter role ledger reset client_min_messages");
+    }
+  });
+
   test("in a statement that is explained", async () => {
     const [outcome] = await Promise.allSettled([runQuery(pool, insert(`explained ${way}`)), endWait(way)]);
     expect(outcome).toMatchObject({ status: "rejected", reason: lost });
