@@ -37,7 +37,9 @@ function slotText({ slot }: StandbyLine): string {
   return `; its slot (${slot.walStatus ?? "empty"}) keeps ${formatBytes(slot.keptBytes)}${bound}`;
 }
 
-function lossText(bytes: number | null): string {
+function lossText({ wouldLoseBytes: bytes, own }: StandbyStatus): string {
+  if (bytes === null && own?.role === "primary")
+    return "What a failover would lose now, nobody knows: no standby is connected.";
   if (bytes === null) return "What a failover would lose now, the primary's box knows.";
   if (bytes === 0) return "A failover would lose nothing that was acknowledged.";
   return `A failover now would lose up to ${formatBytes(bytes)} of log.`;
@@ -45,7 +47,7 @@ function lossText(bytes: number | null): string {
 
 /** The ledger's servers in lines. */
 export function renderStandbyStatus(status: StandbyStatus): string {
-  const { epoch, own, standbys, failover, problems, wouldLoseBytes } = status;
+  const { epoch, own, standbys, failover, problems } = status;
   if (epoch === null) {
     const joining = standbys.length === 0 ? "" : ` Asked for: ${standbys.map(({ node }) => node).join(", ")}.`;
     return `The ledger has one server and no standby.${joining} fula-master standby add, on another master, makes one.`;
@@ -56,7 +58,7 @@ export function renderStandbyStatus(status: StandbyStatus): string {
       ? []
       : [`This box's server: ${own.role}${own.receivedLsn === null ? "" : `, received up to ${own.receivedLsn}`}.`]),
     ...standbys.map((line) => `  ${line.node} (${line.state}): ${replicationText(line)}${slotText(line)}`),
-    ...(standbys.length === 0 ? ["There is no standby."] : [lossText(wouldLoseBytes)]),
+    ...(standbys.length === 0 ? ["There is no standby."] : [lossText(status)]),
     ...(failover === null
       ? []
       : [`A ${failover.kind} from ${failover.from} is ${failover.state} at ${failover.step}.`]),
