@@ -134,6 +134,7 @@ export class Planner {
   }
 
   #planned(plan: CatchUpPlan | RebuildPlan): Result<RecoveryPlan> {
+    // The session may have ended since the history was read: others run between an answer and whoever waits for it.
     const alive = this.#parts.registry.check(this.#hold.authority);
     if (!alive.ok) return this.#lost(alive.refusal);
     this.#noteRefused(plan);

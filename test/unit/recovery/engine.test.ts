@@ -2,7 +2,7 @@ import { getEventListeners } from "node:events";
 import { describe, expect, test } from "vitest";
 import { followAssignments } from "../../../src/lib/recovery/assignments.ts";
 import { recoverReplica } from "../../../src/lib/recovery/recover.ts";
-import type { AssignmentIntent, AssignmentResult } from "../../../src/lib/recovery/types.ts";
+import type { AssignmentIntent, AssignmentResult, RetainedHistory } from "../../../src/lib/recovery/types.ts";
 import { aHandshake, aHistory } from "../../support/recovery-facts.ts";
 import { anIo, chunks, EPOCH, RecoveryBench } from "../../support/recovery-fakes.ts";
 
@@ -13,6 +13,12 @@ const FORKED = aHandshake({
 
 async function failing(name: string): Promise<never> {
   throw new Error(`${name} cannot be held`);
+}
+
+/** Raises the epoch after so many turns of others. */
+async function endAfter(turns: number, bench: RecoveryBench): Promise<void> {
+  for (let turn = 0; turn < turns; turn += 1) await Promise.resolve();
+  await bench.assign({ epoch: { number: 2n, uuid: "two" } });
 }
 
 describe("what is needed is held before work begins", () => {
@@ -85,6 +91,29 @@ describe("what is needed is held before work begins", () => {
     expect(plan).toMatchObject({ ok: false, refusal: { code: "inactive_session" } });
     expect(bench.released).toEqual([expect.stringContaining("epoch_advanced_1_to_2")]);
   });
+
+  test.each(["catchup", "rebuild"] as const)(
+    "a %s whose session ends between two steps of its planning, whichever they are, leaves nothing held",
+    async (kind) => {
+      for (let turns = 0; turns < 16; turns += 1) {
+        const bench = new RecoveryBench();
+        const authority = await bench.session(kind);
+        const ended = Promise.withResolvers<void>();
+        let asked = 0;
+        const getRetainedHistory = async (): Promise<RetainedHistory> => {
+          asked += 1;
+          if (asked === 2) ended.resolve(endAfter(turns, bench));
+          return aHistory();
+        };
+        const edge = { ...bench.edge, storage: { ...bench.storage, getRetainedHistory } };
+        await (kind === "rebuild"
+          ? bench.engine.planRebuild(authority, edge)
+          : bench.engine.planRecovery(authority, edge));
+        await ended.promise;
+        expect([...bench.pins], `after ${turns} turns`).toEqual([]);
+      }
+    },
+  );
 
   test("a plan that nobody carries out any more is let go when its session ends", async () => {
     const bench = new RecoveryBench();
