@@ -36,6 +36,14 @@ describe("what is needed is held before work begins", () => {
     expect(bench.pins.size).toBe(0);
   });
 
+  test("a truncation to beyond what is committed ends where it truncates to", async () => {
+    const bench = new RecoveryBench();
+    bench.handshake = AHEAD;
+    bench.histories = [aHistory({ committedLsn: 700n })];
+    expect(await bench.catchUpPlan()).toMatchObject({ truncateLsn: 750n, catchUpStartLsn: 750n, catchUpTarget: 750n });
+    expect(bench.pins.size).toBe(0);
+  });
+
   test("a truncation that a new timeline follows holds WAL from the fork on", async () => {
     const bench = new RecoveryBench();
     bench.handshake = AHEAD;

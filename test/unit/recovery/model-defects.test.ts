@@ -173,7 +173,7 @@ describe("5: the history is read again once the pin is held", () => {
 
   test("a newer backup that appears in between does not change which one is restored", async () => {
     const bench = new RecoveryBench();
-    bench.histories = [aHistory(), aHistory({ checkpointLsn: 600n })];
+    bench.histories = [aHistory(), aHistory({ checkpointLsn: 600n, checkpointTrusted: false })];
     expect(await bench.rebuildPlan()).toMatchObject({ rebuildSource: "snapshot_tail", rebuildSnapshotLsn: 500n });
   });
 
