@@ -1,8 +1,18 @@
 import type { LoadedConfig } from "../config/load.ts";
 import type { Clock } from "../kernel/clock.ts";
 import { exists } from "../kernel/files.ts";
-import { isFuture, listBackups } from "../recovery/backup/catalogue.ts";
-import { type ArchiveHole, holesSince, listArchive, newestTimeline, reachOf } from "../recovery/backup/wal-archive.ts";
+import type { BackupRecord } from "../recovery/backup/backup-record.ts";
+import { type BackupEntry, isFuture, listBackups } from "../recovery/backup/catalogue.ts";
+import { isOnPath } from "../recovery/backup/restore-plan.ts";
+import {
+  type ArchiveHole,
+  type ArchiveListing,
+  holesSince,
+  listArchive,
+  newestTimeline,
+  pathTo,
+  reachOf,
+} from "../recovery/backup/wal-archive.ts";
 import { formatLsn } from "../recovery/lsn.ts";
 import { backupPlace, backupTrust, whyNoBackups } from "./backup-place.ts";
 
@@ -22,7 +32,7 @@ export interface BackupFacts {
   readonly dir: string;
   readonly count: number;
   readonly bytes: number;
-  /** The newest that is signed and has the sizes that were signed; null where none is. */
+  /** The newest that is signed, has the sizes that were signed, and leads to the ledger of today; null where none does. */
   readonly newest: {
     readonly name: string;
     readonly endedAt: string;
@@ -46,11 +56,10 @@ export interface BackupFacts {
 export async function readBackupFacts(loaded: LoadedConfig, clock: Clock): Promise<BackupFacts> {
   const { backupDir } = backupPlace(loaded);
   const entries = (await exists(backupDir)) ? await listBackups(backupDir, await backupTrust(loaded)) : [];
+  const listing = await listArchive(backupDir);
   const nowMs = clock.nowMs();
   const future = entries.filter((entry) => isFuture(entry, nowMs)).map(({ name }) => name);
-  const good = entries.find(
-    ({ name, record, problems }) => record !== null && problems.length === 0 && !future.includes(name),
-  );
+  const good = entries.find((entry) => isUsable(entry, listing) && !future.includes(entry.name));
   const newest =
     good?.record == null
       ? null
@@ -69,23 +78,39 @@ export async function readBackupFacts(loaded: LoadedConfig, clock: Clock): Promi
     future,
     damaged: entries.filter(({ problems }) => problems.length > 0).map(({ name }) => name),
     isDue: (await whyNoBackups(loaded)) === null,
-    archive: await readArchive(backupDir, good?.record?.endLsn ?? null),
+    archive: listing === null ? null : archiveFacts(listing, good?.record ?? null),
   };
 }
 
-async function readArchive(backupDir: string, fromLsn: bigint | null): Promise<ArchiveFacts | null> {
-  const listing = await listArchive(backupDir);
-  if (listing === null) return null;
+/** One of what an in-place restore took back is good, and still none that leads to the ledger of today. */
+function isUsable(entry: BackupEntry, listing: ArchiveListing | null): boolean {
+  const { record, problems } = entry;
+  if (record === null || problems.length > 0) return false;
+  if (listing?.systemId !== record.systemId) return true;
   const timeline = newestTimeline(listing);
-  const isBegun = fromLsn !== null && timeline !== null;
-  const reach = isBegun ? reachOf(listing, fromLsn, timeline) : null;
-  const holes = isBegun ? holesSince(listing, fromLsn, timeline) : listing.holes;
+  // Where its history is missing, that is told of the archive, and nothing is known of the backups.
+  return timeline === null || pathTo(listing, timeline) === null || isOnPath(entry, listing, null);
+}
+
+function archiveFacts(listing: ArchiveListing, record: BackupRecord | null): ArchiveFacts {
+  const { systemId, bytes } = listing;
+  const archived = newestTimeline(listing);
+  if (record === null) {
+    return { systemId, bytes, reachesTo: null, timeline: archived, holes: listing.holes.map(holeText) };
+  }
+  const timeline = Math.max(record.timeline, archived ?? 0);
+  if (record.systemId !== systemId) {
+    const foreign = `all since ${record.name}, for it is the WAL of another server (${systemId})`;
+    return { systemId, bytes, reachesTo: null, timeline, holes: [foreign] };
+  }
+  const reach = reachOf(listing, record.endLsn, timeline);
+  const holes = holesSince(listing, record.endLsn, timeline);
   return {
-    systemId: listing.systemId,
-    bytes: listing.bytes,
+    systemId,
+    bytes,
     reachesTo: reach === null ? null : formatLsn(reach.endLsn),
     timeline,
-    holes: holes === null ? [`the history of timeline ${timeline ?? "?"}`] : holes.map(holeText),
+    holes: holes === null ? [`the history of timeline ${timeline}`] : holes.map(holeText),
   };
 }
 

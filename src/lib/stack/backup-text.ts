@@ -104,7 +104,10 @@ export const REPLACE_QUESTION =
 
 function goOnLines({ ok, inPlace, dir, replaced, epoch }: LedgerRestoreReport): readonly string[] {
   if (!ok) {
-    return [`It was not put in place. It lies in ${dir ?? "?"}; --accept-problems takes it all the same.`];
+    return [
+      `It was not put in place. It lies in ${dir ?? "?"}: remove it when it was looked at (rm -r).`,
+      "The same command with --accept-problems restores it anew, and takes it all the same.",
+    ];
   }
   if (!inPlace) {
     return [

@@ -5,7 +5,7 @@ import { createPool } from "../../../src/lib/postgres/pool.ts";
 import { replaceData } from "../../../src/lib/recovery/backup/replace-data.ts";
 import { restoreBackup } from "../../../src/lib/recovery/backup/restore-backup.ts";
 import { planRestore } from "../../../src/lib/recovery/backup/restore-plan.ts";
-import { listArchive } from "../../../src/lib/recovery/backup/wal-archive.ts";
+import { listArchive, reachOf } from "../../../src/lib/recovery/backup/wal-archive.ts";
 import { parseLsn } from "../../../src/lib/recovery/lsn.ts";
 import { readEpochFloor } from "../../../src/lib/recovery/postgres/epoch-floor.ts";
 import { PostgresProbe } from "../../../src/lib/recovery/postgres/replica-probe.ts";
@@ -16,6 +16,7 @@ import { newEpoch } from "../../support/ledger-records.ts";
 import { asLedgerServer, ledgerPair, linkTo } from "../../support/ledger-servers.ts";
 import { MemoryLedger } from "../../support/memory-ledger-store.ts";
 import { openPostgresRig, type RigServer } from "../../support/postgres-pair.ts";
+import { until } from "../../support/until.ts";
 
 const { signal } = new AbortController();
 const SESSION = 71n;
@@ -94,4 +95,15 @@ test("a ledger that was set back is of a new epoch: its old sessions are refused
   });
   const { decision } = await probe.classify(signal);
   expect(["rewind", "full_base"]).toContain(decision.rung);
+
+  // The archive has more of the old timeline than the new one began with, and goes on with that all the same.
+  await using _ = archiverOf(box, primary);
+  await note(primary, "since");
+  const [end] = await primary.sql<{ lsn: string }>("select pg_current_wal_flush_lsn()::text as lsn");
+  const backup = (await box.list())[0]?.record;
+  await until("the archive has what came since", async () => {
+    const listing = await listArchive(box.backupDir);
+    const reach = listing === null ? null : reachOf(listing, backup?.endLsn ?? 0n, restored.timeline);
+    return reach !== null && reach.endLsn >= parseLsn(end?.lsn ?? "") && reach.timeline === restored.timeline;
+  });
 });

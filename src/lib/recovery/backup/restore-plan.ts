@@ -132,8 +132,11 @@ function ancestorsOf(archive: ArchiveListing | null, timeline: number) {
   return archive?.histories.get(timeline) ?? [];
 }
 
-/** Whether a backup lies on the way to a timeline: on it, or on an ancestor before the next one left it. */
-function isOnPath({ record }: BackupEntry, archive: ArchiveListing | null, wanted: number | null): boolean {
+/**
+ * Whether a backup lies on the way to a timeline: on it, or on an ancestor before the next one left it.
+ * @param wanted null for the newest that the archive knows
+ */
+export function isOnPath({ record }: BackupEntry, archive: ArchiveListing | null, wanted: number | null): boolean {
   if (record === null) return false;
   const timeline = wanted ?? (archive === null ? null : newestTimeline(archive));
   if (timeline === null || record.timeline === timeline) return true;
