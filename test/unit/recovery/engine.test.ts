@@ -232,6 +232,23 @@ describe("truncation", () => {
     const again = await bench.engine.planRecovery(await bench.session("catchup"), bench.edge);
     expect(again).toMatchObject({ value: { outcome: "needs_rebuild", rung: "rewind" } });
   });
+
+  test("that fails because its session has ended is that session's end, and no failure of the rung", async () => {
+    const bench = new RecoveryBench();
+    bench.handshake = AHEAD;
+    const plan = await bench.catchUpPlan();
+    const truncate = async (): Promise<never> => {
+      await bench.assign({ epoch: { number: 2n, uuid: "two" } });
+      return failing("the segment");
+    };
+    const execution = await bench.engine.executeCatchUp(plan, anIo({ truncate }));
+    expect(execution).toMatchObject({
+      outcome: "invalidated",
+      because: expect.stringContaining("epoch_advanced_1_to_2"),
+    });
+    expect(bench.details("exec_escalated")).toEqual([]);
+    expect(bench.engine.sender("r")).toMatchObject({ state: "needs_rebuild", floor: { rung: "rewind" } });
+  });
 });
 
 describe("bringing a replica back", () => {

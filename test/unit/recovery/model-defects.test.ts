@@ -29,6 +29,18 @@ describe("1: real work is done in chunks, and budget and session are looked at a
     expect(bench.details("exec_escalated")).toEqual([`budget_${violation}`]);
   });
 
+  test("a stream that has reached the target is not read on, whatever it cost", async () => {
+    const bench = new RecoveryBench();
+    bench.budget = { maxDurationMs: 50, maxEntries: 1n, progressDeadlineMs: 0 };
+    const seen: bigint[] = [];
+    const streamWal = chunks([1_000n, 1_000n], (lsn) => {
+      seen.push(lsn);
+      bench.clock.step(60);
+    });
+    const execution = await bench.engine.executeCatchUp(await bench.catchUpPlan(), anIo({ streamWal }));
+    expect([execution.outcome, seen]).toEqual(["in_sync", [1_000n]]);
+  });
+
   test("what goes wrong while a stream is stopped does not hide why it was", async () => {
     const bench = new RecoveryBench();
     bench.budget = { maxDurationMs: 0, maxEntries: 5n, progressDeadlineMs: 0 };
