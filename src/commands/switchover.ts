@@ -11,7 +11,7 @@ export const switchoverCommand = defineCommand<{
   summary: "move the ledger to another master, planned and without loss",
   description:
     "The primary stops in order and hands its whole log to the standby, which is promoted; the old primary comes back as a " +
-    "standby by itself. Writes wait for about half a second, and none is lost. Then what must work is tried, and " +
+    "standby by itself. Writes wait for a second or two, and none is lost. Then what must work is tried, and " +
     "failover.flipCommand is run. Journaled; stopped or killed anywhere, the same command goes on, and fula-master failover " +
     "abort gives the old primary its right back as long as nobody was promoted.",
   examples: [

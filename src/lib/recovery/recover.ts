@@ -29,6 +29,7 @@ type Next = { readonly kind: "catchup" | "rebuild" } | Recovery;
 /**
  * Brings a replica back by as many sessions as it takes: plans, carries out, takes the rung above where one will not do, and
  * catches up once more after a full base. Waits for whoever still works on the replica; refused where a session is active.
+ * @throws what the source of session ids throws; nothing is held then, and no session is left
  */
 export async function recoverReplica(
   engine: RecoveryEngine,
