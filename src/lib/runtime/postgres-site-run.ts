@@ -21,6 +21,12 @@ const STDERR_KEPT_CHARS = 16_000;
 /** Beyond this it is no answer but a stream, which is for `onLine`, or for `sh` to cut. */
 const STDOUT_CHARS_MAX = 16_000_000;
 
+// Not every program ends with its parent: what pg_basebackup receives WAL with goes on. The third descriptor is a line to this
+// process: when it breaks, the group is killed by one of its own.
+const GUARDED = `
+( read -r _; kill -9 "-$$" ) <&3 >/dev/null 2>&1 &
+exec 3<&- setpriv --pdeathsig KILL "$@"`;
+
 function killGroup(leaderPid: number): void {
   try {
     process.kill(-leaderPid, "SIGKILL");
@@ -76,17 +82,17 @@ class LineStream {
 
 /**
  * Runs a program and gives how it ended. It and everything that it started is gone when this settles: at its end, when the
- * signal aborts, after `timeoutMs`, and the program itself, with all that notices its end, when this process dies.
+ * signal aborts, and after `timeoutMs`; and also when this process dies.
  * @throws the signal's reason when it aborts, and the system's error where there is no such program
  */
 export async function runInGroup(run: GroupProgram): Promise<SiteRunEnd> {
   const { program, args, path, user, env, stdin, signal, timeoutMs, onLine, clock } = run;
   signal?.throwIfAborted();
-  const child = spawn("setpriv", ["--pdeathsig", "KILL", program, ...args], {
+  const child = spawn("/bin/sh", ["-c", GUARDED, "sh", program, ...args], {
     ...spawnIdentity(user),
     cwd: "/",
     detached: true,
-    stdio: ["pipe", "pipe", "pipe"],
+    stdio: ["pipe", "pipe", "pipe", "pipe"],
     // Nothing else of our environment: PGDATA, PGHOST and their like would change what is done, and to whom.
     env: { PATH: path, LC_ALL: "C", TZ: "UTC", ...env },
   });
@@ -131,6 +137,7 @@ export async function runInGroup(run: GroupProgram): Promise<SiteRunEnd> {
   } finally {
     ended.abort();
     signal?.removeEventListener("abort", kill);
+    child.stdio[3]?.destroy();
   }
   signal?.throwIfAborted();
   return { exitCode: child.exitCode, ...output.end(), timedOut };

@@ -1,4 +1,4 @@
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -6,7 +6,7 @@ import { systemClock } from "../../../src/lib/kernel/clock.ts";
 import { openSession, type Session } from "../../../src/lib/postgres/session.ts";
 import { LocalArchive } from "../../../src/lib/recovery/backup/archive-reach.ts";
 import type { Epoch } from "../../../src/lib/recovery/epoch.ts";
-import { type Lsn, parseLsn, walFileName } from "../../../src/lib/recovery/lsn.ts";
+import { type Lsn, parseLsn, parseWalFileName, walFileName } from "../../../src/lib/recovery/lsn.ts";
 import { lookAtNode } from "../../../src/lib/recovery/postgres/node-look.ts";
 import { PostgresProbe } from "../../../src/lib/recovery/postgres/replica-probe.ts";
 import type { WalArchive } from "../../../src/lib/recovery/postgres/archived-wal.ts";
@@ -405,14 +405,23 @@ class Archives {
   readonly holed = join(this.dir, "holed");
   readonly foreign = join(this.dir, "foreign");
 
-  add(from: RigServer, systemId: string): void {
+  /** @param endLsn where the server's log ends: its last segment is only begun */
+  add(from: RigServer, systemId: string, endLsn: Lsn): void {
     for (const archive of [this.whole, this.holed, this.foreign]) {
       const wal = join(archive, "wal");
       mkdirSync(wal, { recursive: true });
-      for (const file of readdirSync(join(from.dataDir, "pg_wal"))) {
-        if (!/^[0-9A-F]{24}$|\.history$/.test(file)) continue;
-        cpSync(join(from.dataDir, "pg_wal", file), join(wal, file));
-        if (!file.endsWith(".history")) writeFileSync(join(wal, `${file}.sha256`), "");
+      for (const name of readdirSync(join(from.dataDir, "pg_wal"))) {
+        const source = join(from.dataDir, "pg_wal", name);
+        const segment = parseWalFileName(name, SEGMENT_BYTES);
+        if (name.endsWith(".history")) cpSync(source, join(wal, name));
+        if (segment === null || segment.startLsn >= endLsn) continue;
+        const bytes = Number(endLsn - segment.startLsn);
+        if (bytes < SEGMENT_BYTES) {
+          writeFileSync(join(wal, `${name}.partial`), readFileSync(source).subarray(0, bytes));
+        } else {
+          cpSync(source, join(wal, name));
+          writeFileSync(join(wal, `${name}.sha256`), "");
+        }
       }
       const identity = { systemId: archive === this.foreign ? "7" : systemId, segmentBytes: SEGMENT_BYTES };
       writeFileSync(join(wal, "archive.json"), JSON.stringify(identity));
@@ -422,6 +431,11 @@ class Archives {
   }
 }
 
+async function flushedBy(server: RigServer): Promise<Lsn> {
+  const [row] = await server.sql<{ lsn: string }>("select pg_current_wal_flush_lsn()::text as lsn");
+  return parseLsn(row?.lsn ?? "");
+}
+
 async function makeGrounds(): Promise<Grounds> {
   const { primary } = history;
   for (let segment = 0; segment < 3; segment += 1) {
@@ -429,13 +443,14 @@ async function makeGrounds(): Promise<Grounds> {
     await endSegment(primary);
   }
   const [row] = await primary.sql<{ id: string }>("select system_identifier::text as id from pg_control_system()");
+  const writtenLsn = await flushedBy(primary);
   await primary.stop();
   const systemId = row?.id ?? "";
   const archives = new Archives();
   cleanUps.push(() => {
     rmSync(archives.dir, { recursive: true, force: true });
   });
-  archives.add(primary, systemId);
+  archives.add(primary, systemId, writtenLsn);
   const recycled = await copyOfPrimary(
     "recycled",
     "cd data/pg_wal; ls | grep -E '^[0-9A-F]{24}$' | sort | head -n -1 | xargs rm -f",
@@ -452,7 +467,9 @@ async function makeGrounds(): Promise<Grounds> {
     await writeRows(recycled, 100);
     await endSegment(recycled);
   }
-  archives.add(recycled, systemId);
+  // Archive and primary have the beginning of the last segment both: by that, the archive is proven.
+  await writeRows(recycled, 1);
+  archives.add(recycled, systemId, await flushedBy(recycled));
   await recycled.sql("checkpoint");
   return { recycled, third, withoutHistory, careless, archives };
 }
