@@ -285,6 +285,31 @@ describe("bringing a replica back", () => {
     expect(recovery).toMatchObject({ outcome: "halted", rungs: ["halt"] });
   });
 
+  test("waits for whoever still has the replica in hand", async () => {
+    const bench = new RecoveryBench();
+    const gate = Promise.withResolvers<void>();
+    const ended = bench.engine.executeCatchUp(
+      await bench.catchUpPlan(),
+      anIo({ streamWal: chunks([810n], () => gate.promise) }),
+    );
+    await bench.assign({ epoch: { number: 2n, uuid: "two" } });
+    const sessions = { newSessionIds: async () => [bench.newSessionId()] };
+    const recovery = recoverReplica(bench.engine, "r", { ...bench.edge, io: anIo(), sessions });
+    gate.resolve();
+    expect(await ended).toMatchObject({ outcome: "invalidated" });
+    expect(await recovery).toMatchObject({ outcome: "in_sync", rungs: ["catchup"] });
+  });
+
+  test("says what was achieved, and streams no tail where there is none", async () => {
+    const bench = new RecoveryBench();
+    const usual = await bench.engine.executeRebuild(await bench.rebuildPlan(), anIo());
+    expect(usual).toEqual({ outcome: "in_sync", achievedLsn: 1_000n });
+    const streamWal = chunks([1_000n], () => failing("the stream"));
+    const io = anIo({ transferSnapshot: async () => 1_100n, streamWal });
+    const beyond = await bench.engine.executeRebuild(await bench.rebuildPlan(), io);
+    expect(beyond).toEqual({ outcome: "in_sync", achievedLsn: 1_100n });
+  });
+
   test("is stopped by a connection that breaks, and may be tried again", async () => {
     const bench = new RecoveryBench();
     await bench.assign();
