@@ -285,6 +285,31 @@ describe("bringing a replica back", () => {
     expect(recovery).toMatchObject({ outcome: "halted", rungs: ["halt"] });
   });
 
+  test("is rebuilt where streaming costs more than it may", async () => {
+    const bench = new RecoveryBench();
+    await bench.assign();
+    bench.budget = { maxDurationMs: 0, maxEntries: 50n, progressDeadlineMs: 0 };
+    const slowly = chunks([900n, 1_000n]);
+    const io = anIo({
+      streamWal: (start, end, signal) =>
+        start === 800n ? slowly(start, end, signal) : chunks([end])(start, end, signal),
+    });
+    const sessions = { newSessionIds: async () => [bench.newSessionId()] };
+    const recovery = await recoverReplica(bench.engine, "r", { ...bench.edge, io, sessions });
+    expect(recovery).toMatchObject({ outcome: "in_sync", rungs: ["catchup", "snapshot_tail"] });
+  });
+
+  test("ends where nothing that is done helps", async () => {
+    const bench = new RecoveryBench();
+    await bench.assign();
+    bench.histories = [aHistory({ checkpointLsn: 0n })];
+    bench.handshake = aHandshake({ lineage: { kind: "lost", because: "empty" } });
+    const sessions = { newSessionIds: async () => [bench.newSessionId()] };
+    const recovery = await recoverReplica(bench.engine, "r", { ...bench.edge, io: anIo(), sessions });
+    expect(recovery).toMatchObject({ outcome: "stopped", because: "not back after 12 sessions" });
+    expect([...bench.pins]).toEqual([]);
+  });
+
   test("waits for whoever still has the replica in hand", async () => {
     const bench = new RecoveryBench();
     const gate = Promise.withResolvers<void>();

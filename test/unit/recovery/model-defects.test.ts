@@ -1,4 +1,6 @@
 import { describe, expect, test } from "vitest";
+import type { Pin } from "../../../src/lib/recovery/adapters.ts";
+import { violationOf } from "../../../src/lib/recovery/budget.ts";
 import { collectDeadPins } from "../../../src/lib/recovery/dead-pins.ts";
 import { pinName } from "../../../src/lib/recovery/pins.ts";
 import { aHandshake, aHistory } from "../../support/recovery-facts.ts";
@@ -54,6 +56,18 @@ describe("1: real work is done in chunks, and budget and session are looked at a
     const execution = await bench.engine.executeCatchUp(await bench.catchUpPlan(), anIo({ streamWal }));
     expect(execution).toMatchObject({ outcome: "needs_rebuild", because: "budget_entries_exceeded" });
     expect(bench.released).toEqual(["fm_pin_1_wal: budget_entries_exceeded"]);
+  });
+
+  test.each([
+    [{ startedAtMs: 0, lastProgressAtMs: 50, entries: 40n }, 100, null],
+    [{ startedAtMs: 0, lastProgressAtMs: 51, entries: 40n }, 101, "duration_exceeded"],
+    [{ startedAtMs: 0, lastProgressAtMs: 50, entries: 41n }, 100, "entries_exceeded"],
+    [{ startedAtMs: 0, lastProgressAtMs: 49, entries: 40n }, 100, "progress_stalled"],
+  ])("of a budget that is used up nothing more may be taken: %o at %i is %s", (tracker, nowMs, violation) => {
+    expect(violationOf({ maxDurationMs: 100, maxEntries: 40n, progressDeadlineMs: 50 }, tracker, nowMs)).toBe(
+      violation,
+    );
+    expect(violationOf({ maxDurationMs: 0, maxEntries: 0n, progressDeadlineMs: 0 }, tracker, nowMs)).toBeNull();
   });
 
   test("entries are counted from where the catch-up began, not from zero", async () => {
@@ -274,6 +288,22 @@ describe("10: pins of dead sessions are found by their names", () => {
       collected: [pinName(77n, "wal")],
       failed: [{ name: pinName(78n, "base"), because: "the primary does not answer" }],
     });
+  });
+
+  test("a session that begins while it is looked is not taken for dead", async () => {
+    const pins: Pin[] = [];
+    const released: string[] = [];
+    const begin = (): void => {
+      const release = async (reason: string): Promise<void> => void released.push(reason);
+      pins.push({ name: pinName(5n, "wal"), release, [Symbol.asyncDispose]: () => release("disposed") });
+    };
+    const live = async (): Promise<ReadonlySet<bigint>> => {
+      const before = new Set<bigint>();
+      begin();
+      return before;
+    };
+    expect(await collectDeadPins(async () => [...pins], live)).toEqual({ collected: [], failed: [] });
+    expect(released).toEqual([]);
   });
 
   test("nothing is collected where the live sessions cannot be asked", async () => {
