@@ -5,7 +5,6 @@ import { executeRun, type FailoverReport } from "../../src/lib/failover/execute-
 import type { FailoverPorts } from "../../src/lib/failover/failover-ports.ts";
 import { beginRun, isUnfinished, knownRun, type RunWish, takeOverRun } from "../../src/lib/failover/failover-run.ts";
 import { endedEpoch } from "../../src/lib/failover/failover-states.ts";
-import { ledgerEvidence } from "../../src/lib/failover/fence-evidence.ts";
 import { lookAtSession, silentServer } from "../../src/lib/failover/server-look.ts";
 import { systemClock } from "../../src/lib/kernel/clock.ts";
 import { systemRandom } from "../../src/lib/kernel/random.ts";
@@ -14,7 +13,7 @@ import { openKvLedgerStore } from "../../src/lib/membership/kv/ledger-store.ts";
 import { createPool, type Pool } from "../../src/lib/postgres/pool.ts";
 import { openSession } from "../../src/lib/postgres/session.ts";
 import { actOnEpoch } from "../../src/lib/stack/ledger-agent.ts";
-import { sealEpoch } from "../../src/lib/stack/failover-seal.ts";
+import { revokeOldAccess, sealEpoch } from "../../src/lib/stack/failover-seal.ts";
 import { boxWith } from "./config.ts";
 import { KV_DEPS, kvTarget } from "./kv-stores.ts";
 import { newEpoch, newLedgerBox } from "./ledger-records.ts";
@@ -84,12 +83,9 @@ export function rigPorts(
     journal,
     hasFenceCommand: false,
     lookAtServer,
-    probeOldMaster: async (old, raised, signal) => {
-      const services = unreachable.has(old.node) ? "unknown" : "proven";
-      return [
-        ledgerEvidence(await lookAtServer(old, signal), old.node, raised),
-        { what: "services-refuse", state: services, seen: `services of ${old.node}: ${services}` },
-      ];
+    probeServices: async ({ node }) => {
+      const state = unreachable.has(node) ? "unknown" : "proven";
+      return { what: "services-refuse", state, seen: `services of ${node}: ${state}` };
     },
     actHere: async () => {},
     runHook: async (hook) => {
@@ -99,6 +95,14 @@ export function rigPorts(
     checkBox: async () => [],
     findUnfit: async () => new Map(),
     followEpoch: async () => {},
+    revokeAccess: async (epoch) => {
+      const pool = poolOf(portOf[epoch.primary] ?? 0, epoch);
+      try {
+        return await revokeOldAccess(pool, epoch);
+      } finally {
+        await pool.end();
+      }
+    },
     seal: async (epoch, replaces) => {
       const pool = poolOf(portOf[epoch.primary] ?? 0, epoch);
       try {

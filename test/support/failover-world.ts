@@ -112,15 +112,10 @@ export class FailoverWorld {
       },
       hasFenceCommand: this.hook.state !== "none",
       lookAtServer: async ({ node }) => this.#lookAt(node),
-      probeOldMaster: async ({ node }) => {
-        const box = this.box(node);
-        if (!box.reachable || !box.alive)
-          return [{ what: "ledger-refuses", state: "unknown", seen: `${node} is silent` }];
-        const state = box.serving && !box.inRecovery ? "refuted" : "proven";
-        return [
-          { what: "ledger-refuses", state, seen: `the ledger of ${node}: ${state}` },
-          { what: "services-refuse", state, seen: `the services of ${node}: ${state}` },
-        ];
+      probeServices: async ({ node }) => {
+        const { reachable, alive } = this.box(node);
+        const state = reachable && alive ? "proven" : "unknown";
+        return { what: "services-refuse", state, seen: `the services of ${node}: ${state}` };
       },
       actHere: async () => await this.act(),
       runHook: async (hook: "fence" | "flip", { to }: HandOver) => {
@@ -132,10 +127,10 @@ export class FailoverWorld {
       followEpoch: async ({ primary }) => {
         this.events.push(`follow:${primary}`);
       },
+      revokeAccess: async ({ primary }) => ({ oldSessions: 0, seen: `no old session is left at ${primary}` }),
       seal: async ({ primary }) => {
         const isWriter = this.writers().includes(primary);
         return {
-          oldSessions: 0,
           oldWrite: isWriter ? "rejected" : "unknown",
           newWrite: isWriter,
           seen: `tried at ${primary}`,

@@ -2,7 +2,7 @@ import { FulaError, isFulaError, messageOf } from "../kernel/errors.ts";
 import type { LedgerEpoch } from "../membership/ledger-records.ts";
 import type { FailoverCheck, FailoverPorts } from "./failover-ports.ts";
 import type { FailoverRunKeeper, KnownRun } from "./failover-run.ts";
-import { type FailoverScene, Hints, readEpoch } from "./failover-scene.ts";
+import { type FailoverScene, Hints, Notes, readEpoch } from "./failover-scene.ts";
 import { decideStep, endedEpoch, type FailoverAction, type FailoverTransition } from "./failover-states.ts";
 import { FAILOVER_STEPS, type FailoverStep, type Found } from "./failover-steps.ts";
 
@@ -90,20 +90,21 @@ async function takeStep(scene: FailoverScene, transition: FailoverTransition): P
   const step = FAILOVER_STEPS[action];
   const startMs = ports.clock.monotonicMs();
   await keeper.assertHeld();
-  await ports.journal.append("step.started", { run: keeper.run.id, rule, action, from, because });
+  scene.notes.append("step.started", { run: keeper.run.id, rule, action, from, because });
   let found = await step.look(scene);
-  if (!found.isSo) {
+  if (!found.isSo && step.act !== null) {
     await step.act(scene);
-    found = await waitUntilSo(scene, step);
+    found = await step.look(scene);
   }
+  if (!found.isSo && step.patienceMs > 0) found = await waitUntilSo(scene, step);
   const durationMs = Math.round(ports.clock.monotonicMs() - startMs);
   if (!found.isSo) {
-    await ports.journal.append("step.unverified", { run: keeper.run.id, rule, action, seen: found.seen, durationMs });
+    scene.notes.append("step.unverified", { run: keeper.run.id, rule, action, seen: found.seen, durationMs });
     throw unverified(transition, step, found, scene);
   }
-  const state = to === "aborted" ? { state: "aborted" as const } : {};
-  if (keeper.run.step !== to) await keeper.change({ step: to, ...state });
-  await ports.journal.append("step.verified", { run: keeper.run.id, rule, action, to, seen: found.seen, durationMs });
+  if (to === "aborted") await keeper.change({ step: to, state: to });
+  else if (keeper.run.step !== to) keeper.note({ step: to });
+  scene.notes.append("step.verified", { run: keeper.run.id, rule, action, to, seen: found.seen, durationMs });
   return { rule, action, title: step.title, seen: found.seen, durationMs };
 }
 
@@ -131,10 +132,11 @@ function reportOf(
 }
 
 /** Writes down that a run goes no further for now, so that whoever looks sees it, and that it can be gone on with. */
-async function noteStop({ keeper, ports, epoch }: FailoverScene, error: unknown): Promise<void> {
+async function noteStop({ keeper, notes, epoch }: FailoverScene, error: unknown): Promise<void> {
   const code = isFulaError(error) ? error.code : "BUG";
+  notes.append("run.stopped", { run: keeper.run.id, code, message: messageOf(error) });
   // What ended the run is what is thrown: disk and control plane may be what failed.
-  await ports.journal.append("run.stopped", { run: keeper.run.id, code, message: messageOf(error) }).catch(() => {});
+  await notes.written().catch(() => {});
   // One that was refused before it did anything is no run that somebody has to go on with.
   const isUntouched = keeper.run.step === "begun" && endedEpoch(epoch.value)?.uuid === keeper.run.replaces.uuid;
   const state = isUntouched ? "aborted" : "stopped";
@@ -151,11 +153,12 @@ export function tooLate(why: string): FulaError {
 }
 
 async function takeSteps(scene: FailoverScene, { wish, onStep }: RunOptions): Promise<FailoverReport> {
-  const { ports, keeper } = scene;
+  const { keeper } = scene;
   const steps: TakenStep[] = [];
   for (;;) {
     scene.signal.throwIfAborted();
-    scene.epoch = await readEpoch(ports.store);
+    scene.notes.assertWritten();
+    // Each step leaves the epoch as it last saw it, and changes it from that alone.
     const decision = decideStep({ run: keeper.run, epoch: scene.epoch.value, wish });
     switch (decision.kind) {
       case "over":
@@ -198,12 +201,14 @@ export async function executeRun(
     ports,
     hints,
     keeper,
+    notes: new Notes(ports.journal),
     signal: AbortSignal.any([options.signal, keeper.held]),
     report: options.report,
     epoch: await readEpoch(ports.store),
     fenceHook: null,
     flipHook: null,
     checks: [],
+    revoked: null,
     sealed: null,
     choice: null,
     unfit: null,
@@ -211,10 +216,11 @@ export async function executeRun(
     writtenMs: null,
   };
   const { id, kind, from, step } = keeper.run;
-  await ports.journal.append("run.started", { run: id, kind, from, wish: options.wish, state: step });
+  scene.notes.append("run.started", { run: id, kind, from, wish: options.wish, state: step });
   try {
     const report = await takeSteps(scene, options);
-    await ports.journal.append("run.ended", { run: id, outcome: report.outcome });
+    scene.notes.append("run.ended", { run: id, outcome: report.outcome });
+    await scene.notes.written();
     return report;
   } catch (error) {
     await noteStop(scene, error);

@@ -37,10 +37,15 @@ export interface HookOutcome {
   readonly seen: string;
 }
 
-/** How the old epoch stands at the new primary. */
-export interface SealLook {
-  /** Client sessions from before the epoch's row. */
+/** What is left at the new primary of the access that the old epoch gave. */
+export interface AccessLook {
+  /** Sessions of the ledger's role from before the epoch's row. */
   readonly oldSessions: number;
+  readonly seen: string;
+}
+
+/** What became of writes at the new primary. */
+export interface SealLook {
   /** What became of a write that said it was of the old epoch. */
   readonly oldWrite: "rejected" | "accepted" | "unknown";
   /** Whether a row that was just written there was read again. */
@@ -63,8 +68,8 @@ export interface FailoverPorts {
   readonly journal: Pick<Journal, "append">;
   /** Never rejects for a server that does not answer. */
   lookAtServer(box: LedgerBox, signal: AbortSignal): Promise<ServerLook>;
-  /** Asks the old master's ledger and services, over the network, whether they take anything. */
-  probeOldMaster(old: LedgerBox, raised: LedgerEpoch | null, signal: AbortSignal): Promise<readonly FenceEvidence[]>;
+  /** Asks the old master's gateway and API, over the network, whether they take anything. */
+  probeServices(old: LedgerBox, signal: AbortSignal): Promise<FenceEvidence>;
   /** Has this box do what the epoch's record asks of it, where no `serve` of its own does. */
   actHere(signal: AbortSignal): Promise<void>;
   runHook(hook: "fence" | "flip", handOver: HandOver, signal: AbortSignal): Promise<HookOutcome>;
@@ -76,7 +81,9 @@ export interface FailoverPorts {
   findUnfit(boxes: readonly LedgerBox[], signal: AbortSignal): Promise<ReadonlyMap<string, string>>;
   /** Makes this box's commands and services use the epoch's primary from now on. */
   followEpoch(epoch: LedgerEpochRecord, signal: AbortSignal): Promise<void>;
-  /** Ends sessions of the old epoch at the new primary and tries a write of either epoch there. */
+  /** Ends the sessions of the old epoch at the new primary. */
+  revokeAccess(epoch: LedgerEpochRecord, signal: AbortSignal): Promise<AccessLook>;
+  /** Tries a write of either epoch at the new primary. */
   seal(epoch: LedgerEpochRecord, replaces: LedgerEpoch, signal: AbortSignal): Promise<SealLook>;
   /** Tries what must work on the new master. */
   verifyService(

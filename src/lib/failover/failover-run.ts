@@ -31,6 +31,9 @@ export interface RunDeps {
   readonly signal: AbortSignal;
 }
 
+/** What changes of a run while it goes on. */
+type RunChange = Partial<Pick<KnownRun, "step" | "state" | "to">>;
+
 const BEAT_MS = 2_000;
 /** A run that was not confirmed for so long is confirmed before it goes on: somebody may take it over after `TAKE_OVER_MS`. */
 const HELD_MS = 8_000;
@@ -79,6 +82,8 @@ export class FailoverRunKeeper implements AsyncDisposable {
   /** Of writes whose outcome was never heard: what stands there with one of them was written here. */
   readonly #undecided = new Set<string>();
   #run: KnownRun;
+  #wanted: RunChange = {};
+  #isWritten = true;
   #revision: number;
   #ackedMs: number;
 
@@ -90,8 +95,9 @@ export class FailoverRunKeeper implements AsyncDisposable {
     this.#beating = this.#beat();
   }
 
+  /** As it is written down, or is being. */
   get run(): KnownRun {
-    return this.#run;
+    return { ...this.#run, ...this.#wanted };
   }
 
   /** Aborts when somebody else has the run. */
@@ -109,12 +115,20 @@ export class FailoverRunKeeper implements AsyncDisposable {
   }
 
   /** Writes what the run has come to. @throws FulaError FULA_FAILOVER_OVERTAKEN, FULA_CONTROL_PLANE_UNREACHABLE */
-  async change(change: Partial<Pick<KnownRun, "step" | "state" | "to">>): Promise<void> {
-    const turn = this.#turn.then(async () => {
-      await this.#swap(change);
-    });
-    this.#turn = turn.catch(() => {});
-    await turn;
+  async change(change: RunChange): Promise<void> {
+    this.#want(change);
+    await this.#inTurn(async () => await this.#swap());
+  }
+
+  /**
+   * Writes down what the run has come to while it goes on: writes of the ledger wait for it. Whether that came through is
+   * found out by the next `change`, without which nothing is done that cannot be done twice.
+   */
+  note(change: RunChange): void {
+    this.#want(change);
+    this.#inTurn(async () => {
+      if (!this.#isWritten) await this.#swap();
+    }).catch(() => {});
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -123,12 +137,24 @@ export class FailoverRunKeeper implements AsyncDisposable {
     await this.#turn;
   }
 
-  async #swap(change: Partial<KnownRun>): Promise<void> {
+  #want(change: RunChange): void {
+    this.#wanted = { ...this.#wanted, ...change };
+    this.#isWritten = false;
+  }
+
+  async #inTurn(work: () => Promise<void>): Promise<void> {
+    const turn = this.#turn.then(work);
+    this.#turn = turn.catch(() => {});
+    await turn;
+  }
+
+  async #swap(): Promise<void> {
     const { store, clock, random } = this.#deps;
     for (;;) {
       this.#lost.signal.throwIfAborted();
       const sentMs = clock.monotonicMs();
-      const value = { ...this.#run, ...change, beat: this.#run.beat + 1, token: random.uuid(), at: timeOf(clock) };
+      this.#isWritten = true;
+      const value = { ...this.run, beat: this.#run.beat + 1, token: random.uuid(), at: timeOf(clock) };
       this.#undecided.add(value.token);
       const swapped = await swapRecord(
         store,

@@ -1,9 +1,9 @@
-import { FulaError, isFulaError } from "../kernel/errors.ts";
+import { FulaError, isFulaError, messageOf } from "../kernel/errors.ts";
 import type { Attestation, LedgerBox, LedgerEpochRecord, Versioned } from "../membership/ledger-records.ts";
 import { swapRecord } from "../membership/ledger-swap.ts";
 import { parseLsn } from "../recovery/lsn.ts";
 import type { AllowedLoss, ChoiceFacts, PrimaryChoice } from "./choose-primary.ts";
-import type { FailoverCheck, FailoverPorts, HookOutcome, SealLook } from "./failover-ports.ts";
+import type { AccessLook, FailoverCheck, FailoverPorts, HookOutcome, SealLook } from "./failover-ports.ts";
 import type { FailoverRunKeeper } from "./failover-run.ts";
 
 /** What stands under the epoch's key, which a run never does without. */
@@ -23,6 +23,35 @@ export class Hints {
   }
 }
 
+/** Lines of the journal, which is for people: nothing waits for one to be on disk but the end of the run. */
+export class Notes {
+  readonly #journal: FailoverPorts["journal"];
+  readonly #open: Promise<void>[] = [];
+  #failure: Error | null = null;
+
+  constructor(journal: FailoverPorts["journal"]) {
+    this.#journal = journal;
+  }
+
+  append(event: string, fields: Readonly<Record<string, unknown>>): void {
+    const written = this.#journal.append(event, fields).catch((error: unknown) => {
+      this.#failure ??= error instanceof Error ? error : new Error(messageOf(error));
+    });
+    this.#open.push(written);
+  }
+
+  /** @throws why a line could not be written: a run whose steps nobody can read afterwards goes no further */
+  assertWritten(): void {
+    if (this.#failure !== null) throw this.#failure;
+  }
+
+  /** Waits until all lines are on disk. @throws likewise */
+  async written(): Promise<void> {
+    await Promise.all(this.#open);
+    this.assertWritten();
+  }
+}
+
 /** What the steps of one run share. Only what a step found out itself is kept here: all else is asked again. */
 export interface FailoverScene {
   readonly ports: FailoverPorts;
@@ -31,11 +60,13 @@ export interface FailoverScene {
   readonly signal: AbortSignal;
   readonly report: (text: string) => void;
   readonly hints: Hints;
+  readonly notes: Notes;
   epoch: StandingEpoch;
   fenceHook: HookOutcome | null;
   flipHook: HookOutcome | null;
   /** What was tried on the new master. */
   checks: readonly FailoverCheck[];
+  revoked: AccessLook | null;
   sealed: SealLook | null;
   choice: Extract<PrimaryChoice, { kind: "chosen" }> | null;
   /** What speaks against these servers, as it was looked at when the last of them had detached. */
@@ -61,11 +92,19 @@ export async function readEpoch(store: FailoverPorts["store"]): Promise<Standing
   );
 }
 
-/** Changes the epoch's record. @throws FulaError FULA_FAILOVER_OVERTAKEN where somebody else did meanwhile, FULA_CONTROL_PLANE_UNREACHABLE */
-export async function changeEpoch(scene: FailoverScene, value: LedgerEpochRecord): Promise<void> {
+/**
+ * Changes the epoch's record.
+ * @param change of the run's record, which is written first
+ * @throws FulaError FULA_FAILOVER_OVERTAKEN where somebody else did meanwhile, FULA_CONTROL_PLANE_UNREACHABLE
+ */
+export async function changeEpoch(
+  scene: FailoverScene,
+  value: LedgerEpochRecord,
+  change: Parameters<FailoverRunKeeper["change"]>[0] = {},
+): Promise<void> {
   const { ports, signal, epoch, keeper } = scene;
   // The record of the run may have been taken over while this process was paused.
-  await keeper.change({});
+  await keeper.change(change);
   const swapped = await swapRecord(
     ports.store,
     { kind: "epoch", value, expectedRevision: epoch.revision },
@@ -91,7 +130,12 @@ export async function readBoxes({ store }: Pick<FailoverPorts, "store">): Promis
 
 /** @throws FulaError FULA_FAILOVER_REFUSED where the control plane does not know such a box */
 export async function requireBox({ ports }: Pick<FailoverScene, "ports">, node: string): Promise<LedgerBox> {
-  const box = (await readBoxes(ports)).get(node);
+  return requireKnown(await readBoxes(ports), node);
+}
+
+/** @throws FulaError FULA_FAILOVER_REFUSED likewise */
+export function requireKnown(boxes: ReadonlyMap<string, LedgerBox>, node: string): LedgerBox {
+  const box = boxes.get(node);
   if (box !== undefined) return box;
   throw new FulaError("FULA_FAILOVER_REFUSED", `${node} carries no server of the ledger.`, {
     hint: "fula-master standby status shows which masters do.",
@@ -118,22 +162,28 @@ export function parseAllowedLoss(text: string): AllowedLoss {
   }
 }
 
-/** What the choice of the new primary rests on now. */
-export async function choiceFacts(scene: FailoverScene): Promise<ChoiceFacts> {
+/** What the choice of the new primary rests on now, and where the boxes are. */
+export async function choiceFacts(
+  scene: FailoverScene,
+): Promise<ChoiceFacts & { readonly boxes: ReadonlyMap<string, LedgerBox> }> {
   const { ports, epoch, keeper } = scene;
   const { previous } = epoch.value;
   if (previous === null) throw new Error("an epoch that a run has raised ends none");
-  const attestations = await readAttestations(ports);
-  const boxes = await readBoxes(ports);
+  const [attestations, boxes, inSession] = await Promise.all([
+    readAttestations(ports),
+    readBoxes(ports),
+    unfitBySession(ports),
+  ]);
   const attested = attestations.flatMap(({ node }) => boxes.get(node) ?? []);
   const { to, allowedLoss } = keeper.run;
   return {
     epoch: epoch.value,
     replaces: previous,
     attestations,
+    boxes,
     wanted: to,
     allowedLoss: allowedLoss === null ? null : parseAllowedLoss(allowedLoss),
-    unfit: await unfitOf(scene, attested),
+    unfit: new Map([...inSession, ...(await unfitOf(scene, attested))]),
   };
 }
 
@@ -142,7 +192,7 @@ async function unfitOf(scene: FailoverScene, boxes: readonly LedgerBox[]): Promi
   const { ports, signal, epoch } = scene;
   const key = [epoch.value.uuid, ...boxes.map(({ node }) => node)].join(" ");
   if (scene.unfit?.key !== key) scene.unfit = { key, nodes: await ports.findUnfit(boxes, signal) };
-  return new Map([...(await unfitBySession(ports)), ...scene.unfit.nodes]);
+  return scene.unfit.nodes;
 }
 
 /** Boxes whose server is being brought back or rebuilt: what it has is in the middle of a change. */

@@ -25,7 +25,9 @@ export const FAILOVER_STATES = [
   "open",
   /** This box's clients are on the new primary, and others know where it is. */
   "switched",
-  /** Nothing of the old epoch is connected, and a write under it was refused. */
+  /** Whoever was let in under the old epoch is out. */
+  "revoked",
+  /** A write under the old epoch was refused, and one under the new was done. */
   "sealed",
   /** What must work on the new master was tried, and worked. */
   "verified",
@@ -48,6 +50,7 @@ export const FAILOVER_ACTIONS = [
   "choosePrimary",
   "awaitPromotion",
   "switchTargets",
+  "revokeAccess",
   "proveSealed",
   "verifyService",
   "flip",
@@ -152,12 +155,20 @@ export const FAILOVER_TRANSITIONS = [
     because: "every master's connections follow the epoch's record",
   },
   {
-    rule: 110,
+    rule: 105,
     kind: null,
     from: "switched",
+    to: "revoked",
+    action: "revokeAccess",
+    because: "whoever was let in under the old epoch has no access to the new primary",
+  },
+  {
+    rule: 110,
+    kind: null,
+    from: "revoked",
     to: "sealed",
     action: "proveSealed",
-    because: "a session or a write of the old epoch must not get through to the new primary",
+    because: "a write of the old epoch must not get through to the new primary",
   },
   {
     rule: 120,

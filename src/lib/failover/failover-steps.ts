@@ -1,6 +1,5 @@
 import type { ErrorCode } from "../kernel/error-codes.ts";
 import { FulaError } from "../kernel/errors.ts";
-import type { LedgerBox } from "../membership/ledger-records.ts";
 import {
   attestationsNeeded,
   type ChoiceFacts,
@@ -8,19 +7,19 @@ import {
   countDetached,
   isQuorumDetached,
 } from "./choose-primary.ts";
-import { fencingEpoch, promotingEpoch, raisedEpoch, reaffirmedEpoch } from "./epoch-change.ts";
+import { beginEpoch, stamp, standbysOf } from "./begin-epoch.ts";
+import { fencingEpoch, promotingEpoch, reaffirmedEpoch } from "./epoch-change.ts";
 import type { FailoverCheck } from "./failover-ports.ts";
 import {
   changeEpoch,
   choiceFacts,
   type FailoverScene,
   readAttestations,
-  readBoxes,
   requireBox,
+  requireKnown,
 } from "./failover-scene.ts";
 import { endedEpoch, type FailoverAction } from "./failover-states.ts";
-import { findFenceEvidence } from "./fence-evidence.ts";
-import { judgeFence } from "./judge-fence.ts";
+import { judgeOldMaster } from "./fence-evidence.ts";
 import { preflight } from "./preflight.ts";
 import { parseLsn } from "../recovery/lsn.ts";
 
@@ -36,7 +35,8 @@ export interface Found {
 export interface FailoverStep {
   readonly title: string;
   look(scene: FailoverScene): Promise<Found>;
-  act(scene: FailoverScene): Promise<void>;
+  /** Null where others bring it about. */
+  readonly act: ((scene: FailoverScene) => Promise<void>) | null;
   /** How long the end may take to be seen after acting. */
   readonly patienceMs: number;
   readonly code: ErrorCode;
@@ -54,10 +54,6 @@ const PROMOTION_MS = 300_000;
 const ABORT = "fula-master failover abort gives it its right back";
 const AGAIN = "run the same command again; it goes on with this step";
 
-function stamp({ ports: { clock, random } }: FailoverScene): { readonly token: string; readonly at: string } {
-  return { token: random.uuid(), at: new Date(clock.nowMs()).toISOString() };
-}
-
 function phaseLook(phases: readonly string[]): FailoverStep["look"] {
   return async ({ epoch: { value } }) => ({
     isSo: phases.includes(value.phase),
@@ -72,42 +68,12 @@ function judgeChecks(checks: readonly FailoverCheck[]): Found {
   return { isSo: bad.length === 0, seen: (bad.length > 0 ? bad : checks).map(({ seen }) => seen).join("; ") };
 }
 
-async function standbysOf({ ports, keeper }: FailoverScene): Promise<readonly LedgerBox[]> {
-  const boxes = [...(await readBoxes(ports)).values()];
-  return boxes.filter(({ node, state }) => state === "standby" && node !== keeper.run.from);
-}
-
-/** @param phase of the epoch that is begun */
-async function beginEpoch(scene: FailoverScene, phase: "draining" | "fencing"): Promise<void> {
-  const { keeper, ports, epoch } = scene;
-  const { to, from, kind, operator, id } = keeper.run;
-  const ended = endedEpoch(epoch.value);
-  if (ended?.uuid !== keeper.run.replaces.uuid) return;
-  // Only meant for it: who gets it is decided by the logs. The record names somebody who is not the old primary.
-  const meant = to ?? ended.syncSet[0] ?? (await standbysOf(scene))[0]?.node;
-  if (meant === undefined) {
-    throw new FulaError("FULA_FAILOVER_REFUSED", "No other box carries a standby any more.", {
-      hint: "fula-master standby status shows which boxes have a server.",
-    });
-  }
-  const attestations = await readAttestations(ports);
-  const value = raisedEpoch(epoch.value, await requireBox(scene, meant), {
-    ...stamp(scene),
-    uuid: ports.random.uuid(),
-    phase,
-    reason: `${kind} from ${from} by ${operator}, run ${id}`,
-    floor: Math.max(0, ...attestations.map(({ number }) => number)),
-  });
-  scene.raisedMs = ports.clock.monotonicMs();
-  await changeEpoch(scene, value);
-}
-
 const PREFLIGHT: FailoverStep = {
   title: "look whether it can succeed",
   look: async (scene) => {
     return judgeChecks(await preflight(scene.ports, scene.keeper.run, scene.epoch.value, scene.signal));
   },
-  act: async () => {},
+  act: null,
   patienceMs: 0,
   code: "FULA_FAILOVER_REFUSED",
   safe: () => "Nothing was changed. fula-master failover --plan shows every check; mend what is bad and run it again.",
@@ -181,8 +147,11 @@ const SILENCE: FailoverStep = {
   look: async ({ fenceHook }) =>
     fenceHook === null ? { isSo: false, seen: "it was not told yet" } : { isSo: true, seen: fenceHook.seen },
   act: async (scene) => {
-    const { from, to } = scene.keeper.run;
-    scene.fenceHook = await scene.ports.runHook("fence", { from, to }, scene.signal);
+    const { ports, keeper, signal } = scene;
+    const { from, to } = keeper.run;
+    // A process that was paused, and whose run somebody else has by now, stops nobody's services.
+    if (ports.hasFenceCommand) await keeper.change({});
+    scene.fenceHook = await ports.runHook("fence", { from, to }, signal);
   },
   patienceMs: AT_ONCE_MS,
   code: "FULA_FAILOVER_STOPPED",
@@ -211,7 +180,7 @@ const ATTEST: FailoverStep = {
     const count = `${countDetached(facts)} of ${needed} that are needed of ${syncSet.length} synchronous standbys have detached`;
     return { isSo: false, seen: choice.kind === "refused" ? `${count}; ${choice.why}` : count };
   },
-  act: async () => {},
+  act: null,
   patienceMs: AGENT_MS,
   code: "FULA_FAILOVER_STOPPED",
   safe: ({ keeper: { run }, epoch }) =>
@@ -223,7 +192,7 @@ const ATTEST: FailoverStep = {
 const PROVE: FailoverStep = {
   title: "prove that the old master takes no writes",
   look: async (scene) => {
-    const verdict = judgeFence(await findFenceEvidence(scene));
+    const verdict = await judgeOldMaster(scene);
     return { isSo: verdict.kind === "fenced", seen: verdict.why };
   },
   act: async (scene) => {
@@ -242,15 +211,16 @@ const CHOOSE: FailoverStep = {
   title: "choose the new primary",
   look: phaseLook(["promoting", "open"]),
   act: async (scene) => {
-    const choice = choosePrimary(await choiceFacts(scene));
+    const facts = await choiceFacts(scene);
+    const choice = choosePrimary(facts);
     if (choice.kind === "refused") {
       throw new FulaError("FULA_FAILOVER_STOPPED", `Nobody can be promoted: ${choice.why}.`, {
         hint: ATTEST.safe(scene),
       });
     }
-    const box = await requireBox(scene, choice.node);
-    await scene.keeper.change({ to: choice.node });
-    await changeEpoch(scene, promotingEpoch(scene.epoch.value, box, choice.followers, stamp(scene)));
+    const box = requireKnown(facts.boxes, choice.node);
+    const promoting = promotingEpoch(scene.epoch.value, box, choice.followers, stamp(scene));
+    await changeEpoch(scene, promoting, { to: choice.node });
     scene.choice = choice;
   },
   patienceMs: AT_ONCE_MS,
@@ -261,7 +231,7 @@ const CHOOSE: FailoverStep = {
 const PROMOTE: FailoverStep = {
   title: "wait for the promotion",
   look: phaseLook(["open"]),
-  act: async () => {},
+  act: null,
   patienceMs: PROMOTION_MS,
   code: "FULA_FAILOVER_STOPPED",
   safe: ({ epoch: { value } }) =>
@@ -280,23 +250,38 @@ const SWITCH: FailoverStep = {
       seen: `${value.primary} is ${look.inRecovery ? "a standby" : "the primary"}, of epoch ${look.epoch?.number ?? "none"}`,
     };
   },
-  act: async () => {},
+  act: null,
   patienceMs: AGENT_MS,
   code: "FULA_FAILOVER_STOPPED",
   safe: ({ epoch: { value } }) =>
     `${value.primary} has the epoch and may take writes; other masters follow it by themselves. See that this box reaches it, and ${AGAIN}.`,
 };
 
+const REVOKE: FailoverStep = {
+  title: "take away the access of the old epoch",
+  look: async ({ revoked }) =>
+    revoked === null
+      ? { isSo: false, seen: "it was not taken away yet" }
+      : { isSo: revoked.oldSessions === 0, seen: revoked.seen },
+  act: async (scene) => {
+    const { ports, epoch, signal } = scene;
+    await ports.followEpoch(epoch.value, signal);
+    scene.revoked = await ports.revokeAccess(epoch.value, signal);
+  },
+  patienceMs: 0,
+  code: "FULA_FAILOVER_STOPPED",
+  safe: ({ epoch: { value } }) => `${value.primary} is the primary; nothing was flipped. ${AGAIN}.`,
+};
+
 const SEAL: FailoverStep = {
   title: "refuse what is left of the old epoch",
   look: async ({ sealed }) => {
     if (sealed === null) return { isSo: false, seen: "it was not tried yet" };
-    const isSo = sealed.oldSessions === 0 && sealed.oldWrite === "rejected" && sealed.newWrite;
+    const isSo = sealed.oldWrite === "rejected" && sealed.newWrite;
     return { isSo, seen: sealed.seen };
   },
   act: async (scene) => {
     const { ports, epoch, signal, keeper } = scene;
-    await ports.followEpoch(epoch.value, signal);
     scene.sealed = await ports.seal(epoch.value, keeper.run.replaces, signal);
     if (scene.sealed.newWrite) scene.writtenMs = ports.clock.monotonicMs();
   },
@@ -324,8 +309,10 @@ const FLIP: FailoverStep = {
       ? { isSo: false, seen: "it was not told yet" }
       : { isSo: flipHook.state !== "failed", seen: flipHook.seen },
   act: async (scene) => {
-    const { from, to } = scene.keeper.run;
-    scene.flipHook = await scene.ports.runHook("flip", { from, to }, scene.signal);
+    const { ports, keeper, signal } = scene;
+    const { from, to } = keeper.run;
+    await keeper.change({});
+    scene.flipHook = await ports.runHook("flip", { from, to }, signal);
   },
   patienceMs: 0,
   code: "FULA_FAILOVER_STOPPED",
@@ -378,6 +365,7 @@ export const FAILOVER_STEPS: Readonly<Record<FailoverAction, FailoverStep>> = {
   choosePrimary: CHOOSE,
   awaitPromotion: PROMOTE,
   switchTargets: SWITCH,
+  revokeAccess: REVOKE,
   proveSealed: SEAL,
   verifyService: VERIFY,
   flip: FLIP,

@@ -1,7 +1,7 @@
 import type { LedgerEpoch } from "../membership/ledger-records.ts";
 import type { ServerLook } from "./failover-ports.ts";
 import { type FailoverScene, readAttestations, requireBox } from "./failover-scene.ts";
-import type { FenceEvidence } from "./judge-fence.ts";
+import { type FenceEvidence, type FenceVerdict, judgeFence } from "./judge-fence.ts";
 
 function ofHook({ fenceHook }: FailoverScene): readonly FenceEvidence[] {
   if (fenceHook === null || fenceHook.state === "none") return [];
@@ -23,22 +23,25 @@ async function ofItself(scene: FailoverScene): Promise<FenceEvidence> {
   return { what, state: "unknown", seen: `${from} has not said that it stopped` };
 }
 
-/** Looks from every side whether the old master takes writes. */
-export async function findFenceEvidence(scene: FailoverScene): Promise<readonly FenceEvidence[]> {
-  const { run } = scene.keeper;
+/**
+ * Looks whether the old master takes writes. Its services are only asked where the rest does not tell: writes of the ledger
+ * wait for the answer, and nothing that services say refutes what is proven.
+ */
+export async function judgeOldMaster(scene: FailoverScene): Promise<FenceVerdict> {
+  const { ports, keeper, signal, epoch } = scene;
+  const { run } = keeper;
   const old = await requireBox(scene, run.from);
-  const [own, probed] = await Promise.all([
-    ofItself(scene),
-    scene.ports.probeOldMaster(old, scene.epoch.value, scene.signal),
-  ]);
+  const [own, look] = await Promise.all([ofItself(scene), ports.lookAtServer(old, signal)]);
   const attested: readonly FenceEvidence[] = run.forced
     ? [{ what: "operator", state: "proven", seen: `${run.operator} attests that ${run.from} is off and stays off` }]
     : [];
-  return [own, ...probed, ...ofHook(scene), ...attested];
+  const evidence = [own, ledgerEvidence(look, old.node, epoch.value), ...ofHook(scene), ...attested];
+  const verdict = judgeFence(evidence);
+  return verdict.kind === "unproven" ? judgeFence([...evidence, await ports.probeServices(old, signal)]) : verdict;
 }
 
 /** What a look at the old master's server proves. */
-export function ledgerEvidence(look: ServerLook, node: string, raised: LedgerEpoch | null): FenceEvidence {
+function ledgerEvidence(look: ServerLook, node: string, raised: LedgerEpoch | null): FenceEvidence {
   const what = "ledger-refuses";
   if (look.kind === "silent") {
     return look.refused

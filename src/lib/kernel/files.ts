@@ -68,15 +68,17 @@ export function tempPathFor(path: string): string {
 export async function writeFileAtomic(
   path: string,
   content: string | Uint8Array,
-  options: { readonly mode: number },
+  options: { readonly mode: number; readonly owner?: { readonly uid: number; readonly gid: number } },
 ): Promise<void> {
+  const { mode, owner } = options;
   const temp = tempPathFor(path);
   try {
     // Exclusively: a file or link that somebody left under this name is never written through.
     await rm(temp, { force: true });
-    const handle = await open(temp, "wx", options.mode);
+    const handle = await open(temp, "wx", mode);
     try {
-      await handle.chmod(options.mode);
+      await handle.chmod(mode);
+      if (owner !== undefined) await handle.chown(owner.uid, owner.gid);
       await handle.writeFile(content);
       await handle.sync();
     } finally {

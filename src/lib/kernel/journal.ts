@@ -49,7 +49,18 @@ export async function openJournal(
   } catch (error) {
     throw explainWriteError(error, path);
   }
+  // One line after the other, in the order in which they are given, whether or not the one before was waited for.
+  let last: Promise<unknown> = Promise.resolve();
+  const write = async (line: string): Promise<void> => {
+    try {
+      await handle.appendFile(line);
+      await handle.sync();
+    } catch (error) {
+      throw explainWriteError(error, path);
+    }
+  };
   const close = async (): Promise<void> => {
+    await last;
     await handle.close();
   };
   return {
@@ -57,12 +68,10 @@ export async function openJournal(
     close,
     [Symbol.asyncDispose]: close,
     append: async (event, fields = {}) => {
-      try {
-        await handle.appendFile(`${JSON.stringify({ at: stamp(clock.nowMs()), event, ...fields })}\n`);
-        await handle.sync();
-      } catch (error) {
-        throw explainWriteError(error, path);
-      }
+      const line = `${JSON.stringify({ at: stamp(clock.nowMs()), event, ...fields })}\n`;
+      const written = last.then(async () => await write(line));
+      last = written.catch(() => {});
+      await written;
     },
   };
 }

@@ -27,6 +27,7 @@ import {
 } from "./postgres-site.ts";
 import type { SystemUser } from "./postgres-user.ts";
 import { signalProcess } from "./processes.ts";
+import { OwnSiteFiles, type SiteFiles } from "./site-files.ts";
 
 /** Where a server of this box lives that is a process of it. */
 export interface ProcessSiteOptions {
@@ -134,6 +135,7 @@ class ProcessSite implements PostgresSite {
 
 class ProcessSession implements SiteSession {
   readonly host = "127.0.0.1";
+  readonly files: SiteFiles;
   readonly #binDir: string;
   readonly #options: ProcessSiteOptions;
   readonly #outer: AbortSignal;
@@ -144,6 +146,7 @@ class ProcessSession implements SiteSession {
     this.#binDir = binDir;
     this.#options = options;
     this.#outer = signal;
+    this.files = new OwnSiteFiles(options.user, options.clock);
   }
 
   async run(program: SiteProgram, run: SiteRun): Promise<SiteRunEnd> {

@@ -4,6 +4,7 @@
  */
 
 import type { Readable } from "node:stream";
+import type { SiteFiles } from "./site-files.ts";
 
 /** A program of PostgreSQL, or `sh` for what is done to files. */
 export type SiteProgram =
@@ -48,6 +49,8 @@ export const RECOVERY_MARKER = "recovery.inprogress";
 export interface SiteSession extends AsyncDisposable {
   /** Where this process reaches a server that is run in the session. */
   readonly host: string;
+  /** Where this process reaches the site's files itself; left out where only programs there do. */
+  readonly files?: SiteFiles;
   run(program: SiteProgram, run: SiteRun): Promise<SiteRunEnd>;
 }
 

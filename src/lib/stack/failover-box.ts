@@ -3,19 +3,21 @@ import type { LoadedConfig } from "../config/load.ts";
 import type { FailoverCheck, FailoverPorts } from "../failover/failover-ports.ts";
 import type { LedgerBox, LedgerEpochRecord, LedgerStore } from "../membership/ledger-records.ts";
 import { type ConnectionOptions, createPool, type Pool, type PoolOptions } from "../postgres/pool.ts";
+import type { KeptSession } from "../postgres/kept-session.ts";
 import { LEDGER_SESSION } from "../postgres/session-settings.ts";
 import { readMarker } from "../recovery/postgres/marker.ts";
 import { formatDuration } from "../kernel/units.ts";
 import { readBackupFacts } from "./backup-facts.ts";
 import { readDaemonFile } from "./daemon-file.ts";
 import { runFailoverHook } from "./failover-hooks.ts";
-import { lookAtServer, probeOldMaster } from "./failover-probe.ts";
+import { lookAtServer } from "./failover-probe.ts";
 import type { FailoverContext } from "./failover-run.ts";
-import { sealEpoch } from "./failover-seal.ts";
+import { servicesEvidence } from "./failover-services.ts";
+import { revokeOldAccess, sealEpoch } from "./failover-seal.ts";
 import { verifyService } from "./failover-verify.ts";
 import { ledgerPlace } from "./ledger-place.ts";
-import { ownPostgres } from "./own-postgres.ts";
-import { openOwnServer, openOwnSite } from "./own-server.ts";
+import { announcedAddress, ownPostgres } from "./own-postgres.ts";
+import { openOwnServer } from "./own-server.ts";
 import { actOnEpoch } from "./ledger-agent.ts";
 import { noteEpoch } from "./ledger-epoch-file.ts";
 import type { LedgerServer } from "../recovery/postgres/ledger-server.ts";
@@ -59,20 +61,24 @@ async function withPool<T>(options: PoolOptions, use: (pool: Pool) => Promise<T>
   }
 }
 
-/** This box's server, for acting on the epoch's record; null where it carries none. */
-async function ownServerOf(
-  loaded: LoadedConfig,
-  { clock, random, log, env }: FailoverContext,
-): Promise<{ readonly own: LedgerServer | null }> {
-  if (ownPostgres(loaded.config) === null) return { own: null };
-  return { own: await openOwnServer(loaded, { clock, random, log, env, part: "failover" }) };
+/** Opens this box's server once for a run: that starts programs, and writes wait for looks at it. */
+function openedOnce(loaded: LoadedConfig, { clock, random, log, env }: FailoverContext): () => Promise<LedgerServer> {
+  let opened: Promise<LedgerServer> | null = null;
+  return async () => {
+    opened ??= openOwnServer(loaded, { clock, random, log, env, part: "failover" });
+    try {
+      return await opened;
+    } catch (error) {
+      opened = null;
+      throw error;
+    }
+  };
 }
 
 /** Why this box's own server must not be promoted; null where nothing speaks against it. */
-async function whyUnfitHere(loaded: LoadedConfig, context: FailoverContext): Promise<string | null> {
-  const { clock, random, log, env, signal } = context;
+async function whyUnfitHere(own: () => Promise<LedgerServer>, signal: AbortSignal): Promise<string | null> {
   try {
-    const site = await openOwnSite(loaded, { clock, random, log, env });
+    const { site } = await own();
     await using files = await site.open(signal);
     const marker = await readMarker(files, site);
     if (marker !== null) return `its data was being rewritten (${marker.kind}) and that did not come to its end`;
@@ -133,33 +139,42 @@ export function failoverPorts(
   { loaded, store }: FailoverBoxParts,
   context: FailoverContext,
   journal: FailoverPorts["journal"],
-): FailoverPorts {
+): FailoverPorts & AsyncDisposable {
   const { clock, random, env, cwd } = context;
   const { config } = loaded;
-  let server: { readonly own: LedgerServer | null } | null = null;
+  const own = openedOnce(loaded, context);
+  const kept = new Map<string, KeptSession>();
   return {
     store,
     clock,
     random,
     journal,
     hasFenceCommand: config.failover.fenceCommand !== null,
-    lookAtServer: async (box, signal) => await lookAtServer(loaded, box, { ...context, signal }),
-    probeOldMaster: async (old, raised, signal) => await probeOldMaster(loaded, old, raised, { ...context, signal }),
+    lookAtServer: async (box, signal) => await lookAtServer(loaded, box, { clock, signal, own, kept }),
+    probeServices: async ({ node, address }, signal) =>
+      await servicesEvidence(loaded, { node, host: announcedAddress(address).host }, signal),
     actHere: async (signal) => {
       // Of two that act for one box each may find the other half-way: serve does, wherever it runs.
       if ((await readDaemonFile(loaded.paths.servePidFile)).status === "running") return;
-      server ??= await ownServerOf(loaded, context);
-      await actOnEpoch({ loaded, store, server: server.own, random, signal });
+      const server = ownPostgres(config) === null ? null : await own();
+      await actOnEpoch({ loaded, store, server, random, signal });
     },
     runHook: async (hook, handOver, signal) => await runFailoverHook(hook, config, handOver, { env, signal }),
     checkBox: async () => await checkBox(loaded, context),
-    findUnfit: async (boxes: readonly LedgerBox[]) => {
+    [Symbol.asyncDispose]: async () => {
+      await Promise.all([...kept.values()].map(async (session) => await session[Symbol.asyncDispose]()));
+    },
+    findUnfit: async (boxes: readonly LedgerBox[], signal) => {
       if (!boxes.some(({ node }) => node === config.node.name)) return new Map();
-      const why = await whyUnfitHere(loaded, context);
+      const why = await whyUnfitHere(own, signal);
       return why === null ? new Map() : new Map([[config.node.name, why]]);
     },
     followEpoch: async (epoch) => {
       await noteEpoch(loaded.paths.stateDir, epoch);
+    },
+    revokeAccess: async (epoch) => {
+      const bounded = { ...primaryConnection(loaded, epoch), queryTimeoutMs: WRITE_MS };
+      return await withPool(bounded, async (pool) => await revokeOldAccess(pool, epoch));
     },
     seal: async (epoch, replaces) => {
       const bounded = { ...primaryConnection(loaded, epoch), queryTimeoutMs: WRITE_MS };

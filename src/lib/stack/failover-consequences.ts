@@ -37,7 +37,7 @@ export function consequencesOf(wish: RunWish, epoch: LedgerEpochRecord): readonl
   return [
     ofSyncSet(epoch),
     kind === "switchover"
-      ? `Writes wait for the time between the stop of ${from} and the promotion, about half a second; none is lost.`
+      ? `Writes wait for the time between the stop of ${from} and the promotion, a second or two; none is lost.`
       : `Writes that ${from} had not acknowledged may or may not be there afterwards; whoever made them asks, or makes them again under the same key.`,
     kind === "switchover"
       ? `${from} comes back as a standby by itself.`

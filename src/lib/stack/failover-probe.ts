@@ -1,19 +1,22 @@
 import type { LoadedConfig } from "../config/load.ts";
+import type { Clock } from "../kernel/clock.ts";
 import type { ServerLook } from "../failover/failover-ports.ts";
-import { ledgerEvidence } from "../failover/fence-evidence.ts";
-import type { FenceEvidence } from "../failover/judge-fence.ts";
 import { lookAtSession, silentServer } from "../failover/server-look.ts";
-import type { LedgerBox, LedgerEpoch } from "../membership/ledger-records.ts";
+import type { LedgerBox } from "../membership/ledger-records.ts";
+import { KeptSession } from "../postgres/kept-session.ts";
 import { openSession, type Session } from "../postgres/session.ts";
-import { servicesEvidence } from "./failover-services.ts";
+import type { LedgerServer } from "../recovery/postgres/ledger-server.ts";
 import { withinLimit } from "./look.ts";
-import { announcedAddress } from "./own-postgres.ts";
-import { openOwnServer, type OwnServerDeps } from "./own-server.ts";
 import { boxConnection } from "./standby-link.ts";
 
 /** What looking at servers of the ledger takes. */
-export interface ProbeDeps extends Omit<OwnServerDeps, "part"> {
+export interface ProbeDeps {
+  readonly clock: Clock;
   readonly signal: AbortSignal;
+  /** Connections to the servers that are looked at again and again, by node. */
+  readonly kept: Map<string, KeptSession>;
+  /** This box's own server; it is asked for only where that is looked at. */
+  readonly own: () => Promise<LedgerServer>;
 }
 
 /** A server in the same federation answers within milliseconds; who waits for it is an operator with an outage. */
@@ -22,37 +25,36 @@ const LOOK_MS = 2_000;
 /** How this box reaches a server: its own as its superuser, another's as this box's role. */
 async function connectTo(loaded: LoadedConfig, box: LedgerBox, deps: ProbeDeps): Promise<Session> {
   const { config } = loaded;
-  if (box.node === config.node.name)
-    return await (await openOwnServer(loaded, { ...deps, part: "failover" })).connect();
+  if (box.node === config.node.name) return await (await deps.own()).connect();
   const bounds = { connectTimeoutMs: LOOK_MS, queryTimeoutMs: LOOK_MS };
   return await openSession({ ...boxConnection(loaded, box, "failover"), ...bounds }, deps.clock);
+}
+
+function keptFor(loaded: LoadedConfig, box: LedgerBox, deps: ProbeDeps): KeptSession {
+  const key = `${box.node} ${box.address}`;
+  const known = deps.kept.get(key);
+  if (known !== undefined) return known;
+  const made = new KeptSession(async () => await connectTo(loaded, box, deps));
+  deps.kept.set(key, made);
+  return made;
 }
 
 /** Asks a server of the ledger how it stands; one that does not answer in time is silent, never an error. */
 export async function lookAtServer(loaded: LoadedConfig, box: LedgerBox, deps: ProbeDeps): Promise<ServerLook> {
   const { clock, signal } = deps;
-  try {
-    return await withinLimit({ clock, signal, limitMs: LOOK_MS }, async () => {
-      await using session = await connectTo(loaded, box, deps);
-      return await lookAtSession(session);
-    });
-  } catch (error) {
-    signal.throwIfAborted();
-    return silentServer(error);
+  const kept = keptFor(loaded, box, deps);
+  for (;;) {
+    const { isOpen } = kept;
+    try {
+      return await withinLimit(
+        { clock, signal, limitMs: LOOK_MS },
+        async () => await lookAtSession(await kept.connect()),
+      );
+    } catch (error) {
+      // Where nothing comes back over a connection that was there, the next one tells whether anybody listens.
+      kept.drop();
+      signal.throwIfAborted();
+      if (!isOpen) return silentServer(error);
+    }
   }
-}
-
-/** Looks from here whether the old master takes anything: its ledger, and its services. */
-export async function probeOldMaster(
-  loaded: LoadedConfig,
-  old: LedgerBox,
-  raised: LedgerEpoch | null,
-  deps: ProbeDeps,
-): Promise<readonly FenceEvidence[]> {
-  const { host } = announcedAddress(old.address);
-  const [look, services] = await Promise.all([
-    lookAtServer(loaded, old, deps),
-    servicesEvidence(loaded, { node: old.node, host }, deps.signal),
-  ]);
-  return [ledgerEvidence(look, old.node, raised), services];
 }

@@ -271,7 +271,7 @@ async function prepare(
  */
 export async function planFailover(context: FailoverContext, choice: FailoverChoice): Promise<FailoverPlan> {
   return await withStore(context, async (opened) => {
-    const ports = failoverPorts(opened, context, { append: async () => {} });
+    await using ports = failoverPorts(opened, context, { append: async () => {} });
     return (await prepare(opened, context, choice, ports)).plan;
   });
 }
@@ -316,7 +316,7 @@ export async function doFailover(
     const { paths } = opened.loaded;
     using _ = await acquireLock(join(paths.locksDir, "failover.lock"), choice.kind, context.clock);
     await using journal = await openJournal(paths.journalDir, FAILOVER_JOURNAL, context.clock);
-    const ports = failoverPorts(opened, context, journal);
+    await using ports = failoverPorts(opened, context, journal);
     const prepared = await prepare(opened, context, choice, ports);
     await talk.confirm(prepared.plan);
     await using keeper = await takeRun(opened, context, prepared);
@@ -353,7 +353,7 @@ export async function abortFailover(context: FailoverContext, talk: FailoverTalk
     using _ = await acquireLock(join(paths.locksDir, "failover.lock"), "failover abort", context.clock);
     const { kind, to, forced, allowedLoss } = await requireAbortable(opened);
     await using journal = await openJournal(paths.journalDir, FAILOVER_JOURNAL, context.clock);
-    const ports = failoverPorts(opened, context, journal);
+    await using ports = failoverPorts(opened, context, journal);
     const prepared = await prepare(opened, context, { kind, to, forced, allowedLoss }, ports);
     await talk.confirm(prepared.plan);
     await using keeper = await takeRun(opened, context, prepared);

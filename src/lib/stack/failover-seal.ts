@@ -1,4 +1,4 @@
-import type { SealLook } from "../failover/failover-ports.ts";
+import type { AccessLook, SealLook } from "../failover/failover-ports.ts";
 import { messageOf } from "../kernel/errors.ts";
 import type { LedgerEpoch, LedgerEpochRecord } from "../membership/ledger-records.ts";
 import { sqlStateOf } from "../postgres/database-errors.ts";
@@ -17,9 +17,9 @@ const OLD_SESSIONS = `
 /**
  * Ends the sessions of the ledger's role that are older than the epoch's row: they belong to whoever was connected while
  * this was a standby.
- * @returns how many are left
+ * @param pool of the new primary, as the ledger's role
  */
-async function endOldSessions(pool: Pool, { number }: LedgerEpoch): Promise<number> {
+export async function revokeOldAccess(pool: Pool, { number }: LedgerEpoch): Promise<AccessLook> {
   await runQuery(pool, {
     name: "failover_end_old_sessions",
     text: `
@@ -33,7 +33,10 @@ async function endOldSessions(pool: Pool, { number }: LedgerEpoch): Promise<numb
     text: `select count(*)::int as left from (${OLD_SESSIONS}) as old`,
     values: [number],
   });
-  return rows[0]?.left ?? 0;
+  const oldSessions = rows[0]?.left ?? 0;
+  const seen =
+    oldSessions === 0 ? "no session of the old epoch is left" : `${oldSessions} sessions of the old epoch do not end`;
+  return { oldSessions, seen };
 }
 
 /** Runs a write that touches no row, on a connection that is given back as it was. */
@@ -78,8 +81,7 @@ async function writeAndRead(pool: Pool, node: string): Promise<string | null> {
 }
 
 /**
- * Sees to it that nothing of the old epoch is left at the new primary: ends its sessions, has a write under it refused,
- * and one of the new epoch done.
+ * Tries at the new primary whether a write under the old epoch is refused, and one of the new epoch done.
  * @param pool of the new primary, as the ledger's role, with sessions of the new epoch
  */
 export async function sealEpoch(
@@ -88,7 +90,6 @@ export async function sealEpoch(
   epoch: LedgerEpochRecord,
   replaces: LedgerEpoch,
 ): Promise<SealLook> {
-  const oldSessions = await endOldSessions(pool, epoch);
   const client = await pool.connect();
   let refusal: string | null;
   let acceptance: string | null;
@@ -101,9 +102,8 @@ export async function sealEpoch(
   const oldWrite = refusal === EPOCH_STALE ? "rejected" : refusal === null ? "accepted" : "unknown";
   const failure = acceptance === null ? await writeAndRead(pool, node) : `it was refused (${acceptance})`;
   const words = [
-    oldSessions === 0 ? "no session of the old epoch is left" : `${oldSessions} sessions of the old epoch do not end`,
     `a write under epoch ${replaces.number} was ${oldWrite === "rejected" ? "refused" : oldWrite}`,
     `a write under epoch ${epoch.number} ${failure === null ? "was done and read again" : `failed: ${failure}`}`,
   ];
-  return { oldSessions, oldWrite, newWrite: failure === null, seen: words.join("; ") };
+  return { oldWrite, newWrite: failure === null, seen: words.join("; ") };
 }

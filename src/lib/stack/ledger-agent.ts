@@ -3,6 +3,7 @@ import { tryLock } from "../kernel/lock.ts";
 import type { Random } from "../kernel/random.ts";
 import type { Attestation, LedgerEpochRecord, LedgerStore, Versioned } from "../membership/ledger-records.ts";
 import { swapRecord } from "../membership/ledger-swap.ts";
+import { KeptSession } from "../postgres/kept-session.ts";
 import type { Epoch } from "../recovery/epoch.ts";
 import { formatLsn } from "../recovery/lsn.ts";
 import { detachStandby } from "../recovery/postgres/detach.ts";
@@ -58,7 +59,7 @@ function epochOf({ number, uuid }: LedgerEpochRecord): Epoch {
  * @throws FulaError FULA_CONTROL_PLANE_UNREACHABLE, FULA_EPOCH_ROLLED_BACK, and what the steps throw
  */
 export async function actOnEpoch(context: AgentContext): Promise<AgentReport> {
-  const { store, loaded, server, signal } = context;
+  const { store, loaded, signal } = context;
   const epoch = await store.confirm("epoch");
   const nothing = { act: "nothing", server: null, epoch } as const;
   if (epoch.value === null) {
@@ -66,18 +67,28 @@ export async function actOnEpoch(context: AgentContext): Promise<AgentReport> {
     return { ...nothing, because: "the ledger has no second server" };
   }
   const noted = noteEpoch(loaded.paths.stateDir, epoch.value);
-  if (server === null) {
+  if (context.server === null) {
     await noted;
     return { ...nothing, because: "this box has no server of the ledger" };
   }
-  // A federation that cannot write waits for this.
+  // A federation that cannot write waits for this: what is looked at, and done then, is so over one connection.
+  const own = context.server;
+  const { node, site, clock, log } = own;
+  await using kept = new KeptSession(async () => await own.connect());
+  const server: LedgerServer = { node, site, clock, log, connect: async () => await kept.connect() };
   const [state, attested] = await Promise.all([
     lookAtOwnServer(server, epoch.value, signal),
     store.get("attest", server.node),
     noted,
   ]);
   const decision = decideAgent({ node: server.node, epoch: epoch.value, server: state, attested: attested.value });
-  const step = { context, server, epoch: epoch.value, revision: epoch.revision };
+  const step = {
+    context,
+    server,
+    epoch: epoch.value,
+    revision: epoch.revision,
+    attestRevision: attested.revision,
+  };
   if (!UNHURRIED.has(decision.act)) {
     await STEPS[decision.act](step);
     return { ...decision, server: state, epoch };
@@ -96,6 +107,8 @@ interface AgentStep {
   readonly server: LedgerServer;
   readonly epoch: LedgerEpochRecord;
   readonly revision: number;
+  /** Of what this box said last. */
+  readonly attestRevision: number;
 }
 
 const STEPS: { readonly [A in AgentAct]: (step: AgentStep) => Promise<void> } = {
@@ -144,13 +157,17 @@ async function stopAtOnce({ site, clock }: LedgerServer): Promise<void> {
 }
 
 async function say(
-  { context, server, epoch }: AgentStep,
+  { context, server, epoch, attestRevision }: AgentStep,
   word: Omit<Attestation, "node" | "number" | "uuid" | "at">,
 ): Promise<void> {
   const { number, uuid } = epoch;
   const at = new Date(server.clock.nowMs()).toISOString();
-  const { revision } = await context.store.get("attest", server.node);
-  await context.store.put("attest", { number, uuid, node: server.node, ...word, at }, revision, server.node);
+  const { store } = context;
+  const said: Attestation = { number, uuid, node: server.node, ...word, at };
+  if ((await store.put("attest", said, attestRevision, server.node)) !== null) return;
+  // Another process of this box said something meanwhile, of what it saw before.
+  const { revision } = await store.get("attest", server.node);
+  await store.put("attest", said, revision, server.node);
 }
 
 /** What it has was written under the epoch before, else it would not have been its primary. */

@@ -46,4 +46,4 @@ test("a failover that is killed at the beginning and at the end of every step is
     .box("beta")
     .server.sql("select number::int from ledger_epochs order by number", [], "ledger");
   expect(epochs).toEqual([{ number: 1 }, { number: 2 }]);
-}, 300_000);
+}, 900_000);

@@ -83,12 +83,14 @@ export async function detachStandby(server: LedgerServer, epoch: Epoch, patience
   };
   const what = `${site.where} receives nothing any more`;
   await waitUntil(what, clock, patience, quiet);
-  await clock.sleep(SETTLE_MS, patience.signal);
-  const { received, timeline } = await waitUntil(what, clock, patience, quiet);
+  const settled = clock.sleep(SETTLE_MS, patience.signal);
+  settled.catch(() => {});
   const [lineage = null] = await readEpochRows(session);
   // Slots do not come along with a promotion. Made here, it reaches back to before the fork, from where whoever has to be
   // rewound goes on; made on the new primary, it would reach back to the fork.
   await ensureSlot(session, FLOOR_SLOT);
+  await settled;
+  const { received, timeline } = await waitUntil(what, clock, patience, quiet);
   if (received === null) throw new Error("a standby that answers has replayed nothing");
   return { lineage, timeline, receivedLsn: parseLsn(received) };
 }

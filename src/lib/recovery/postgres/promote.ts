@@ -60,8 +60,7 @@ export async function promoteStandby(
   if ((await site.state()) !== "running") await site.start();
   await using session = await connectWhenUp(server, patience);
   await assertMayBecome(server, session, promotion.epoch);
-  for (const slot of promotion.slots ?? []) await ensureSlot(session, slot);
-  await leaveRecovery(server, session, patience);
+  await leaveRecovery(server, session, promotion.slots ?? [], patience);
   const promoted = await describe(session);
   await writeEpochRow(session, {
     ...promotion.epoch,
@@ -92,9 +91,17 @@ async function isInRecovery(session: Session): Promise<boolean> {
 }
 
 /** `pg_promote` would look ten times a second whether it is done; we look more often. */
-async function leaveRecovery(server: LedgerServer, session: Session, patience: Patience): Promise<void> {
-  if (!(await isInRecovery(session))) return;
-  await session.query({ name: "recovery_promote", text: "select pg_promote(false)", values: [] });
+async function leaveRecovery(
+  server: LedgerServer,
+  session: Session,
+  slots: readonly string[],
+  patience: Patience,
+): Promise<void> {
+  const isStandby = await isInRecovery(session);
+  if (isStandby) await session.query({ name: "recovery_promote", text: "select pg_promote(false)", values: [] });
+  // Meanwhile: what they hold, the floor's slot has held since this was detached.
+  for (const slot of slots) await ensureSlot(session, slot);
+  if (!isStandby) return;
   await waitUntil(`${server.site.where} has become a primary`, server.clock, patience, async () =>
     (await isInRecovery(session)) ? null : true,
   );

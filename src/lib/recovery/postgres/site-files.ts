@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { FulaError } from "../../kernel/errors.ts";
+import { FulaError, messageOf } from "../../kernel/errors.ts";
 import type { SiteProgram, SiteRun, SiteSession } from "../../runtime/postgres-site.ts";
 
 /** Exit codes of our scripts that are an answer and no failure; the shell and coreutils use none of them. */
@@ -65,8 +65,22 @@ export async function runScript(
   return await runStep(session, doing, "sh", { ...options, args: ["-c", script, "sh", ...args] });
 }
 
+/** What this process does itself, told as what programs do. */
+async function byItself<T>(doing: string, work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } catch (error) {
+    if (error instanceof FulaError) throw error;
+    throw new FulaError("FULA_RECOVERY_STEP", `Cannot ${doing}: ${messageOf(error)}.`, {
+      cause: error,
+      hint: "mend what it names, then run the command again; what was done so far is left in a state from which it goes on.",
+    });
+  }
+}
+
 /** A file beside the data directory, or in it; null where it is not there. @throws FulaError FULA_RECOVERY_STEP */
 export async function readSiteFile(session: SiteSession, path: string): Promise<string | null> {
+  if (session.files !== undefined) return await byItself(`read ${path}`, session.files.read(path));
   const end = await session.run("sh", { args: ["-c", READ, "sh", path], timeoutMs: FILE_TIMEOUT_MS });
   if (end.exitCode === ABSENT) return null;
   if (end.exitCode !== 0) throw failed("sh", `read ${path}`, end);
@@ -74,6 +88,8 @@ export async function readSiteFile(session: SiteSession, path: string): Promise<
 }
 
 async function writeOver(session: SiteSession, path: string, content: string, expected: string): Promise<boolean> {
+  if (session.files !== undefined)
+    return await byItself(`write ${path}`, session.files.replace(path, content, expected));
   const end = await session.run("sh", {
     args: ["-c", WRITE, "sh", path, expected],
     stdin: content,
@@ -128,5 +144,9 @@ export async function changeSiteFile(
 
 /** Removes a file, durably; one that is not there is none the less removed. @throws FulaError FULA_RECOVERY_STEP */
 export async function removeSiteFile(session: SiteSession, path: string): Promise<void> {
+  if (session.files !== undefined) {
+    await byItself(`remove ${path}`, session.files.remove(path));
+    return;
+  }
   await runScript(session, `remove ${path}`, REMOVE, [path], { timeoutMs: FILE_TIMEOUT_MS });
 }
