@@ -94,7 +94,7 @@ export const joinCommand = defineCommand<JoinOptions>({
       description: "join an old pool whose secret is the hash of its name: whoever knows the name is in",
     },
     { flags: "--set <key=value...>", description: "set any setting, such as docker.images.kubo=ipfs/kubo:v0.42.0" },
-    { flags: "--no-schedules", description: "install no timers for snapshots and sweeps" },
+    { flags: "--no-schedules", description: "install no timers for snapshots, sweeps and base backups" },
     { flags: "--no-start", description: "do not start serve; a service manager does it" },
     {
       flags: "--schedule-root <dir>",
