@@ -1,3 +1,4 @@
+import { posix } from "node:path";
 import { formatUtc } from "../kernel/clock.ts";
 import { FulaError } from "../kernel/errors.ts";
 import type { LedgerEpochRecord } from "../membership/ledger-records.ts";
@@ -5,11 +6,13 @@ import type { Following } from "../recovery/postgres/follow.ts";
 import { copyPrimary } from "../recovery/postgres/full-base.ts";
 import type { LedgerServer } from "../recovery/postgres/ledger-server.ts";
 import { standbySlot } from "../recovery/postgres/standby-names.ts";
-import { settleLeftovers } from "../recovery/postgres/leftovers.ts";
+import { keepOldData, settleLeftovers } from "../recovery/postgres/leftovers.ts";
+import { readSiteFile, writeSiteFile } from "../recovery/postgres/site-files.ts";
+import type { PostgresSite, SiteSession } from "../runtime/postgres-site.ts";
 import { identifySelf } from "../runtime/processes.ts";
 import type { Report } from "./join-step.ts";
 import { openOwnServer } from "./own-server.ts";
-import { openEpoch, type StandbyBox } from "./standby-box.ts";
+import { openEpoch, ownRecord, type StandbyBox } from "./standby-box.ts";
 import { linkTo } from "./standby-link.ts";
 
 /** A base backup of a large ledger over a slow line takes hours. */
@@ -36,6 +39,23 @@ export async function followingOf(box: StandbyBox, server: LedgerServer): Promis
   const primary = linkTo(await box.reload(), server.site, other, { clock: box.context.clock, part: "standby" });
   const slot = standbySlot(box.name);
   return { primary, epoch: { number: BigInt(epoch.number), uuid: epoch.uuid }, slot, settings: {} };
+}
+
+/** Beside the data: for which request they were copied. */
+function copiedFor({ rootDir }: Pick<PostgresSite, "rootDir">): string {
+  return posix.join(rootDir, "copied-for");
+}
+
+/**
+ * Whether this box's data are a copy of the ledger that may be followed. What lies there from before the box asked to carry a
+ * standby may have gone its own way since, on the same timeline even, which no streaming finds out. Of a box that carries a
+ * standby already, `resync` is to judge.
+ */
+export async function isCopied(files: SiteSession, box: StandbyBox, { site }: LedgerServer): Promise<boolean> {
+  if ((await site.state()) === "absent") return false;
+  const { value } = await ownRecord(box);
+  if (value === null) return false;
+  return value.state !== "joining" || (await readSiteFile(files, copiedFor(site)))?.trim() === value.at;
 }
 
 /**
@@ -69,7 +89,10 @@ export async function copyLedger(box: StandbyBox, report: Report): Promise<void>
     await using files = await server.site.open(signal);
     await settleLeftovers(files, server);
     // An exchange that was cut off is whole now.
-    if ((await server.site.state()) !== "absent") return;
+    if (await isCopied(files, box, server)) return;
+    if ((await server.site.state()) !== "absent") {
+      await keepOldData(files, server.site, BigInt(id), "what this box had of the ledger before standby add");
+    }
     await copyPrimary(
       {
         server,
@@ -84,6 +107,8 @@ export async function copyLedger(box: StandbyBox, report: Report): Promise<void>
       },
       signal,
     );
+    const { value } = await ownRecord(box);
+    if (value !== null) await writeSiteFile(files, copiedFor(server.site), `${value.at}\n`);
   } finally {
     await box.store.remove("session", id, box.name);
   }

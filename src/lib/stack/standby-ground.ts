@@ -9,9 +9,10 @@ import type { StandbyBox } from "./standby-box.ts";
 
 /** Whether this box has what a server's data are put into: directories, or a container. */
 export async function hasGround({ context, loaded, reload }: StandbyBox, mayStart: boolean): Promise<boolean> {
+  const now = await reload();
+  // What an earlier standby left is nobody's until the settings say that this box carries one again.
+  if (now.config.standby.server === "none" && !mayStart) return false;
   if (loaded.config.runtime === "docker") {
-    const now = await reload();
-    if (now.config.standby.server !== "docker" && !mayStart) return false;
     const { services } = await planStack(await readStack(now), context.env);
     return services.some(({ service, current }) => service.name === "postgres" && current !== null);
   }

@@ -11,7 +11,7 @@ import { already, type Assessment, left, todo } from "./plan.ts";
 import { ensurePostgresCertificate, postgresTlsFiles } from "./postgres-tls.ts";
 import { writeAccess } from "./standby-access.ts";
 import { openEpoch, ownRecord, type StandbyBox } from "./standby-box.ts";
-import { copyLedger, followingOf, serverOf } from "./standby-copy.ts";
+import { copyLedger, followingOf, isCopied, serverOf } from "./standby-copy.ts";
 import { ensureGround, hasGround } from "./standby-ground.ts";
 import { linkTo } from "./standby-link.ts";
 import type { StandbyFitness } from "./standby-preflight.ts";
@@ -218,8 +218,9 @@ async function assessData(run: StandbyRun): Promise<Assessment> {
     "copy the primary's data, and verify them",
   ]);
   if (!(await hasGround(box, run.mayStart))) return copying;
-  const state = await (await serverOf(box)).site.state();
-  return state === "absent" ? copying : already("there is a data directory");
+  const server = await serverOf(box);
+  await using files = await server.site.open(box.context.signal);
+  return (await isCopied(files, box, server)) ? already("this box has a copy of the ledger") : copying;
 }
 
 function copyStep(run: StandbyRun): StandbyStep {

@@ -1,4 +1,4 @@
-import { chmod, mkdtemp, rm } from "node:fs/promises";
+import { chmod, mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Client } from "pg";
@@ -205,6 +205,16 @@ test("a standby that is removed leaves neither slot nor role, and its server sto
   expect(rows).toEqual([{ slots: 0, roles: 0 }]);
   expect(await remove(third)).toMatchObject({ outcome: "already" });
   await expect(remove(pair.first, "one")).rejects.toMatchObject({ code: "FULA_STANDBY_NEEDED" });
+});
+
+test("what a box has from before it asked again is not followed: it is kept aside, and the ledger copied anew", async () => {
+  const third = pair.boxes()[2];
+  if (third === undefined) throw new Error("there is no third box");
+  const report = await add(third);
+  expect(report).toMatchObject({ outcome: "added", node: "three" });
+  expect(report.changed).toContain("copy");
+  const kept = (await readdir(join(third.baseDir, "state/postgres"))).filter((name) => name.startsWith("data.old."));
+  expect(kept).toEqual([expect.stringMatching(/^data\.old\.\d+$/), expect.stringMatching(/^data\.old\.\d+\.keep$/)]);
 });
 
 test("a box that had the primary once gives its server up like any other, and finds the ledger where it is now", async () => {
