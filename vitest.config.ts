@@ -44,6 +44,7 @@ export default defineConfig({
           name: "unit",
           include: ["test/unit/**/*.test.ts"],
           testTimeout: 60_000,
+          hookTimeout: 60_000,
           expect: PATIENT,
           // A third of their time went into importing the same modules again for each file. No test leaves state behind in them.
           isolate: false,
