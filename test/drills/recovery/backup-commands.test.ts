@@ -47,7 +47,7 @@ test("a master backs its ledger up, archives it while it serves, and goes back t
   await notes(box, "kept");
   const created = await json<{ ok: boolean; backup: Listed & { test: { ok: boolean; pgVerifyBackup: boolean } } }>(
     box,
-    ["backup", "create"],
+    ["backup", "create", "--if-active"],
   );
   expect(created).toMatchObject({ ok: true, backup: { test: { ok: true, pgVerifyBackup: true } } });
   await notes(box, "made after the backup");
@@ -58,6 +58,11 @@ test("a master backs its ledger up, archives it while it serves, and goes back t
     const { archive } = await json<{ archive: { reachesTo: string | null } | null }>(box, ["backup", "list"]);
     return archive?.reachesTo != null && parseLsn(archive.reachesTo) >= written;
   });
+  expect(await json(box, ["status"])).toMatchObject({
+    backups: { state: "ok", due: true, count: 1, newest: created.backup.name, tested: true },
+  });
+  const metrics = await (await fetch(`http://127.0.0.1:${box.ports.server}/metrics`)).text();
+  expect(metrics).toMatch(/^fula_archive_streaming 1$/m);
   const beside = await json<{ ok: boolean; dir: string; contents: object }>(box, ["backup", "restore", "--to", before]);
   expect(beside).toMatchObject({ ok: true, contents: { accounts: 0 } });
   const running = await box.run(["backup", "restore", "--to", before, "--in-place", "--yes"]);
