@@ -107,6 +107,27 @@ const CASES: readonly Case[] = [
     is: ON_LINEAGE,
   },
   {
+    what: "the newest epoch that was given out",
+    primary: [FIRST, SECOND, stretch(3, 200, 3)],
+    replica: [FIRST, SECOND, stretch(3, 200, 3)],
+    flushed: 300,
+    is: ON_LINEAGE,
+  },
+  {
+    what: "the same epoch on another timeline",
+    primary: [FIRST, SECOND],
+    replica: [FIRST, stretch(3, 100, 2)],
+    flushed: 300,
+    is: { kind: "forked", ancestorLsn: 100n, because: "forked_before_recovery_point" },
+  },
+  {
+    what: "a stretch without an epoch that begins elsewhere",
+    primary: [stretch(1, 0, null)],
+    replica: [stretch(1, 50, null)],
+    flushed: 60,
+    is: { kind: "lost", because: "no_common_epoch" },
+  },
+  {
     what: "another beginning",
     primary: [FIRST],
     replica: [stretch(1, 0, 1, "another")],
