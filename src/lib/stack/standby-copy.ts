@@ -8,7 +8,7 @@ import type { LedgerServer } from "../recovery/postgres/ledger-server.ts";
 import { standbySlot } from "../recovery/postgres/standby-names.ts";
 import { keepOldData, settleLeftovers } from "../recovery/postgres/leftovers.ts";
 import { readSiteFile, writeSiteFile } from "../recovery/postgres/site-files.ts";
-import type { PostgresSite, SiteSession } from "../runtime/postgres-site.ts";
+import type { PostgresSite } from "../runtime/postgres-site.ts";
 import { identifySelf } from "../runtime/processes.ts";
 import type { Report } from "./join-step.ts";
 import { openOwnServer } from "./own-server.ts";
@@ -51,11 +51,12 @@ function copiedFor({ rootDir }: Pick<PostgresSite, "rootDir">): string {
  * standby may have gone its own way since, on the same timeline even, which no streaming finds out. Of a box that carries a
  * standby already, `resync` is to judge.
  */
-export async function isCopied(files: SiteSession, box: StandbyBox, { site }: LedgerServer): Promise<boolean> {
+export async function isCopied(box: StandbyBox, { site }: LedgerServer): Promise<boolean> {
   if ((await site.state()) === "absent") return false;
   const { value } = await ownRecord(box);
-  if (value === null) return false;
-  return value.state !== "joining" || (await readSiteFile(files, copiedFor(site)))?.trim() === value.at;
+  if (value?.state !== "joining") return value !== null;
+  await using files = await site.open(box.context.signal);
+  return (await readSiteFile(files, copiedFor(site)))?.trim() === value.at;
 }
 
 /**
@@ -89,7 +90,7 @@ export async function copyLedger(box: StandbyBox, report: Report): Promise<void>
     await using files = await server.site.open(signal);
     await settleLeftovers(files, server);
     // An exchange that was cut off is whole now.
-    if (await isCopied(files, box, server)) return;
+    if (await isCopied(box, server)) return;
     if ((await server.site.state()) !== "absent") {
       await keepOldData(files, server.site, BigInt(id), "what this box had of the ledger before standby add");
     }

@@ -218,9 +218,7 @@ async function assessData(run: StandbyRun): Promise<Assessment> {
     "copy the primary's data, and verify them",
   ]);
   if (!(await hasGround(box, run.mayStart))) return copying;
-  const server = await serverOf(box);
-  await using files = await server.site.open(box.context.signal);
-  return (await isCopied(files, box, server)) ? already("this box has a copy of the ledger") : copying;
+  return (await isCopied(box, await serverOf(box))) ? already("this box has a copy of the ledger") : copying;
 }
 
 function copyStep(run: StandbyRun): StandbyStep {
