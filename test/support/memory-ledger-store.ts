@@ -26,6 +26,25 @@ export class MemoryLedger {
   readonly listeners = new Set<() => void>();
   revision = 0;
 
+  /** What `text` gave, in another process. */
+  static parse(text: string): MemoryLedger {
+    const ledger = new MemoryLedger();
+    ledger.take(text);
+    return ledger;
+  }
+
+  /** All records, for another process. */
+  text(): string {
+    return JSON.stringify({ revision: this.revision, slots: [...this.slots] });
+  }
+
+  /** Takes over what another process made of the records. */
+  take(text: string): void {
+    const { revision, slots }: { revision: number; slots: [string, Slot][] } = JSON.parse(text);
+    this.revision = revision;
+    for (const [key, slot] of slots) this.slots.set(key, slot);
+  }
+
   /** Opens a store, as one more process would. */
   open(options: MemoryLedgerOptions = {}): LedgerStore {
     return new MemoryLedgerStore(this, options);

@@ -1,7 +1,10 @@
+import { execFile } from "node:child_process";
 import { chmod, mkdir, mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { promisify } from "node:util";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { PROJECT_ROOT } from "../../../src/lib/kernel/project.ts";
 import { systemRandom } from "../../../src/lib/kernel/random.ts";
 import type { LedgerEpochRecord } from "../../../src/lib/membership/ledger-records.ts";
 import { ensureSlot, listSlotPins } from "../../../src/lib/recovery/postgres/slots.ts";
@@ -11,6 +14,7 @@ import { openOwnServer } from "../../../src/lib/stack/own-server.ts";
 import { type ResyncChoice, planResyncRun, resync } from "../../../src/lib/stack/resync-run.ts";
 import { ALLOWABLE } from "../../../src/lib/stack/resync-rungs.ts";
 import { addStandby } from "../../../src/lib/stack/standby-add.ts";
+import { until } from "../../support/until.ts";
 import { makeStandbyPair, type StandbyPair, type StandbyTestBox } from "../../support/standby-boxes.ts";
 
 let dir: string;
@@ -169,3 +173,46 @@ test("a server that is in sync is left as it is, without what a killed run held,
   const manifest: unknown = JSON.parse(await readFile(join(kept, session, "manifest.json"), "utf8"));
   expect(manifest).toMatchObject({ rows: 1, failure: null });
 }, 180_000);
+
+/** Where a run that copies is killed: it has a record, holds WAL, the new data are in place, its program has forked. */
+const KILLED_AT = [
+  "recovery.session_created",
+  "recovery.pin_acquired",
+  "recovery.exec_transferred",
+  "starting background WAL receiver",
+];
+
+/** Brings a box back in a process of its own, which is killed there; the records are as it left them. */
+async function killResync(box: StandbyTestBox, place: string): Promise<void> {
+  const child = join(PROJECT_ROOT, "test", "support", "children", "run-resync.ts");
+  const run = promisify(execFile)(process.execPath, [child, box.baseDir, box.control.text(), place]);
+  const end = await run.then(
+    () => null,
+    (error: unknown) => error,
+  );
+  expect(end, place).toMatchObject({ signal: "SIGKILL" });
+  if (end instanceof Error && "stdout" in end && typeof end.stdout === "string") box.control.take(end.stdout);
+}
+
+/** What runs at a box's data, by the arguments of every process. */
+async function programsAt(rootDir: string): Promise<readonly string[]> {
+  const pids = (await readdir("/proc")).filter((name) => /^\d+$/.test(name));
+  const lines = await Promise.all(
+    pids.map(async (pid) => await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "")),
+  );
+  return lines.filter((line) => line.includes(rootDir)).map((line) => line.replaceAll("\0", " "));
+}
+
+test("a resync that is killed leaves no program at the data, and after the next one nothing that it held is left", async () => {
+  const { first } = pair;
+  const { site } = await serverOf(first);
+  await site.stop("fast");
+  for (const place of KILLED_AT) {
+    await rm(site.dataDir, { recursive: true, force: true });
+    await killResync(first, place);
+    await until(`nothing runs after ${place}`, async () => (await programsAt(site.rootDir)).length === 0);
+    expect(await leftovers(first), place).toContain("one");
+  }
+  expect(await resync(first.context(), choice())).toMatchObject({ outcome: "in_sync" });
+  expect(await leftovers(first)).toEqual([]);
+}, 300_000);
