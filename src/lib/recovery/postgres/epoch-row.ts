@@ -22,7 +22,8 @@ export async function readEpochRows(session: Session): Promise<readonly Epoch[]>
 }
 
 /**
- * Writes an epoch's row; one that stands there already is left as it is. It waits for no standby: there may be none yet,
+ * Writes an epoch's row; one that stands there already is left as it is, also where another process writes the same at this
+ * moment, which meets either of the two unique columns first. It waits for no standby: there may be none yet,
  * and nothing is acknowledged to anybody before this returned.
  */
 export async function writeEpochRow(session: Session, row: EpochRow): Promise<void> {
@@ -36,7 +37,7 @@ export async function writeEpochRow(session: Session, row: EpochRow): Promise<vo
     text: `
       insert into ledger_epochs (number, uuid, timeline, switch_lsn, primary_node, reason, at)
       values ($1, $2, $3, $4, $5, $6, now())
-      on conflict (number) do nothing`,
+      on conflict do nothing`,
     values: [String(row.number), row.uuid, row.timeline, row.switchLsn, row.primary, row.reason],
   });
 }
