@@ -29,7 +29,7 @@ export interface LedgerFence {
 
 /** Whose connections go where the ledger is. */
 export interface Follower {
-  readonly goTo: (epoch: FollowedEpoch) => void;
+  readonly goTo: (epoch: FollowedEpoch, now: LoadedConfig) => void;
 }
 
 /** What the agent needs. */
@@ -264,7 +264,7 @@ export class LedgerAgent implements AsyncDisposable {
 
   #goAlong(): void {
     const epoch = this.#report?.epoch.value;
-    if (epoch?.phase === "open") this.#follower?.goTo(epoch);
+    if (epoch?.phase === "open") this.#follower?.goTo(epoch, this.#loaded);
   }
 
   /**

@@ -44,8 +44,11 @@ export interface Ledger extends AsyncDisposable {
   readonly connection: ConnectionOptions;
   /** State of the embedded server; null where the server is not ours to run, is not supervised, or has not the ledger. */
   readonly serverState: () => PostgresState | null;
-  /** Moves every connection to the primary of an epoch, in sessions that mean that epoch. */
-  readonly goTo: (epoch: FollowedEpoch) => void;
+  /**
+   * Moves every connection to the primary of an epoch, in sessions that mean that epoch.
+   * @param now the settings as they are by now: a box may have been given its server after the ledger was opened
+   */
+  readonly goTo: (epoch: FollowedEpoch, now: LoadedConfig) => void;
   /** Closes the pool, and stops an embedded server that nobody else uses. */
   close(): Promise<void>;
 }
@@ -181,8 +184,8 @@ export async function openLedger(loaded: LoadedConfig, deps: LedgerDeps): Promis
     await close();
     throw error;
   }
-  const goTo = (next: FollowedEpoch): void => {
-    const place = ledgerPlace(loaded, next, own);
+  const goTo = (next: FollowedEpoch, now: LoadedConfig): void => {
+    const place = ledgerPlace(now, next, own);
     if (!isDeepStrictEqual(place, follow.place)) follow.move(place);
   };
   // A server of this box says how it is only while the ledger is on it.

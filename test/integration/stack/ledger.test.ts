@@ -109,6 +109,21 @@ describe("an external ledger", () => {
     expect((await embedded.pool.query("select 1 as one")).rows).toEqual([{ one: 1 }]);
   });
 
+  test("that this box was given a standby of meanwhile is followed there when that becomes the primary", async () => {
+    await using embedded = await openLedger(await load(), deps);
+    const external = { FULA_MASTER_POSTGRES_MODE: "external", POSTGRES_PORT: String(embedded.port) };
+    await using ledger = await openLedger(await load(external), deps);
+    const port = await findFreePort();
+    const now = await load({
+      ...external,
+      FULA_MASTER_STANDBY_SERVER: "embedded",
+      FULA_MASTER_POSTGRES_ANNOUNCE: `192.0.2.7:${port}`,
+    });
+    const uuid = "0b9a5f0e-0000-4000-8000-000000000002";
+    ledger.goTo({ number: 2, uuid, primary: now.config.node.name, address: `192.0.2.7:${port}` }, now);
+    expect(ledger.connection.follow?.place).toMatchObject({ host: "127.0.0.1", port, ledgerEpoch: `2:${uuid}` });
+  });
+
   test("that does not answer is FULA_DATABASE_UNREACHABLE, with its address", async () => {
     const port = await findFreePort();
     const loaded = await load({ FULA_MASTER_POSTGRES_MODE: "external", POSTGRES_PORT: String(port) });
