@@ -221,6 +221,10 @@ function ownProblems(
 function standbyProblems(line: StandbyLine, maxLag: number): readonly StandbyProblem[] {
   const { node, state, replication, lagBytes, slot } = line;
   const problems: StandbyProblem[] = [];
+  // Whoever has the primary is none of these lines.
+  if (state === "primary" && replication !== "streaming") {
+    problems.push(bad(`${node} had the primary before, and copies nothing now: fula-master resync on ${node}`));
+  }
   if (state === "leaving") problems.push(attention(`${node} is being taken out`));
   if (state === "standby" && replication !== null && replication !== "streaming") {
     problems.push(bad(`${node} does not stream (${replication})`));

@@ -32,3 +32,12 @@ test("what a server tells that the quorum does not confirm is shown, and is not 
     { severity: "bad", message: expect.stringContaining("does not confirm what it tells") },
   ]);
 });
+
+test("a box that lost the primary and did not come back is not passed over", async () => {
+  const control = new MemoryLedger();
+  await control.open().put("epoch", newEpoch({ number: 2, primary: "two", syncSet: [], syncNeeded: 0 }), 0);
+  await control.open().put("box", { ...newLedgerBox("one"), state: "primary" }, 0, "one");
+  expect((await statusBy(control.open())).problems).toEqual([
+    { severity: "bad", message: "one had the primary before, and copies nothing now: fula-master resync on one" },
+  ]);
+});
