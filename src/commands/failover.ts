@@ -140,7 +140,7 @@ export const failoverCommand = defineCommand<FailoverOptions>({
     const end = await doFailover(
       given,
       choiceOf(options),
-      talkOf(context, options.yes === true, text.renderFailoverPlan),
+      talkOf(context, options.yes === true, text.renderFailoverSteps),
     );
     out.result(end, () => text.renderFailoverReport(end));
     return 0;

@@ -39,7 +39,7 @@ export const switchoverCommand = defineCommand<{
       out.result(plan, () => text.renderFailoverPlan(plan));
       return plan.isPossible ? 0 : 3;
     }
-    const end = await doFailover(given, choice, talkOf(context, yes, text.renderFailoverPlan));
+    const end = await doFailover(given, choice, talkOf(context, yes, text.renderFailoverSteps));
     out.result(end, () => text.renderFailoverReport(end));
     return 0;
   },

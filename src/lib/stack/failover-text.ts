@@ -17,9 +17,9 @@ function titleOf(action: string): string {
   return known === undefined ? action : FAILOVER_STEPS[known].title;
 }
 
-/** Renders what a run would do. */
-export function renderFailoverPlan(plan: FailoverPlan): string {
-  const { kind, from, to, epoch, checks, steps, consequences, confirmation, isPossible, resumes } = plan;
+/** Renders what a run is about to do. */
+export function renderFailoverSteps(plan: FailoverPlan): string {
+  const { kind, from, to, epoch, checks, steps, consequences, resumes } = plan;
   const what = kind === "failover" ? "Failover" : "Switchover";
   return [
     `${what} of the ledger from ${from} to ${to ?? "the standby with the most of its log"}, ending epoch ${epoch.number}.`,
@@ -33,11 +33,16 @@ export function renderFailoverPlan(plan: FailoverPlan): string {
     "",
     "Consequences:",
     ...consequences.map((line) => `  -  ${line}`),
-    "",
-    isPossible
-      ? `Nothing was changed. To do it: ${plan.command} (it asks for ${confirmation}).`
-      : "Nothing was changed, and it would be refused as things stand.",
   ].join("\n");
+}
+
+/** Renders what a run would do that was only asked about. */
+export function renderFailoverPlan(plan: FailoverPlan): string {
+  const { isPossible, command, confirmation } = plan;
+  const end = isPossible
+    ? `Nothing was changed. To do it: ${command} (it asks for ${confirmation}).`
+    : "Nothing was changed, and it would be refused as things stand.";
+  return `${renderFailoverSteps(plan)}\n\n${end}`;
 }
 
 /** Renders what a run came to. */

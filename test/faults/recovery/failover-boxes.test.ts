@@ -17,6 +17,7 @@ import {
 } from "../../../src/lib/stack/failover-run.ts";
 import {
   renderFailoverPlan,
+  renderFailoverSteps,
   renderFailoverReport,
   renderFailoverStatus,
 } from "../../../src/lib/stack/failover-text.ts";
@@ -100,6 +101,8 @@ test("a switchover over TLS is verified through the new master, and the old one 
   const plan = await planFailover(pair.second.context(), choice);
   expect(plan).toMatchObject({ isPossible: true, from: "one", to: "two", confirmation: "one@1" });
   expect(renderFailoverPlan(plan)).toContain("Nothing was changed. To do it: fula-master switchover --to two");
+  // What is agreed to is about to be done.
+  expect(renderFailoverSteps(plan)).not.toContain("Nothing was changed");
   const end = await move(pair.second, choice);
   expect(end.report).toMatchObject({ outcome: "done", primary: "two", epoch: { number: 2 }, loss: { lossless: true } });
   expect(end.report.checks.map(({ id, state }) => [id, state])).toEqual([
