@@ -22,9 +22,10 @@ const STDERR_KEPT_CHARS = 16_000;
 const STDOUT_CHARS_MAX = 16_000_000;
 
 // Not every program ends with its parent: what pg_basebackup receives WAL with goes on. The third descriptor is a line to this
-// process: when it breaks, the group is killed by one of its own.
+// process: when it breaks, the group is killed by one of its own, which is no child of the program: busybox's tar ends only once
+// all its children have.
 const GUARDED = `
-( read -r _; kill -9 "-$$" ) <&3 >/dev/null 2>&1 &
+( (read -r _; kill -9 "-$$") <&3 >/dev/null 2>&1 & )
 exec 3<&- setpriv --pdeathsig KILL "$@"`;
 
 function killGroup(leaderPid: number): void {
