@@ -159,7 +159,8 @@ function assertNotApart(run: ControlPlaneRun, { config }: LoadedConfig, looks: P
     `The control plane that this box reaches has no pool ${lost.join(", ")}, and that of ${bundle.issuer} has. Nothing was changed.`,
     {
       hint: `this box's server has not come together with those of the others: see that ${bundle.controlPlane.mode === "docker" ? bundle.controlPlane.routes.join(", ") : bundle.controlPlane.servers.join(", ")} is reached from here, then run the command again.`,
-      details: { pools: lost },
+      // Servers that have a leader of their own by now do not come together by waiting.
+      details: { pools: lost, refused: true },
     },
   );
 }
