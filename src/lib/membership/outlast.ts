@@ -1,5 +1,5 @@
 import type { Clock } from "../kernel/clock.ts";
-import { messageOf } from "../kernel/errors.ts";
+import { isFulaError } from "../kernel/errors.ts";
 import { isWorthAnotherAttempt } from "./kv/budget.ts";
 
 /** How long a silence of the control plane is borne. */
@@ -8,27 +8,37 @@ export interface Patience {
   readonly signal: AbortSignal;
   /** Of `clock.monotonicMs`; what fails later is thrown. */
   readonly deadlineMs: number;
-  /** Told in a sentence what is being waited for. */
+  /** Told what is waited for, a sentence without its stop; once for each silence. */
   readonly onWait?: (sentence: string) => void;
 }
 
-const AGAIN_MS = 500;
+const AGAIN_MS = 250;
+
+function sentenceOf(error: unknown): string {
+  return isFulaError(error) && error.details?.["silence"] === "unreachable"
+    ? "waiting for a NATS server to answer"
+    : "waiting for the NATS servers to elect a leader";
+}
 
 /**
- * Does the work as often as it takes: servers that take others in elect anew, and answer nobody for some seconds.
+ * Does the work as often as it takes: servers that lost their leader, or take others in, elect anew within seconds, and answer
+ * nobody meanwhile.
  * @param work is called anew after a silence, so that whatever it has done by then must be no harm to do again
  * @throws what `work` throws, FULA_CONTROL_PLANE_UNREACHABLE only where the time is over or waiting does not help
  */
 export async function outlastSilence<T>(
-  work: () => Promise<T>,
+  work: (isFirst: boolean) => Promise<T>,
   { clock, signal, deadlineMs, onWait }: Patience,
 ): Promise<T> {
+  let said: string | null = null;
   for (;;) {
     try {
-      return await work();
+      return await work(said === null);
     } catch (error) {
       if (!isWorthAnotherAttempt(error) || signal.aborted || clock.monotonicMs() >= deadlineMs) throw error;
-      onWait?.(messageOf(error));
+      const sentence = sentenceOf(error);
+      if (sentence !== said) onWait?.(sentence);
+      said = sentence;
     }
     await clock.sleep(AGAIN_MS, signal);
   }

@@ -1,26 +1,12 @@
 import { isDeepStrictEqual } from "node:util";
-import type { Clock } from "../kernel/clock.ts";
-import { isFulaError } from "../kernel/errors.ts";
-import { isWorthAnotherAttempt } from "./kv/budget.ts";
 import type { LedgerRecordKind, LedgerRecords, LedgerStore, Versioned } from "./ledger-records.ts";
 import { undecided } from "./ledger-swap.ts";
+import { outlastSilence, type Patience } from "./outlast.ts";
 
 /** How long a silence of the control plane is borne. */
-export interface LedgerPatience {
-  readonly clock: Clock;
-  readonly signal: AbortSignal;
+export interface LedgerPatience extends Omit<Patience, "deadlineMs"> {
   /** Of one operation, in milliseconds. */
   readonly withinMs: number;
-  /** Told what is waited for, a sentence without its stop; once for each silence. */
-  readonly onWait?: (sentence: string) => void;
-}
-
-const AGAIN_MS = 250;
-
-function sentenceOf(error: unknown): string {
-  return isFulaError(error) && error.details?.["silence"] === "unreachable"
-    ? "waiting for a NATS server to answer"
-    : "waiting for the NATS servers to elect a leader";
 }
 
 /**
@@ -95,19 +81,7 @@ class PatientLedgerStore implements LedgerStore {
   }
 
   async #insist<T>(attempt: (isFirst: boolean) => Promise<T>): Promise<T> {
-    const { clock, signal, withinMs, onWait } = this.#patience;
-    const deadlineMs = clock.monotonicMs() + withinMs;
-    let said: string | null = null;
-    for (;;) {
-      try {
-        return await attempt(said === null);
-      } catch (error) {
-        if (!isWorthAnotherAttempt(error) || signal.aborted || clock.monotonicMs() >= deadlineMs) throw error;
-        const sentence = sentenceOf(error);
-        if (sentence !== said) onWait?.(sentence);
-        said = sentence;
-      }
-      await clock.sleep(AGAIN_MS, signal);
-    }
+    const { withinMs, ...patience } = this.#patience;
+    return await outlastSilence(attempt, { ...patience, deadlineMs: patience.clock.monotonicMs() + withinMs });
   }
 }

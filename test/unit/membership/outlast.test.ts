@@ -5,6 +5,7 @@ import { outlastSilence } from "../../../src/lib/membership/outlast.ts";
 import { ManualClock } from "../../support/manual-clock.ts";
 
 const PATIENCE_MS = 3_000;
+const PAUSE_MS = 250;
 const election = (): FulaError => controlPlaneSilent("It has no leader", "no-quorum", "Wait.");
 
 interface Run {
@@ -37,16 +38,16 @@ async function start(errors: readonly (() => unknown)[]): Promise<Run> {
 
 test("a silence is waited out, and said", async () => {
   const run = await start([election, election]);
-  for (let i = 0; i < 2; i += 1) await run.clock.step(500);
+  for (let i = 0; i < 2; i += 1) await run.clock.step(PAUSE_MS);
   expect(await run.outcome).toBe("done");
-  expect(run.waits).toEqual(["It has no leader.", "It has no leader."]);
+  expect(run.waits).toEqual(["waiting for the NATS servers to elect a leader"]);
 });
 
 test("when the time is over, what it met last is thrown", async () => {
   const run = await start(Array.from({ length: 99 }, () => election));
-  for (let i = 0; i < 6; i += 1) await run.clock.step(500);
+  for (let i = 0; i < PATIENCE_MS / PAUSE_MS; i += 1) await run.clock.step(PAUSE_MS);
   expect(await run.outcome).toMatchObject({ code: "FULA_CONTROL_PLANE_UNREACHABLE" });
-  expect(run.calls()).toBe(7);
+  expect(run.calls()).toBe(PATIENCE_MS / PAUSE_MS + 1);
 });
 
 test.each([
