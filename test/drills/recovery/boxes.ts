@@ -1,9 +1,14 @@
+import { execFile } from "node:child_process";
 import { randomBytes } from "node:crypto";
+import { readdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { promisify } from "node:util";
 import type Docker from "dockerode";
 import { infra } from "../../infra/infra.ts";
 import type { CliRun } from "../../support/cli.ts";
 import { runContainer, startNetwork, type TestContainer, type TestNetwork } from "../../support/containers.ts";
 import { findFreePorts } from "../../support/daemon-process.ts";
+import { newNatsUser, type NatsUser } from "../../support/nats-servers.ts";
 import { until } from "../../support/until.ts";
 
 /** A master with all that it consists of, which can be killed, frozen and cut off as one. */
@@ -18,8 +23,6 @@ export interface Box {
   sh(script: string): Promise<CliRun>;
   /** Starts `serve` now and at every boot. */
   enable(): Promise<void>;
-  /** Stops `serve`, also for the boots to come. */
-  disable(): Promise<void>;
   /** Takes the power away. */
   kill(): Promise<void>;
   boot(): Promise<void>;
@@ -33,21 +36,31 @@ export interface Box {
 
 /** Masters with a server of the control plane, Kubo and an IPFS Cluster peer each, on a network of their own. */
 export interface Fleet extends AsyncDisposable {
-  readonly boxes: readonly [Box, Box];
-  readonly network: string;
+  readonly boxes: readonly [Box, Box, Box];
 }
 
 const POSTGRES_PORT = 5432;
 const PORTS = { gateway: 9000, api: 6000, ops: 9010, postgres: POSTGRES_PORT } as const;
 
+/** Who may log in to the control plane: with its records, and to look after its servers. */
+interface NatsUsers {
+  readonly user: NatsUser;
+  readonly system: NatsUser;
+}
+
 /** The control plane's server of one box: the settings that count are those of `templates/docker/nats.conf`. */
-function natsScript(own: string, all: readonly string[]): string {
+function natsScript(own: string, all: readonly string[], { user, system }: NatsUsers): string {
   const routes = all.filter((name) => name !== own).map((name) => `"nats://${name}:6222"`);
   return `cat >/nats.conf <<'END'
 server_name: "${own}"
 listen: "0.0.0.0:4222"
 http: "127.0.0.1:8222"
 jetstream { store_dir: "/data", max_memory_store: 16777216, max_file_store: 268435456, sync_interval: always }
+accounts {
+  FULA { jetstream: enabled, users: [{ nkey: ${user.publicKey} }] }
+  SYS { users: [{ nkey: ${system.publicKey} }] }
+}
+system_account: SYS
 cluster { name: "drill", listen: "0.0.0.0:6222", routes: [${routes.join(", ")}], pool_size: -1, no_advertise: true }
 END
 mkdir -p /data && exec nats-server --config /nats.conf`;
@@ -106,23 +119,39 @@ async function startStores(
   return { kubo, cluster };
 }
 
+const onThisMachine = promisify(execFile);
+const LINKS = "/sys/class/net";
+
+/** This machine's end of what connects a container with a network. Pulled out, nothing comes through, and nobody is told. */
+async function cableOf(container: Docker.Container, network: string): Promise<string> {
+  const { NetworkSettings, State } = await container.inspect();
+  const address = NetworkSettings.Networks[network]?.IPAddress ?? "";
+  const { stdout } = await onThisMachine("nsenter", ["-t", String(State.Pid), "-n", "ip", "-j", "address"]);
+  const links: readonly { readonly link_index?: number; readonly addr_info: readonly { readonly local: string }[] }[] =
+    JSON.parse(stdout);
+  const own = links.find(({ addr_info: addresses }) => addresses.some(({ local }) => local === address));
+  for (const name of await readdir(LINKS)) {
+    const index = await readFile(join(LINKS, name, "ifindex"), "utf8").catch(() => "");
+    if (Number(index) === own?.link_index) return name;
+  }
+  throw new Error(`No interface of this machine leads to ${container.id} on ${network}`);
+}
+
 class ContainerBox implements Box {
   readonly name: string;
   readonly host: string;
   readonly ports: Box["ports"];
   readonly #docker: Docker;
   readonly #network: string;
-  readonly #natsName: string;
   readonly #parts: Parts;
-  #peer: TestContainer | null = null;
+  #peers: readonly TestContainer[] = [];
 
-  constructor(name: string, network: string, ports: Box["ports"], natsName: string, parts: Parts) {
+  constructor(name: string, network: string, ports: Box["ports"], parts: Parts) {
     this.name = name;
     this.host = parts.master.name;
     this.ports = ports;
     this.#docker = infra().docker;
     this.#network = network;
-    this.#natsName = natsName;
     this.#parts = parts;
   }
 
@@ -138,17 +167,13 @@ class ContainerBox implements Box {
     await this.sh("touch /opt/fula-master.enabled");
   }
 
-  async disable(): Promise<void> {
-    await this.sh("rm -f /opt/fula-master.enabled; fula-master stop --yes");
-  }
-
   async kill(): Promise<void> {
     await this.#all(async (container) => await container.kill({ signal: "SIGKILL" }));
   }
 
   async boot(): Promise<void> {
     await this.#all(async (container) => await container.start());
-    if (this.#peer !== null) await this.peerWith(this.#peer);
+    await this.peerWith(this.#peers);
   }
 
   async freeze(): Promise<void> {
@@ -160,30 +185,36 @@ class ContainerBox implements Box {
   }
 
   async cut(): Promise<void> {
-    const network = this.#docker.getNetwork(this.#network);
-    await this.#all(async ({ id }) => await network.disconnect({ Container: id, Force: true }));
+    await this.#all(async (container) => {
+      await onThisMachine("ip", ["link", "set", await cableOf(container, this.#network), "nomaster"]);
+    });
   }
 
-  /** Has its Kubo node stay connected with another's, as `join` of containers has it; its id is known once it runs. */
-  async peerWith(kubo: TestContainer): Promise<void> {
-    this.#peer = kubo;
-    const id = await until(`${kubo.name} runs`, async () => {
-      const run = await kubo.exec("ipfs", "id", "-f", "<id>");
-      return run.exitCode === 0 && run.stdout.trim() !== "" ? run.stdout.trim() : null;
-    });
-    const address = `/dns4/${kubo.name}/tcp/4001/p2p/${id}`;
-    await until(`the Kubo node of ${this.name} keeps to ${id}`, async () => {
-      return (await this.#parts.kubo.exec("ipfs", "swarm", "peering", "add", address)).exitCode === 0;
-    });
+  /** Has its Kubo node stay connected with others', as `join` of containers has it; ids are known once those run. */
+  async peerWith(kubos: readonly TestContainer[]): Promise<void> {
+    this.#peers = kubos;
+    for (const kubo of kubos) {
+      const id = await until(`${kubo.name} runs`, async () => {
+        const run = await kubo.exec("ipfs", "id", "-f", "<id>");
+        return run.exitCode === 0 && run.stdout.trim() !== "" ? run.stdout.trim() : null;
+      });
+      const address = `/dns4/${kubo.name}/tcp/4001/p2p/${id}`;
+      await until(`the Kubo node of ${this.name} keeps to ${id}`, async () => {
+        return (await this.#parts.kubo.exec("ipfs", "swarm", "peering", "add", address)).exitCode === 0;
+      });
+    }
   }
 
   async mend(): Promise<void> {
-    const network = this.#docker.getNetwork(this.#network);
-    const { id: natsId } = this.#parts.nats.container;
-    await this.#all(async ({ id }) => {
-      // The others know it by a name that it had before it was started.
-      const EndpointConfig = id === natsId ? { Aliases: [this.#natsName] } : {};
-      await network.connect({ Container: id, EndpointConfig });
+    const { Id } = await this.#docker.getNetwork(this.#network).inspect();
+    await this.#all(async (container) => {
+      await onThisMachine("ip", [
+        "link",
+        "set",
+        await cableOf(container, this.#network),
+        "master",
+        `br-${Id.slice(0, 12)}`,
+      ]);
     });
   }
 
@@ -197,12 +228,17 @@ class ContainerBox implements Box {
   }
 }
 
-async function startNats(network: TestNetwork, own: string, all: readonly string[]): Promise<TestContainer> {
+async function startNats(
+  network: TestNetwork,
+  own: string,
+  all: readonly string[],
+  users: NatsUsers,
+): Promise<TestContainer> {
   return await runContainer(own, {
     image: infra().images.nats,
     networks: [network.name],
     aliases: [own],
-    entrypoint: ["/bin/sh", "-c", natsScript(own, all)],
+    entrypoint: ["/bin/sh", "-c", natsScript(own, all, users)],
     command: [],
     user: "0:0",
   });
@@ -211,7 +247,6 @@ async function startNats(network: TestNetwork, own: string, all: readonly string
 async function startBox(
   name: string,
   network: TestNetwork,
-  natsName: string,
   own: Omit<Parts, "master">,
 ): Promise<[ContainerBox, TestContainer]> {
   const [gateway = 0, api = 0, ops = 0, postgres = 0] = await findFreePorts(4);
@@ -223,13 +258,23 @@ async function startBox(
     ports: { [gateway]: PORTS.gateway, [api]: PORTS.api, [ops]: PORTS.ops, [postgres]: PORTS.postgres },
     isBox: true,
   });
-  return [new ContainerBox(name, network.name, ports, natsName, { ...own, master }), master];
+  return [new ContainerBox(name, network.name, ports, { ...own, master }), master];
 }
 
 interface Joining {
   readonly box: ContainerBox;
   readonly stores: Pick<Parts, "kubo" | "cluster">;
   readonly natsNames: readonly string[];
+  readonly users: NatsUsers;
+}
+
+const KEYS = { nkeyFile: "/etc/fula-nats-user.nk", systemNkeyFile: "/etc/fula-nats-system.nk" };
+
+/** What the control plane of containers puts into the box by itself. */
+async function putKeys({ box, users }: Joining): Promise<void> {
+  const { user, system } = users;
+  const put = (seed: string, file: string): string => `printf %s '${seed}' >${file} && chmod 600 ${file}`;
+  done(await box.sh(`${put(user.seed, KEYS.nkeyFile)} && ${put(system.seed, KEYS.systemNkeyFile)}`), "keys of NATS");
 }
 
 function joinArgs({ box, stores, natsNames }: Joining): readonly string[] {
@@ -238,12 +283,18 @@ function joinArgs({ box, stores, natsNames }: Joining): readonly string[] {
     "cluster.mode": "rest",
     "controlPlane.mode": "nats",
     "controlPlane.servers": natsNames.map((name) => `nats://${name}:4222`).join(","),
+    // A machine that has much else to do needs longer than the default until a connection stands.
+    "controlPlane.timeout": "10s",
+    "controlPlane.nkeyFile": KEYS.nkeyFile,
+    "controlPlane.systemNkeyFile": KEYS.systemNkeyFile,
     "postgres.binDir": "/usr/lib/postgresql/15/bin",
     "postgres.announce": `${box.host}:${POSTGRES_PORT}`,
     "gateway.host": "0.0.0.0",
     "server.host": "0.0.0.0",
     "api.host": "0.0.0.0",
     "standby.degradeAfter": "60s",
+    "billing.enabled": "on",
+    "billing.deductionIntervalMs": "1000",
   };
   const places = [
     "--kubo-api",
@@ -266,13 +317,15 @@ function joinArgs({ box, stores, natsNames }: Joining): readonly string[] {
   ];
 }
 
-function done(run: CliRun, what: string): CliRun {
+/** @throws Error with all that was printed where the exit code is another than 0 */
+export function done(run: CliRun, what: string): CliRun {
   if (run.exitCode !== 0) throw new Error(`${what} ended with ${run.exitCode}\n${run.stdout}\n${run.stderr}`);
   return run;
 }
 
 async function joinFirst(joining: Joining): Promise<void> {
   const { box } = joining;
+  await putKeys(joining);
   const own = ["--set", "postgres.mode=embedded", "--set", `postgres.port=${POSTGRES_PORT}`];
   done(await box.run(...joinArgs(joining), ...own), `join of ${box.name}`);
   await box.enable();
@@ -285,6 +338,7 @@ async function joinFirst(joining: Joining): Promise<void> {
 /** Joins by a token, and has the box carry a standby. */
 async function joinFurther(first: Box, joining: Joining): Promise<void> {
   const { box } = joining;
+  await putKeys(joining);
   const { stdout } = done(await first.run("token", "create", "--role", "master", "--json"), "a token");
   const { token }: { readonly token: string } = JSON.parse(stdout);
   const line = (await first.sh("grep ^POSTGRES_PASSWORD= /opt/fula-master/.env")).stdout.trim();
@@ -296,45 +350,55 @@ async function joinFurther(first: Box, joining: Joining): Promise<void> {
   done(await box.run("standby", "add"), `standby add on ${box.name}`);
 }
 
-/** Two masters with a standby on the second, and a third server of the control plane elsewhere. All of it goes with it. */
-export async function startBoxes(): Promise<Fleet> {
-  await using made = new AsyncDisposableStack();
-  const network = made.use(await startNetwork("recovery"));
-  const secret = randomBytes(32).toString("hex");
-  // Their names are in each other's settings, so they must be known before the first is started.
-  const natsNames = ["m1", "m2", "elsewhere"].map((name) => `${network.name}-nats-${name}`);
-  const nats: TestContainer[] = [];
-  for (const name of natsNames) nats.push(made.use(await startNats(network, name, natsNames)));
-  const joinings: Joining[] = [];
-  for (const [index, name] of ["m1", "m2"].entries()) {
-    const own = nats[index];
-    if (own === undefined) throw new Error("no server of the control plane");
-    const stores = await startStores(name, network, secret);
-    made.use(stores.kubo);
-    made.use(stores.cluster);
-    const [box, master] = await startBox(name, network, natsNames[index] ?? "", { nats: own, ...stores });
-    made.use(master);
-    joinings.push({ box, stores, natsNames });
-  }
-  const [first, second] = joinings;
-  if (first === undefined || second === undefined) throw new Error("no boxes");
-  await until("Kubo and IPFS Cluster of both boxes answer", async () => {
+/** Every pair of Kubo nodes and of IPFS Cluster peers is connected before anybody joins. */
+async function connectStores(joinings: readonly Joining[]): Promise<void> {
+  await until("Kubo and IPFS Cluster of all boxes answer", async () => {
     const asked = await Promise.all(
       joinings.map(async ({ stores }) => await stores.cluster.exec("ipfs-cluster-ctl", "peers", "ls")),
     );
     return asked.every(
       ({ exitCode, stdout }) =>
-        exitCode === 0 && stdout.split("\n").filter((line) => line.includes("Sees")).length === 2,
+        exitCode === 0 &&
+        stdout.split("\n").filter((line) => line.includes(`Sees ${joinings.length - 1} other peers`)).length ===
+          joinings.length,
     );
   });
-  await first.box.peerWith(second.stores.kubo);
-  await second.box.peerWith(first.stores.kubo);
+  await Promise.all(
+    joinings.map(async ({ box, stores: own }) => {
+      await box.peerWith(joinings.filter(({ stores }) => stores !== own).map(({ stores }) => stores.kubo));
+    }),
+  );
+}
+
+/** Three masters, with standbys of the ledger on the second and the third. All of it goes with the fleet. */
+export async function startBoxes(): Promise<Fleet> {
+  await using made = new AsyncDisposableStack();
+  const network = made.use(await startNetwork("recovery"));
+  const secret = randomBytes(32).toString("hex");
+  const users = { user: newNatsUser(), system: newNatsUser() };
+  const names = ["m1", "m2", "m3"];
+  // The servers' names are in each other's settings, so they must be known before the first is started.
+  const natsNames = names.map((name) => `${network.name}-nats-${name}`);
+  const joinings: Joining[] = [];
+  for (const [index, name] of names.entries()) {
+    const natsName = natsNames[index] ?? "";
+    const nats = made.use(await startNats(network, natsName, natsNames, users));
+    const stores = await startStores(name, network, secret);
+    made.use(stores.kubo);
+    made.use(stores.cluster);
+    const [box, master] = await startBox(name, network, { nats, ...stores });
+    made.use(master);
+    joinings.push({ box, stores, natsNames, users });
+  }
+  const [first, second, third] = joinings;
+  if (first === undefined || second === undefined || third === undefined) throw new Error("no boxes");
+  await connectStores(joinings);
   await joinFirst(first);
   await joinFurther(first.box, second);
+  await joinFurther(first.box, third);
   const all = made.move();
   return {
-    boxes: [first.box, second.box],
-    network: network.name,
+    boxes: [first.box, second.box, third.box],
     [Symbol.asyncDispose]: async () => await all.disposeAsync(),
   };
 }

@@ -1,0 +1,108 @@
+import { randomBytes } from "node:crypto";
+import type { CliRun } from "../../support/cli.ts";
+import { until } from "../../support/until.ts";
+import { type Box, done } from "./boxes.ts";
+import { once, SETTLE_MS } from "./runbook.ts";
+
+const PSQL = "/usr/lib/postgresql/15/bin/psql -h 127.0.0.1 -U pinning_user -d pinning_service -v ON_ERROR_STOP=1 -qAt";
+/** As long as a primary that waits for its standbys is given to say that it does not. */
+const WRITE_SECONDS = 8;
+
+/** Runs SQL on the PostgreSQL of a box, as the ledger's own role, over loopback. It says of no epoch that it means it. */
+async function sql(box: Box, statement: string): Promise<CliRun> {
+  const script = `. /opt/fula-master/.env; export PGPASSWORD="$POSTGRES_PASSWORD" PGCONNECT_TIMEOUT=3
+PGOPTIONS="-c fula.ledger_epoch=unchecked" timeout ${WRITE_SECONDS} ${PSQL} <<'END'
+${statement}
+END`;
+  return await box.sh(script);
+}
+
+/** Rows of one column. @throws Error where the box does not answer */
+async function rows(box: Box, query: string): Promise<readonly string[]> {
+  const { stdout } = done(await sql(box, query), `“${query}” on ${box.name}`);
+  return stdout.split("\n").filter((line) => line !== "");
+}
+
+/** Whether the PostgreSQL of a box says of a write that it is done. */
+export async function takesWrites(box: Box): Promise<boolean> {
+  const table = `stray_${randomBytes(4).toString("hex")}`;
+  return (await sql(box, `create table ${table} (id int); drop table ${table};`)).exitCode === 0;
+}
+
+interface StandbyView {
+  readonly epoch: { readonly number: number; readonly primary: string; readonly syncSet: readonly string[] };
+  readonly wouldLoseBytes: number | null;
+  readonly problems: readonly { readonly message: string }[];
+}
+
+async function standbyView(box: Box): Promise<StandbyView> {
+  const { stdout } = await once(box, "fula-master standby status --json");
+  return JSON.parse(stdout);
+}
+
+/** Who has the ledger's primary, as a box sees it. */
+export async function primaryOn(box: Box): Promise<{ readonly primary: string; readonly epoch: number }> {
+  const { epoch } = await standbyView(box);
+  return { primary: epoch.primary, epoch: epoch.number };
+}
+
+/** Waits until commits wait for so many standbys, nothing would be lost by a failover, and nothing is wrong. */
+export async function settled(primary: Box, standbys: number): Promise<void> {
+  let seen: StandbyView | null = null;
+  try {
+    await until(
+      `${standbys} standbys follow ${primary.name}`,
+      async () => {
+        seen = await standbyView(primary);
+        const { epoch, wouldLoseBytes, problems } = seen;
+        return epoch.syncSet.length === standbys && wouldLoseBytes === 0 && problems.length === 0;
+      },
+      SETTLE_MS,
+    );
+  } catch (error) {
+    throw new Error(`${primary.name} sees ${JSON.stringify(seen)}`, { cause: error });
+  }
+}
+
+/**
+ * What has to hold after each drill, as a box sees it that follows the ledger: every fee was charged once and the books are
+ * right, every bucket can be read whole, and nothing holds anything that belongs to no standby.
+ */
+export async function expectIntact(primary: Box, all: readonly Box[]): Promise<void> {
+  done(await once(primary, "fula-master billing verify"), "billing verify");
+  done(await once(primary, "fula-master buckets verify --all --deep"), "buckets verify");
+  for (const box of all) {
+    const slots = await rows(box, "select slot_name from pg_replication_slots where slot_name like 'fm\\_pin%'");
+    const leases = done(await box.sh("find /opt/fula-master -name 'fm_pin_*'"), "find").stdout.trim();
+    if (slots.length > 0 || leases !== "") throw new Error(`${box.name} still holds ${slots.join(", ")} ${leases}`);
+  }
+}
+
+const PAYER = "drill-payer";
+const STORED_BYTES = 10 * 1024 ** 3;
+const HOURS = 3;
+
+/** Has hours wait to be billed: an account has stored more than is free for days, and the federation bills since hours ago. */
+export async function openHours(primary: Box): Promise<void> {
+  const statement = `
+with account as (insert into user_credits (user_id, balance_fula, opening_fula) values ('${PAYER}', 1000, 1000) returning id),
+started as (
+  insert into user_usage (account_id, bytes, changed_hour)
+  select id, ${STORED_BYTES}, date_trunc('hour', now(), 'UTC') - interval '30 days' from account returning account_id, changed_hour),
+stored as (insert into stored_contents (account_id, cid, bytes) select id, 'drill', ${STORED_BYTES} from account),
+-- Where a full hour has struck meanwhile, that one is billed already, and no earlier one can come before it.
+mode as (update billing_mode set first_hour = first_hour - interval '${HOURS} hours' where not exists (select from billing_hours))
+insert into usage_history (account_id, hour, bytes) select account_id, changed_hour, ${STORED_BYTES} from started;`;
+  done(await sql(primary, statement), "hours that wait");
+}
+
+/** How often the account was charged for each hour that is over. */
+export async function chargesPerHour(primary: Box): Promise<readonly number[]> {
+  const query = `
+select count(c.id) from billing_mode,
+  generate_series(first_hour, date_trunc('hour', now(), 'UTC') - interval '1 hour', interval '1 hour') as hour
+  left join credit_history c on c.user_id = '${PAYER}' and c.tx_type = 'hourly_deduction'
+    and c.reference_id = to_char(hour at time zone 'UTC', '"hour:"YYYY-MM-DD"T"HH24')
+ group by hour order by hour;`;
+  return (await rows(primary, query)).map(Number);
+}
