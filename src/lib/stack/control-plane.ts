@@ -21,9 +21,10 @@ export interface ControlPlaneDeps {
   readonly log?: Log;
   /**
    * `bootstrap` waits `controlPlane.bootstrapTimeout` for servers that have yet to find one another: for what brings a
-   * master up. Default: `controlPlane.timeout`, as for every single question.
+   * master up; `doctor` some times `controlPlane.timeout`, because it asks much at once and must not take its own haste for a
+   * silence. Default: `controlPlane.timeout`, as for every single question.
    */
-  readonly patience?: "bootstrap";
+  readonly patience?: "bootstrap" | "doctor";
   /** True looks only: a file is not written to, not even beside it, and on servers no bucket is made. */
   readonly readOnly?: boolean;
   /** Told in a sentence what is being waited for. */
@@ -149,6 +150,17 @@ export async function natsAccess(loaded: LoadedConfig, who: "user" | "system" = 
   };
 }
 
+const DOCTOR_TIMEOUTS = 5;
+
+/** How long opening waits for servers that do not answer, in milliseconds. */
+function openingMs(
+  { timeout, bootstrapTimeout }: LoadedConfig["config"]["controlPlane"],
+  patience: ControlPlaneDeps["patience"],
+): number {
+  if (patience === undefined) return timeout;
+  return patience === "bootstrap" ? bootstrapTimeout : Math.min(DOCTOR_TIMEOUTS * timeout, bootstrapTimeout);
+}
+
 /** What a store on servers is opened with. @throws FulaError FULA_NOT_JOINED, FULA_CONFIG_READ */
 export async function natsStoreArguments(
   loaded: LoadedConfig,
@@ -164,7 +176,7 @@ export async function natsStoreArguments(
       replicas: controlPlane.replicas,
       timeoutMs: controlPlane.timeout,
       maxAgeMs: controlPlane.maxAge,
-      bootstrapTimeoutMs: patience === "bootstrap" ? controlPlane.bootstrapTimeout : controlPlane.timeout,
+      bootstrapTimeoutMs: openingMs(controlPlane, patience),
       readOnly,
     },
     { clock, random, signal, log, ...(onWait && { onWait }) },

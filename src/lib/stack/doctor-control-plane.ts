@@ -22,7 +22,8 @@ async function assertMade({ loaded }: DoctorBox): Promise<void> {
 }
 
 async function readOwnRecords({ loaded, clock, random }: DoctorBox, signal: AbortSignal): Promise<RecordsView> {
-  return await withControlPlane(loaded, { clock, random, signal }, async (store) => await lookAtRecords(store, loaded));
+  const deps = { clock, random, signal, patience: "doctor" } as const;
+  return await withControlPlane(loaded, deps, async (store) => await lookAtRecords(store, loaded));
 }
 
 const OWNER_ALONE = 0o600;

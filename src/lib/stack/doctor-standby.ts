@@ -27,7 +27,7 @@ async function standbysFinding(
   signal: AbortSignal,
 ): Promise<readonly Finding[]> {
   const { loaded, clock, random } = box;
-  await using store = await openLedgerStore(loaded, { clock, random, signal, readOnly: true });
+  await using store = await openLedgerStore(loaded, { clock, random, signal, readOnly: true, patience: "doctor" });
   const deps = { ...context, clock, random, log: silentLog, signal };
   const status = await readStandbyStatus({ context: deps, loaded, store, name: loaded.config.node.name });
   const { epoch, standbys, problems } = status;
@@ -46,7 +46,7 @@ async function serverFinding(box: DoctorBox, context: PathsContext, signal: Abor
   if ((await server.site.state()) !== "running")
     return [fine(`${server.site.where} does not run; the check "standbys" says whether it should`)];
   await using session = await server.connect();
-  await using store = await openLedgerStore(loaded, { clock, random, signal, readOnly: true });
+  await using store = await openLedgerStore(loaded, { clock, random, signal, readOnly: true, patience: "doctor" });
   const [{ value: record }, rows, seen] = [
     await store.get("epoch"),
     await readEpochRows(session),
