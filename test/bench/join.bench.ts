@@ -1,9 +1,10 @@
+import { expectDone } from "../support/cli.ts";
 import { randomBytes } from "node:crypto";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { readJournal } from "../../src/lib/kernel/journal.ts";
 import { removeProject } from "../../src/lib/runtime/compose-remove.ts";
-import { expectDone, joinArgs, placeMember, removeMember } from "../drills/federation/member.ts";
+import { joinArgs, placeMember, removeMember } from "../drills/federation/member.ts";
 import { infra } from "../infra/infra.ts";
 import { median } from "./measure.ts";
 

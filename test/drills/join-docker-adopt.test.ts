@@ -1,3 +1,4 @@
+import { expectDone } from "../support/cli.ts";
 import { randomBytes } from "node:crypto";
 import { mkdir, readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -8,7 +9,7 @@ import { removeProject } from "../../src/lib/runtime/compose-remove.ts";
 import { infra } from "../infra/infra.ts";
 import { startCluster, type TestCluster } from "../support/cluster-processes.ts";
 import { until } from "../support/until.ts";
-import { expectDone, type HostMember, placeMember, removeMember, settingsOf } from "./federation/member.ts";
+import { type HostMember, placeMember, removeMember, settingsOf } from "./federation/member.ts";
 
 const PASSWORD = "old $ecret #1 with spaces";
 

@@ -1,3 +1,4 @@
+import { expectDone } from "../support/cli.ts";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { readFile, stat } from "node:fs/promises";
@@ -16,7 +17,7 @@ import { treeOf } from "../support/file-tree.ts";
 import { journalNames, journalText, launch } from "../support/launched.ts";
 import { lookAtPort } from "../support/port-look.ts";
 import { until } from "../support/until.ts";
-import { expectDone, type HostMember, joinArgs, placeMember, removeMember } from "./federation/member.ts";
+import { type HostMember, joinArgs, placeMember, removeMember } from "./federation/member.ts";
 
 const SERVICES = ["postgres", "kubo", "cluster", "nats", "nats-witness"] as const;
 /** Published on loopback alone, whatever `--announce` says. */

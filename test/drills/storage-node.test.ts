@@ -1,3 +1,4 @@
+import { expectDone } from "../support/cli.ts";
 import { randomBytes } from "node:crypto";
 import { setTimeout as wait } from "node:timers/promises";
 import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
@@ -11,7 +12,7 @@ import { journalNames, journalText, launch } from "../support/launched.ts";
 import { tempDir } from "../support/temp-dir.ts";
 import { startNetwork, type TestNetwork } from "../support/containers.ts";
 import { removeAll } from "./federation/containers.ts";
-import { expectDone, type HostMember, joinArgs, makeToken, placeMember, removeMember } from "./federation/member.ts";
+import { type HostMember, joinArgs, makeToken, placeMember, removeMember } from "./federation/member.ts";
 
 const prefix = `sto${randomBytes(4).toString("hex")}`;
 const JOIN = "join-as-storage-node";

@@ -60,3 +60,18 @@ export async function runCliForTest(argv: readonly string[], options: CliTestOpt
   const exitCode = await runCli(words, environment, options.commands ?? COMMANDS);
   return { exitCode, stdout: stdout.text, stderr: stderr.text };
 }
+
+const TOLD_LINES = 40;
+
+function endOf(text: string): string {
+  const lines = text.trimEnd().split("\n");
+  return lines.length <= TOLD_LINES ? text.trimEnd() : ["…", ...lines.slice(-TOLD_LINES)].join("\n");
+}
+
+/** Succeeds, or fails with what the run said: the error first, because reports are cut at their end. */
+export function expectDone(run: CliRun, what: string): CliRun {
+  if (run.exitCode === 0) return run;
+  throw new Error(
+    `${what} ended with ${run.exitCode}: ${endOf(run.stderr)}\n--- end of its output:\n${endOf(run.stdout)}`,
+  );
+}

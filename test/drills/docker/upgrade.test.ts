@@ -1,3 +1,4 @@
+import { expectDone } from "../../support/cli.ts";
 import { randomBytes } from "node:crypto";
 import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
@@ -11,7 +12,7 @@ import type { CliRun } from "../../support/cli.ts";
 import { uniqueName } from "../../support/containers.ts";
 import { launch } from "../../support/launched.ts";
 import { until } from "../../support/until.ts";
-import { expectDone, type HostMember, joinArgs, placeMember, removeMember } from "../federation/member.ts";
+import { type HostMember, joinArgs, placeMember, removeMember } from "../federation/member.ts";
 
 let box: HostMember;
 // A registry at which nobody answers: an image of it that is here is all that there is.

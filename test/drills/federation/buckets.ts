@@ -1,3 +1,4 @@
+import { expectDone } from "../../support/cli.ts";
 import { createHash } from "node:crypto";
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -14,7 +15,6 @@ import { execa } from "execa";
 import { expect } from "vitest";
 import { seededRandom } from "../../support/seeded-random.ts";
 import type { Federation } from "./federation.ts";
-import { expectDone } from "./member.ts";
 
 const KEYS_EACH = 24;
 const RACERS = 16;

@@ -1,3 +1,4 @@
+import { expectDone } from "../../support/cli.ts";
 import { copyFile, mkdir, readdir, readFile, rm } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -12,7 +13,7 @@ import { type DrillStores, openStores } from "../../../src/lib/stack/drill-store
 import { expectAll, makeUser, raceForKeys, syncTree, uploadLarge, writeWhileOneIsKilled } from "./buckets.ts";
 import { type Federation, startFederation } from "./federation.ts";
 import { namesOf, runIncidentRows, runSection } from "./handbook.ts";
-import { expectDone, type HostMember, type Member } from "./member.ts";
+import { type HostMember, type Member } from "./member.ts";
 
 const SETUP_MS = 900_000;
 const LONG_MS = 600_000;

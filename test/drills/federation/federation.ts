@@ -1,9 +1,10 @@
+import { expectDone } from "../../support/cli.ts";
 import { randomBytes } from "node:crypto";
 import type Docker from "dockerode";
 import { infra } from "../../infra/infra.ts";
 import { startNetwork } from "../../support/containers.ts";
 import { removeAll } from "./containers.ts";
-import { expectDone, type HostMember, joinArgs, makeToken, placeMember, removeMember } from "./member.ts";
+import { type HostMember, joinArgs, makeToken, placeMember, removeMember } from "./member.ts";
 import { addSecondMaster, type ContainerMember } from "./second-master.ts";
 
 /** Two masters on one ledger and three storage nodes, each on a network of its own. */

@@ -6,7 +6,7 @@ import { systemClock } from "../../../src/lib/kernel/clock.ts";
 import { stopDaemon } from "../../../src/lib/stack/daemon.ts";
 import type { StackService } from "../../../src/lib/stack/stack-values.ts";
 import { infra } from "../../infra/infra.ts";
-import { type CliRun, runCliForTest } from "../../support/cli.ts";
+import { type CliRun, expectDone, runCliForTest } from "../../support/cli.ts";
 import { findFreePorts } from "../../support/daemon-process.ts";
 
 /** One box of the federation. */
@@ -40,12 +40,6 @@ export interface Ports {
   readonly natsClient: number;
   readonly natsRoute: number;
   readonly natsMonitor: number;
-}
-
-/** Succeeds, or fails with everything that was printed. */
-export function expectDone(run: CliRun, what: string): CliRun {
-  if (run.exitCode !== 0) throw new Error(`${what} ended with ${run.exitCode}\n${run.stdout}\n${run.stderr}`);
-  return run;
 }
 
 async function choosePorts(): Promise<Ports> {

@@ -1,3 +1,4 @@
+import { expectDone } from "../../support/cli.ts";
 import { randomBytes } from "node:crypto";
 import { rm } from "node:fs/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -14,7 +15,7 @@ import { startNetwork } from "../../support/containers.ts";
 import { until } from "../../support/until.ts";
 import { removeAll } from "./containers.ts";
 import { namesOf, type PageRun, runSection } from "./handbook.ts";
-import { expectDone, type HostMember, joinArgs, makeToken, placeMember, removeMember } from "./member.ts";
+import { type HostMember, joinArgs, makeToken, placeMember, removeMember } from "./member.ts";
 
 const LONG_MS = 900_000;
 const prefix = `reb${randomBytes(4).toString("hex")}`;

@@ -1,3 +1,4 @@
+import { expectDone } from "../../support/cli.ts";
 import type Docker from "dockerode";
 import { z } from "zod";
 import { infra } from "../../infra/infra.ts";
@@ -9,7 +10,7 @@ import {
   type TestContainer,
   type TestNetwork,
 } from "../../support/containers.ts";
-import { expectDone, type HostMember, type Member, secretOf } from "./member.ts";
+import { type HostMember, type Member, secretOf } from "./member.ts";
 
 /** The second master: fula-master in a container of the project's own image, beside a writer that it adopted. */
 export interface ContainerMember extends Member, AsyncDisposable {

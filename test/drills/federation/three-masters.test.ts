@@ -13,10 +13,10 @@ import { SHARED_SECRETS } from "../../../src/lib/membership/join-bundle.ts";
 import { reachableAddressesOfBox } from "../../../src/lib/runtime/own-addresses.ts";
 import { stopDaemon } from "../../../src/lib/stack/daemon.ts";
 import { infra } from "../../infra/infra.ts";
-import { runCliForTest } from "../../support/cli.ts";
+import { expectDone, runCliForTest } from "../../support/cli.ts";
 import { until } from "../../support/until.ts";
 import { removeAll } from "./containers.ts";
-import { expectDone, type HostMember, joinArgs, makeToken, placeMember, removeMember } from "./member.ts";
+import { type HostMember, joinArgs, makeToken, placeMember, removeMember } from "./member.ts";
 
 const SETUP_MS = 300_000;
 const GROWTH_MS = 240_000;

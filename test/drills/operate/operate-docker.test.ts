@@ -1,3 +1,4 @@
+import { expectDone } from "../../support/cli.ts";
 import { randomBytes } from "node:crypto";
 import { mkdir, readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -9,7 +10,7 @@ import { infra } from "../../infra/infra.ts";
 import { startNetwork, type TestNetwork } from "../../support/containers.ts";
 import { until } from "../../support/until.ts";
 import { removeAll } from "../federation/containers.ts";
-import { expectDone, type HostMember, joinArgs, makeToken, placeMember, removeMember } from "../federation/member.ts";
+import { type HostMember, joinArgs, makeToken, placeMember, removeMember } from "../federation/member.ts";
 
 const prefix = `ope${randomBytes(4).toString("hex")}`;
 let docker: Docker;

@@ -5,9 +5,9 @@
  */
 import { afterAll, beforeAll, expect, onTestFailed, test } from "vitest";
 import { systemClock } from "../../../src/lib/kernel/clock.ts";
-import type { CliRun } from "../../support/cli.ts";
+import { type CliRun, expectDone } from "../../support/cli.ts";
 import { until } from "../../support/until.ts";
-import { type Box, done, type Fleet, startBoxes } from "./boxes.ts";
+import { type Box, type Fleet, startBoxes } from "./boxes.ts";
 import { chargesPerHour, expectIntact, openHours, primaryOn, settled, takesWrites } from "./fleet-checks.ts";
 import { once, Runbook, SETTLE_MS } from "./runbook.ts";
 import { type AccessKey, makeLoadBucket, missingObjects, WriteLoad } from "./write-load.ts";
@@ -30,7 +30,7 @@ beforeAll(async () => {
   fleet = made.use(await startBoxes());
   const [m1] = fleet.boxes;
   await settled(m1, 2);
-  const { stdout } = done(await once(m1, "fula-master key create --user drill@example.org --json"), "key create");
+  const { stdout } = expectDone(await once(m1, "fula-master key create --user drill@example.org --json"), "key create");
   const given: { readonly keyId: string; readonly secret: string } = JSON.parse(stdout);
   key = { accessKeyId: given.keyId, secretAccessKey: given.secret };
   await until(
@@ -94,8 +94,8 @@ async function resynced(box: Box): Promise<void> {
 
 /** Carries out what the page has for a master that came back, until all is as before. */
 async function bringBack(box: Box, primary: Box): Promise<void> {
-  done(await page.type(box, "fula-master resync --dry-run --explain"), `resync --dry-run on ${box.name}`);
-  done(await page.type(box, "fula-master resync"), `resync on ${box.name}`);
+  expectDone(await page.type(box, "fula-master resync --dry-run --explain"), `resync --dry-run on ${box.name}`);
+  expectDone(await page.type(box, "fula-master resync"), `resync on ${box.name}`);
   await settled(primary, 2);
   await swept(box);
   for (const command of [
@@ -104,7 +104,7 @@ async function bringBack(box: Box, primary: Box): Promise<void> {
     "fula-master billing verify",
     "fula-master sweep --strict",
   ]) {
-    done(await page.type(box, command), `${command} on ${box.name}`);
+    expectDone(await page.type(box, command), `${command} on ${box.name}`);
   }
 }
 
@@ -117,7 +117,7 @@ case " $* " in *" -D "*)
   while [ -e /tmp/${name}.hold ]; do sleep 0.1; done ;;
 esac
 exec ${path}.real "$@"`;
-  done(
+  expectDone(
     await box.sh(
       `touch /tmp/${name}.hold; mv ${path} ${path}.real; cat >${path} <<'END'\n${script}\nEND\nchmod 755 ${path}`,
     ),
@@ -128,7 +128,7 @@ exec ${path}.real "$@"`;
 /** Has a box call a command that notes what it is told. */
 async function setHook(box: Box, setting: string, file: string, words: string): Promise<void> {
   const script = `printf '#!/bin/sh\\necho "${words}" >>${file}\\n' >${file}.sh && chmod 755 ${file}.sh`;
-  done(await box.sh(`${script} && fula-master config set ${setting} ${file}.sh`), setting);
+  expectDone(await box.sh(`${script} && fula-master config set ${setting} ${file}.sh`), setting);
 }
 
 /** Two operators type the same at the same moment on two boxes. @returns what became of it, what was done first */
@@ -145,9 +145,9 @@ test(
     const to = { "fula-2": "m2" };
     const load = new WriteLoad([m1, m2], key, "planned");
     await acknowledged(load);
-    done(await page.type(m2, "fula-master switchover --to fula-2 --dry-run", to), "switchover --dry-run");
+    expectDone(await page.type(m2, "fula-master switchover --to fula-2 --dry-run", to), "switchover --dry-run");
     await expect(primaryOn(m2)).resolves.toEqual({ primary: "m1", epoch: 1 });
-    done(await page.type(m2, "fula-master switchover --to fula-2", to), "switchover");
+    expectDone(await page.type(m2, "fula-master switchover --to fula-2", to), "switchover");
     await acknowledged(load);
     await expectAllThere(load, m2);
     await expect(primaryOn(m1)).resolves.toEqual({ primary: "m2", epoch: 2 });
@@ -175,7 +175,7 @@ test(
     // Its own network has clients still, and a primary that waits for standbys which are gone.
     await expect(takesWrites(m2)).resolves.toBe(false);
     const forced = page.line("fula-master failover --fence --force-fence");
-    done(await once(m1, `${forced} --to m1`), "failover --force-fence");
+    expectDone(await once(m1, `${forced} --to m1`), "failover --force-fence");
     await expect(takesWrites(m2)).resolves.toBe(false);
     await m2.mend();
     await until("m2 knows who is the primary", async () => (await primaryOn(m2)).primary === "m1", SETTLE_MS);
@@ -203,7 +203,10 @@ if (IS_SOAK) {
       const command = page.line("fula-master resync");
       const running = once(m2, command);
       await until("m2 is being rewound", async () => (await m2.sh("test -e /tmp/pg_rewind.held")).exitCode === 0);
-      done(await once(m3, page.line("fula-master switchover --to fula-2", { "fula-2": "m3" })), "switchover to m3");
+      expectDone(
+        await once(m3, page.line("fula-master switchover --to fula-2", { "fula-2": "m3" })),
+        "switchover to m3",
+      );
       const stopped = await running;
       expect(stopped.stderr).toContain("FULA_RESYNC_SUPERSEDED");
       expect(stopped.exitCode).not.toBe(0);
@@ -233,7 +236,7 @@ if (IS_SOAK) {
       // The hook says that the box is off, as that of a provider does.
       const command = `${page.line("fula-master failover --fence")} --to m1`;
       const [won, lost] = await race(m1, m2, command);
-      done(won, "failover --fence");
+      expectDone(won, "failover --fence");
       expect([2, 3]).toContain(lost.exitCode);
       expect(lost.stderr).toMatch(/FULA_FAILOVER_RUNNING|is the primary already/);
       await expect(primaryOn(m2)).resolves.toEqual({ primary: "m1", epoch: 5 });
@@ -266,14 +269,14 @@ if (IS_SOAK) {
       tellLogs();
       const [m1, m2] = fleet.boxes;
       for (const box of [m1, m2]) {
-        done(await box.sh("fula-master config unset failover.fenceCommand"), "no hook");
+        expectDone(await box.sh("fula-master config unset failover.fenceCommand"), "no hook");
       }
       const load = new WriteLoad([m2], key, "frozen");
       await acknowledged(load);
       await m1.freeze();
       const woken = new WriteLoad([m1], key, "woken");
       const forced = page.line("fula-master failover --fence --force-fence");
-      done(await once(m2, `${forced} --to m2`), "failover --force-fence");
+      expectDone(await once(m2, `${forced} --to m2`), "failover --force-fence");
       await systemClock.sleep(FROZEN_MS);
       await m1.thaw();
       await expect(takesWrites(m1)).resolves.toBe(false);
@@ -306,7 +309,7 @@ if (IS_SOAK) {
         SETTLE_MS,
       );
       await m1.sh("kill -9 $(cat /tmp/failover.pid)");
-      done(await page.type(m1, "fula-master failover abort"), "failover abort");
+      expectDone(await page.type(m1, "fula-master failover abort"), "failover abort");
       await m3.sh("kill -CONT $(cat /run/fula-master.pid)");
       await expect(primaryOn(m3)).resolves.toEqual({ primary: "m2", epoch: epoch + 2 });
       await settled(m2, 2);
@@ -337,7 +340,7 @@ if (IS_SOAK) {
       const agreed = page.line("fula-master failover --fence --allow-data-loss 16/B374D848", {
         "16/B374D848": position,
       });
-      done(await once(m1, `${agreed} --force-fence`), "failover --allow-data-loss");
+      expectDone(await once(m1, `${agreed} --force-fence`), "failover --allow-data-loss");
       await expect(primaryOn(m1)).resolves.toEqual({ primary: "m1", epoch: epoch + 1 });
       await expect(takesWrites(m1)).resolves.toBe(true);
       await expectIntact(m1, [m1]);

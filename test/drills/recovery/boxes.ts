@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import type Docker from "dockerode";
 import { infra } from "../../infra/infra.ts";
-import type { CliRun } from "../../support/cli.ts";
+import { type CliRun, expectDone } from "../../support/cli.ts";
 import { runContainer, startNetwork, type TestContainer, type TestNetwork } from "../../support/containers.ts";
 import { findFreePorts } from "../../support/daemon-process.ts";
 import { newNatsUser, type NatsUser } from "../../support/nats-servers.ts";
@@ -274,7 +274,10 @@ const KEYS = { nkeyFile: "/etc/fula-nats-user.nk", systemNkeyFile: "/etc/fula-na
 async function putKeys({ box, users }: Joining): Promise<void> {
   const { user, system } = users;
   const put = (seed: string, file: string): string => `printf %s '${seed}' >${file} && chmod 600 ${file}`;
-  done(await box.sh(`${put(user.seed, KEYS.nkeyFile)} && ${put(system.seed, KEYS.systemNkeyFile)}`), "keys of NATS");
+  expectDone(
+    await box.sh(`${put(user.seed, KEYS.nkeyFile)} && ${put(system.seed, KEYS.systemNkeyFile)}`),
+    "keys of NATS",
+  );
 }
 
 function joinArgs({ box, stores, natsNames }: Joining): readonly string[] {
@@ -317,17 +320,11 @@ function joinArgs({ box, stores, natsNames }: Joining): readonly string[] {
   ];
 }
 
-/** @throws Error with all that was printed where the exit code is another than 0 */
-export function done(run: CliRun, what: string): CliRun {
-  if (run.exitCode !== 0) throw new Error(`${what} ended with ${run.exitCode}\n${run.stdout}\n${run.stderr}`);
-  return run;
-}
-
 async function joinFirst(joining: Joining): Promise<void> {
   const { box } = joining;
   await putKeys(joining);
   const own = ["--set", "postgres.mode=embedded", "--set", `postgres.port=${POSTGRES_PORT}`];
-  done(await box.run(...joinArgs(joining), ...own), `join of ${box.name}`);
+  expectDone(await box.run(...joinArgs(joining), ...own), `join of ${box.name}`);
   await box.enable();
   await until(
     `${box.name} lets other boxes in`,
@@ -339,15 +336,15 @@ async function joinFirst(joining: Joining): Promise<void> {
 async function joinFurther(first: Box, joining: Joining): Promise<void> {
   const { box } = joining;
   await putKeys(joining);
-  const { stdout } = done(await first.run("token", "create", "--role", "master", "--json"), "a token");
+  const { stdout } = expectDone(await first.run("token", "create", "--role", "master", "--json"), "a token");
   const { token }: { readonly token: string } = JSON.parse(stdout);
   const line = (await first.sh("grep ^POSTGRES_PASSWORD= /opt/fula-master/.env")).stdout.trim();
   const password = encodeURIComponent(line.slice(line.indexOf("=") + 1).replaceAll(/["']/g, ""));
   const url = `postgres://pinning_user:${password}@${first.host}:${POSTGRES_PORT}/pinning_service?sslmode=require`;
   const ledger = ["--set", "postgres.mode=external", "--postgres-url", url];
-  done(await box.run(...joinArgs(joining), "--token", token, ...ledger), `join of ${box.name}`);
+  expectDone(await box.run(...joinArgs(joining), "--token", token, ...ledger), `join of ${box.name}`);
   await box.enable();
-  done(await box.run("standby", "add"), `standby add on ${box.name}`);
+  expectDone(await box.run("standby", "add"), `standby add on ${box.name}`);
 }
 
 /** Every pair of Kubo nodes and of IPFS Cluster peers is connected before anybody joins. */

@@ -1,7 +1,8 @@
 import { randomBytes } from "node:crypto";
 import type { CliRun } from "../../support/cli.ts";
 import { until } from "../../support/until.ts";
-import { type Box, done } from "./boxes.ts";
+import { expectDone } from "../../support/cli.ts";
+import type { Box } from "./boxes.ts";
 import { once, SETTLE_MS } from "./runbook.ts";
 
 const PSQL = "/usr/lib/postgresql/15/bin/psql -h 127.0.0.1 -U pinning_user -d pinning_service -v ON_ERROR_STOP=1 -qAt";
@@ -19,7 +20,7 @@ END`;
 
 /** Rows of one column. @throws Error where the box does not answer */
 async function rows(box: Box, query: string): Promise<readonly string[]> {
-  const { stdout } = done(await sql(box, query), `“${query}” on ${box.name}`);
+  const { stdout } = expectDone(await sql(box, query), `“${query}” on ${box.name}`);
   return stdout.split("\n").filter((line) => line !== "");
 }
 
@@ -69,11 +70,11 @@ export async function settled(primary: Box, standbys: number): Promise<void> {
  * right, every bucket can be read whole, and nothing holds anything that belongs to no standby.
  */
 export async function expectIntact(primary: Box, all: readonly Box[]): Promise<void> {
-  done(await once(primary, "fula-master billing verify"), "billing verify");
-  done(await once(primary, "fula-master buckets verify --all --deep"), "buckets verify");
+  expectDone(await once(primary, "fula-master billing verify"), "billing verify");
+  expectDone(await once(primary, "fula-master buckets verify --all --deep"), "buckets verify");
   for (const box of all) {
     const slots = await rows(box, "select slot_name from pg_replication_slots where slot_name like 'fm\\_pin%'");
-    const leases = done(await box.sh("find /opt/fula-master -name 'fm_pin_*'"), "find").stdout.trim();
+    const leases = expectDone(await box.sh("find /opt/fula-master -name 'fm_pin_*'"), "find").stdout.trim();
     if (slots.length > 0 || leases !== "") throw new Error(`${box.name} still holds ${slots.join(", ")} ${leases}`);
   }
 }
@@ -93,7 +94,7 @@ stored as (insert into stored_contents (account_id, cid, bytes) select id, 'dril
 -- Where a full hour has struck meanwhile, that one is billed already, and no earlier one can come before it.
 mode as (update billing_mode set first_hour = first_hour - interval '${HOURS} hours' where not exists (select from billing_hours))
 insert into usage_history (account_id, hour, bytes) select account_id, changed_hour, ${STORED_BYTES} from started;`;
-  done(await sql(primary, statement), "hours that wait");
+  expectDone(await sql(primary, statement), "hours that wait");
 }
 
 /** How often the account was charged for each hour that is over. */

@@ -1,3 +1,4 @@
+import { expectDone } from "../../support/cli.ts";
 import { randomBytes } from "node:crypto";
 import { isIPv4 } from "node:net";
 import { afterEach, beforeEach, expect, test } from "vitest";
@@ -7,7 +8,7 @@ import { reachableAddressesOfBox } from "../../../src/lib/runtime/own-addresses.
 import type { StandbyStatus } from "../../../src/lib/stack/standby-status.ts";
 import { infra } from "../../infra/infra.ts";
 import { until } from "../../support/until.ts";
-import { expectDone, type HostMember, joinArgs, makeToken, placeMember, removeMember } from "../federation/member.ts";
+import { type HostMember, joinArgs, makeToken, placeMember, removeMember } from "../federation/member.ts";
 
 let boxes: readonly HostMember[] = [];
 const host = reachableAddressesOfBox().find((address) => isIPv4(address)) ?? "";

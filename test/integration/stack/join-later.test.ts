@@ -15,7 +15,7 @@ import { noteEpoch, readKnownEpochs } from "../../../src/lib/stack/ledger-epoch-
 import { openLedgerStore } from "../../../src/lib/stack/ledger-store.ts";
 import { openLedger } from "../../../src/lib/stack/ledger.ts";
 import { openOwnServer } from "../../../src/lib/stack/own-server.ts";
-import type { CliRun } from "../../support/cli.ts";
+import { expectDone } from "../../support/cli.ts";
 import { makeBundle } from "../../support/federation.ts";
 import { findFreePort } from "../../support/free-port.ts";
 import { newLedgerBox } from "../../support/ledger-records.ts";
@@ -42,11 +42,6 @@ async function boxOf(name: string): Promise<{ readonly box: TestBox; readonly ar
   };
   const sets = Object.entries(settings).flatMap(([key, value]) => ["--set", `${key}=${value}`]);
   return { box, args: [...box.joinArgs, "--no-start", "--no-schedules", "--node-name", name, ...sets] };
-}
-
-function done(run: CliRun): CliRun {
-  if (run.exitCode !== 0) throw new Error(`it ended with ${run.exitCode}\n${run.stderr}`);
-  return run;
 }
 
 /** Has the ledger's server let other boxes in by certificates, and begins its first epoch, as a standby that is added does. */
@@ -78,7 +73,7 @@ beforeAll(async () => {
   const made = await boxOf("one");
   first = made.box;
   const own = [`postgres.binDir=${PG_BIN_DIR}`, `postgres.announce=127.0.0.1:${port}`, `postgres.port=${port}`];
-  done(await first.run([...made.args, ...own.flatMap((setting) => ["--set", setting])]));
+  expectDone(await first.run([...made.args, ...own.flatMap((setting) => ["--set", setting])]), "join");
   // Holds the server, which would stop with the last who uses it.
   {
     await using _ = await openLedger(await first.load(), { ...DEPS, part: "test" });
@@ -137,7 +132,7 @@ async function expectIn(box: TestBox): Promise<void> {
 
 test("a master that joins by a token when the ledger has an epoch already gets the authority by the way", async () => {
   const { box, args } = await joinExternally("two");
-  done(await box.run([...args, "--token", await makeToken()]));
+  expectDone(await box.run([...args, "--token", await makeToken()]), "join");
   await expectIn(box);
 });
 
@@ -152,7 +147,7 @@ test("one that joins without a token is told what it lacks, and gets it once it 
   const refused = await box.run(args, { env });
   expect(refused.stderr).toMatch(/FULA_TOKEN_NEEDED.*member add masters/s);
   const [, endpoint = ""] = /member add masters (\S+)/.exec(refused.stderr) ?? [];
-  done(await first.run(["membership", "member", "add", "masters", endpoint, "--name", "three"]));
-  done(await box.run(args, { env }));
+  expectDone(await first.run(["membership", "member", "add", "masters", endpoint, "--name", "three"]), "member add");
+  expectDone(await box.run(args, { env }), "join");
   await expectIn(box);
 });
