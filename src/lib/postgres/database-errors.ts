@@ -55,6 +55,16 @@ export function isConnectionLoss(error: unknown): boolean {
   return error instanceof Error && CONNECTION_LOST.test(error.message);
 }
 
+// The texts of pg 8 for a login that was not over in time; cannot_connect_now is a server that starts or recovers.
+const LOGIN_LATE =
+  /^(?:timeout expired|timeout exceeded when trying to connect|Connection terminated due to connection timeout)/;
+
+/** True where a server is there that has not let us in yet, because it starts, recovers, or is busy: waiting may help. */
+export function isLateLogin(error: unknown): boolean {
+  const state = sqlStateOf(error);
+  return state === null ? error instanceof Error && LOGIN_LATE.test(error.message) : state === "57P03";
+}
+
 /** SQLSTATE of a write that means another epoch of the ledger than the database is of. */
 export const EPOCH_STALE = "FM002";
 

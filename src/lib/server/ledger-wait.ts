@@ -2,6 +2,7 @@ import type { LoadedConfig } from "../config/load.ts";
 import type { Clock } from "../kernel/clock.ts";
 import { isFulaError, messageOf } from "../kernel/errors.ts";
 import type { Log } from "../kernel/log.ts";
+import { isLateLogin } from "../postgres/database-errors.ts";
 import { readKnownEpochs } from "../stack/ledger-epoch-file.ts";
 import type { HealthCheck } from "./health.ts";
 
@@ -21,13 +22,16 @@ const POLL_MS = 500;
 async function isWorthWaiting(error: unknown, loaded: LoadedConfig): Promise<boolean> {
   if (isFulaError(error, "FULA_LEDGER_FENCED") || isFulaError(error, "FULA_EPOCH_ROLLED_BACK")) return true;
   if (!isFulaError(error, "FULA_DATABASE_UNREACHABLE")) return false;
+  // Recovery after a crash takes its minutes, and so may a login where the box is busy.
+  if (isLateLogin(error.cause)) return true;
   // The primary may be gone, and this box the one that is to take its place.
   return (await readKnownEpochs(loaded.paths.stateDir)) !== null;
 }
 
 /**
- * Opens the ledger, and where the ledger has more than one server waits for as long as its primary is being changed, is away,
- * or this box's own must not be started: what this box does about that goes on meanwhile.
+ * Opens the ledger, and waits for as long as its server is there but lets nobody in yet. Where the ledger has more than one
+ * server, also for as long as its primary is being changed, is away, or this box's own must not be started: what this box does
+ * about that goes on meanwhile.
  * @throws what `open` throws and waiting does not mend; the signal's reason
  */
 export async function waitForLedger<T>(loaded: LoadedConfig, deps: LedgerWaitDeps<T>): Promise<T> {

@@ -7,6 +7,7 @@ import { type JoinBundle, SHARED_SECRETS } from "../membership/join-bundle.ts";
 import { type JoinToken, parseJoinToken } from "../membership/join-token.ts";
 import { peekJoinToken, type Redeemer } from "../membership/token-table.ts";
 import { readBoxKey } from "../membership/sealed/box-key.ts";
+import type { Pool } from "../postgres/pool.ts";
 import { withControlPlane } from "./control-plane.ts";
 import { readAuthority } from "./control-plane-keys.ts";
 import { lookAtPools, newestSecret, type PoolLooks } from "./federation-pools.ts";
@@ -14,6 +15,7 @@ import { FEDERATION_POOLS } from "./federation-secrets.ts";
 import type { JoinContext } from "./join-box.ts";
 import type { JoinOptions } from "./join-options.ts";
 import { peekLedger } from "./ledger-peek.ts";
+import { JOIN_LOGIN_PATIENCE_MS } from "./ledger.ts";
 import { ownSecrets } from "./pool-entry.ts";
 import { readTokenText, TOKEN_ENV, type TokenSource } from "./token-source.ts";
 
@@ -137,7 +139,9 @@ async function openEntry(context: JoinContext, options: JoinOptions, reading: Co
     });
   }
   const redeemer = await readRedeemer(paths.stateDir, config.node.name);
-  const bundle = await peekLedger(reading, async (pool) => await peekJoinToken(pool, token, redeemer));
+  const { clock, signal } = context;
+  const look = async (pool: Pool): Promise<JoinBundle> => await peekJoinToken(pool, token, redeemer);
+  const bundle = await peekLedger(reading, look, signal, { clock, patienceMs: JOIN_LOGIN_PATIENCE_MS });
   if (bundle === null) throw new Error("An external ledger was looked at and gave nothing");
   return { token, bundle };
 }

@@ -7,6 +7,7 @@ import { readAuthority } from "./control-plane-keys.ts";
 import { readFederation } from "./federation-look.ts";
 import { readInstallation } from "./installation.ts";
 import type { JoinBox } from "./join-box.ts";
+import { JOIN_LOGIN_PATIENCE_MS } from "./ledger.ts";
 import type { JoinRun, JoinStep } from "./join-step.ts";
 import { bringUpToDate, lookAtLedger, migrationReport } from "./join-migrate.ts";
 import { noteMade } from "./join-steps-files.ts";
@@ -98,10 +99,12 @@ async function assertMayEnter(box: JoinBox, pool: Pool): Promise<void> {
 
 async function assessExternal(box: JoinBox): Promise<Assessment> {
   const { host, port, database } = box.wanted.config.postgres;
-  await peekLedger(box.wanted, async (pool) => {
+  const { clock, signal } = box.context;
+  const look = async (pool: Pool): Promise<void> => {
     await assertMayShare(box, pool);
     await assertMayEnter(box, pool);
-  });
+  };
+  await peekLedger(box.wanted, look, signal, { clock, patienceMs: JOIN_LOGIN_PATIENCE_MS });
   const where = `${database} on ${host}:${port}`;
   if (await isMade(box, "ledger")) return already(`${where} answers`);
   return todo("the ledger is a database that exists", [`use ${where}`]);

@@ -1,5 +1,5 @@
 import type { LoadedConfig } from "../config/load.ts";
-import { explainDatabaseError, targetOf } from "../postgres/database-errors.ts";
+import { awaitLogin, type LoginPatience } from "../postgres/await-login.ts";
 import { createPool, type Pool, type PoolClient } from "../postgres/pool.ts";
 import { inspectEmbeddedPostgres } from "../runtime/embedded-postgres.ts";
 import { LOOPBACK } from "../runtime/postgres-server.ts";
@@ -12,6 +12,7 @@ const LOOK_TIMEOUT_MS = 5_000;
 /**
  * Lends the ledger as it runs at this moment: starts no server, becomes no user of it, writes nothing.
  * @param signal cuts the connection, for a server that took it and says nothing any more
+ * @param patience for how long a server that has not let us in yet is asked again; default: asked once
  * @returns null where the embedded server does not run
  * @throws FulaError FULA_DATABASE_UNREACHABLE, FULA_DATABASE_LOGIN, FULA_POSTGRES_DATA, and whatever `look` throws
  */
@@ -19,6 +20,7 @@ export async function peekLedger<T>(
   loaded: LoadedConfig,
   look: (pool: Pool) => Promise<T>,
   signal?: AbortSignal,
+  patience: LoginPatience | null = null,
 ): Promise<T | null> {
   const { mode, database, user } = loaded.config.postgres;
   const followed = (await readKnownEpochs(loaded.paths.stateDir))?.followed ?? null;
@@ -47,9 +49,7 @@ export async function peekLedger<T>(
   pool.on("connect", (client) => clients.push(client));
   signal?.addEventListener("abort", cut, { once: true });
   try {
-    await pool.query("select 1").catch((error: unknown) => {
-      throw explainDatabaseError(error, targetOf(pool));
-    });
+    await awaitLogin(pool, patience, signal);
     return await look(pool);
   } finally {
     signal?.removeEventListener("abort", cut);

@@ -5,7 +5,7 @@ import { FulaError, messageOf } from "../kernel/errors.ts";
 import { type Log, silentLog } from "../kernel/log.ts";
 import { type Random, systemRandom } from "../kernel/random.ts";
 import type { Secret } from "../kernel/secret.ts";
-import { explainDatabaseError, targetOf } from "../postgres/database-errors.ts";
+import { awaitLogin, type LoginPatience } from "../postgres/await-login.ts";
 import { MovingServer } from "../postgres/moving-server.ts";
 import { type ConnectionOptions, createPool, type Pool } from "../postgres/pool.ts";
 import { LEDGER_SESSION, STAYING_SESSION } from "../postgres/session-settings.ts";
@@ -126,13 +126,16 @@ function gateDeps({ clock, random = systemRandom, log = silentLog, signal, openS
   return { clock, random, log, signal: signal ?? new AbortController().signal, ...(openStore && { openStore }) };
 }
 
-async function connect(pool: Pool, signal: AbortSignal | undefined): Promise<void> {
-  signal?.throwIfAborted();
-  try {
-    await pool.query("select 1");
-  } catch (error) {
-    throw explainDatabaseError(error, targetOf(pool));
-  }
+/** Whoever asks for one answer is told soon that there is none. */
+const LOGIN_PATIENCE_MS = 15_000;
+
+/** How long joining waits for a database that has just been started, on a box that starts everything else, too. */
+export const JOIN_LOGIN_PATIENCE_MS = 60_000;
+
+function loginPatience({ clock, supervise, isJoining }: LedgerDeps): LoginPatience | null {
+  // `serve` waits by itself, and tells meanwhile for what.
+  if (supervise === true) return null;
+  return { clock, patienceMs: isJoining === true ? JOIN_LOGIN_PATIENCE_MS : LOGIN_PATIENCE_MS };
 }
 
 /**
@@ -179,7 +182,7 @@ export async function openLedger(loaded: LoadedConfig, deps: LedgerDeps): Promis
     await closing;
   };
   try {
-    await connect(pool, deps.signal);
+    await awaitLogin(pool, loginPatience(deps), deps.signal);
   } catch (error) {
     await close();
     throw error;

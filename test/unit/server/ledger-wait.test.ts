@@ -48,6 +48,14 @@ test("a ledger with one server that does not answer ends the start, as it always
   expect(events).toEqual([]);
 });
 
+test("a server that is there and lets nobody in yet is waited for, however few servers the ledger has", async () => {
+  const cause = new Error("timeout exceeded when trying to connect");
+  const late = new FulaError("FULA_DATABASE_UNREACHABLE", "PostgreSQL does not answer.", { cause });
+  const { events, deps } = opening([late, late]);
+  await waitForLedger(await box(false), deps);
+  expect(events).toEqual(["tell", "open", "untell"]);
+});
+
 test("one with several is waited for, and whoever asks meanwhile is told why, with the newest reason", async () => {
   const { told, events, deps } = opening([unreachable, unreachable, fenced]);
   await waitForLedger(await box(true), deps);
