@@ -3,7 +3,7 @@
  * frozen, and lost but for one, by the commands of the handbook's page. What clients were told was stored is there afterwards,
  * and a master whose time is over takes no write. Each test goes on with what the one before it left.
  */
-import { afterAll, beforeAll, expect, onTestFailed, test } from "vitest";
+import { afterAll, beforeAll, beforeEach, expect, onTestFailed, test } from "vitest";
 import { systemClock } from "../../../src/lib/kernel/clock.ts";
 import { type CliRun, expectDone } from "../../support/cli.ts";
 import { until } from "../../support/until.ts";
@@ -25,6 +25,7 @@ const made = new AsyncDisposableStack();
 const page = new Runbook("failover.md");
 let fleet: Fleet;
 let key: AccessKey;
+let hasFailed = false;
 
 beforeAll(async () => {
   fleet = made.use(await startBoxes());
@@ -44,6 +45,10 @@ beforeAll(async () => {
   );
 }, SETUP_MS);
 
+beforeEach(() => {
+  if (hasFailed) throw new Error("A drill before this one failed: what it left is nothing to go on with");
+});
+
 afterAll(async () => {
   await made.disposeAsync();
 });
@@ -51,6 +56,7 @@ afterAll(async () => {
 /** Shows what the masters said where a test fails. */
 function tellLogs(): void {
   onTestFailed(async () => {
+    hasFailed = true;
     for (const box of fleet.boxes) {
       process.stderr.write(`\n==> ${box.name}\n${await box.log().catch((error: unknown) => String(error))}\n`);
     }

@@ -77,6 +77,9 @@ ipfs config --json DNS.Resolvers '{}'
 ipfs config --json Routing '{"Type":"none","DelegatedRouters":[]}'
 exec ipfs daemon`;
 
+/** Asks the daemon or nobody: without an address it would take the repository's lock from a daemon that is about to start. */
+const KUBO_CLI = ["ipfs", "--api", "/ip4/127.0.0.1/tcp/5001"] as const;
+
 const CLUSTER_SCRIPT = `set -e
 [ -f "$IPFS_CLUSTER_PATH/service.json" ] || ipfs-cluster-service init --consensus crdt
 exec ipfs-cluster-service daemon`;
@@ -195,12 +198,12 @@ class ContainerBox implements Box {
     this.#peers = kubos;
     for (const kubo of kubos) {
       const id = await until(`${kubo.name} runs`, async () => {
-        const run = await kubo.exec("ipfs", "id", "-f", "<id>");
+        const run = await kubo.exec(...KUBO_CLI, "id", "-f", "<id>");
         return run.exitCode === 0 && run.stdout.trim() !== "" ? run.stdout.trim() : null;
       });
       const address = `/dns4/${kubo.name}/tcp/4001/p2p/${id}`;
       await until(`the Kubo node of ${this.name} keeps to ${id}`, async () => {
-        return (await this.#parts.kubo.exec("ipfs", "swarm", "peering", "add", address)).exitCode === 0;
+        return (await this.#parts.kubo.exec(...KUBO_CLI, "swarm", "peering", "add", address)).exitCode === 0;
       });
     }
   }

@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { systemClock } from "../../../src/lib/kernel/clock.ts";
 import { PROJECT_ROOT } from "../../../src/lib/kernel/project.ts";
 import type { CliRun } from "../../support/cli.ts";
 import { parseConsoleBlocks } from "../../support/console-blocks.ts";
@@ -50,6 +51,8 @@ export class Runbook {
   line(command: string, names: Readonly<Record<string, string>> = {}): string {
     if (!this.#commands.has(command)) throw new Error(`${this.#page} has no command “${command}”`);
     this.#untyped.delete(command);
+    // A drill takes minutes: where it stops, this says how far it has come.
+    process.stderr.write(`${new Date(systemClock.nowMs()).toISOString()} ${command}\n`);
     const here = Object.entries(names).reduce((line, [from, to]) => line.replaceAll(from, to), command);
     return ASKS.test(command) ? `${here} --yes` : here;
   }
