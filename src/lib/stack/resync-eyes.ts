@@ -2,6 +2,7 @@ import type { ReplicaProbe, StorageAdapter } from "../recovery/adapters.ts";
 import { collectDeadPins, type DeadPins } from "../recovery/dead-pins.ts";
 import { LocalArchive } from "../recovery/backup/archive-reach.ts";
 import type { Shelf } from "../recovery/backup/shelf.ts";
+import { isOfPrimary } from "../recovery/postgres/backup-lineage.ts";
 import type { Verdict } from "../recovery/postgres/classify.ts";
 import type { Following } from "../recovery/postgres/follow.ts";
 import type { LedgerServer } from "../recovery/postgres/ledger-server.ts";
@@ -15,7 +16,7 @@ import { listSlotPins } from "../recovery/postgres/slots.ts";
 import type { BackupShelf } from "../recovery/postgres/snapshot-tail.ts";
 import { PostgresStorage } from "../recovery/postgres/storage-adapter.ts";
 import { oldestKept } from "../recovery/postgres/wal-inventory.ts";
-import { endOfStretch, stretchAt } from "../recovery/timeline-history.ts";
+import { stretchAt } from "../recovery/timeline-history.ts";
 import type { Handshake } from "../recovery/types.ts";
 import { backupPlace, openOwnShelf } from "./backup-place.ts";
 import type { ResyncScene } from "./resync-scene.ts";
@@ -50,14 +51,10 @@ async function newestTrusted(
   { scene, following }: ResyncSides,
 ): Promise<KnownBackup | null> {
   await using session = await following.primary.connect();
-  const { systemId, stretches } = await lookAtPrimary(session, following.slot, scene.syncNeeded);
+  const primary = await lookAtPrimary(session, following.slot, scene.syncNeeded);
   const entry = await shelf.newestTrusted({
-    systemId,
-    isOnLineage: (timeline, lsn) => {
-      if (stretches === null || stretches.every((stretch) => stretch.timeline !== timeline)) return false;
-      const end = endOfStretch(stretches, timeline);
-      return end === null || lsn <= end;
-    },
+    systemId: primary.systemId,
+    isOnLineage: (record) => isOfPrimary(record, primary),
     maxAgeMs: box.loaded.config.backup.maxAge,
     nowMs: box.context.clock.nowMs(),
   });

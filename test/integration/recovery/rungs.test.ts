@@ -137,20 +137,34 @@ test("a copy is made beside the old data, checked, and takes their place", async
   expect(existsSync(join(old.rootDir, "data.new.42"))).toBe(false);
 });
 
-test("a signed backup takes the place of the old data, checked again, and what came after it is streamed", async () => {
+test("a signed backup takes the place of the old data, checked again, and what came after it is streamed; that of a twin does not", async () => {
   await using rig = await openBusyboxRig();
   const { primary, standby, epoch } = await ledgerPair(rig);
   const box = backupBox();
+  await primary.sql("select pg_create_physical_replication_slot('fula_floor', true)");
   const { endLsn } = await box.take(primary);
   await standby.stop();
+  await primary.stop();
+  const twin = await rig.copyOf(primary, "twin");
+  await primary.start();
+  await twin.start();
+  await twin.sql("insert into user_credits (user_id) values ('the twin''s')", [], "ledger");
+  const { endLsn: twinLsn } = await box.take(twin);
+  for (let segment = 0; segment < 3; segment += 1) {
+    await primary.sql("insert into user_credits (user_id) values ($1)", [`own-${segment}`], "ledger");
+    await primary.sql("select pg_switch_wal()");
+  }
   await primary.sql("insert into user_credits (user_id) values ('after the backup')", [], "ledger");
   const work = workAt(standby, primary, epoch);
   const replica = new PostgresReplica(() => work, openShelf(box.backupDir, box.signer, systemClock));
   await expect(replica.transferSnapshot(endLsn + 1n, never)).rejects.toMatchObject({ code: "FULA_BASE_BACKUP_ABSENT" });
+  const ofTwin = expect.objectContaining({ message: expect.stringContaining("is of another history") });
+  await expect(replica.transferSnapshot(twinLsn, never)).rejects.toEqual(ofTwin);
+  expect(readdirSync(standby.rootDir).filter((name) => name.startsWith("data."))).toEqual([]);
   expect(await replica.transferSnapshot(endLsn, never)).toBeGreaterThanOrEqual(endLsn);
   expect(existsSync(join(standby.rootDir, "data.old.42"))).toBe(true);
   await catchUp(work, primary);
-  expect(await accounts(standby)).toEqual(["after the backup"]);
+  expect(await accounts(standby)).toEqual(["after the backup", "own-0", "own-1", "own-2"]);
 });
 
 test("a rewind that is ended while it writes leaves its marker, and nothing starts there; a copy brings the server back", async () => {

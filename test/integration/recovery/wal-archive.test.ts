@@ -10,6 +10,7 @@ import { parseLsn } from "../../../src/lib/recovery/lsn.ts";
 import { parseHistory } from "../../../src/lib/recovery/timeline-history.ts";
 import { archived, archiverOf, type BackupBox, backupBox, restoreSite } from "../../support/backup-box.ts";
 import { openPostgresRig, type RigServer } from "../../support/postgres-pair.ts";
+import { until } from "../../support/until.ts";
 
 const { signal } = new AbortController();
 
@@ -128,6 +129,42 @@ test("the archive follows a server over its promotion, and a restore follows the
   expect(await restored(box, standby, { kind: "lsn", lsn: parseLsn(before?.lsn ?? "") }, dir)).toEqual([1]);
   const history = parseHistory(readFileSync(join(dir, "pg_wal", "00000003.history"), "utf8"));
   expect(history.map(({ timeline }) => timeline)).toEqual([1]);
+});
+
+test("the archive of a server does not go on with what its twin writes under the same names", async () => {
+  await using rig = await openPostgresRig();
+  const server = await rig.primary("one");
+  await server.sql("create table t (n int)");
+  await server.stop();
+  const twin = await rig.copyOf(server, "twin");
+  await server.start();
+  await twin.start();
+  const box = backupBox();
+  const archive = async (): Promise<void> => {
+    await using _ = archiverOf(box, server);
+    await archived(box, server);
+  };
+  const refused = async (): Promise<void> => {
+    await using archiver = archiverOf(box, twin);
+    const before = await listArchive(box.backupDir);
+    await until("the twin's WAL is refused", async () => {
+      const state = await Promise.resolve(archiver.state());
+      return state.status === "retrying" && state.code === "FULA_WAL_ARCHIVE_CONFLICT";
+    });
+    expect((await listArchive(box.backupDir))?.ranges).toEqual(before?.ranges);
+  };
+  await insert(server, 1);
+  for (const n of [2, 3]) await insert(twin, n);
+  await archive();
+  await refused();
+  // Where the archive ends with a segment, that is received again.
+  for (const each of [server, twin]) await each.sql("select pg_switch_wal()");
+  await insert(twin, 4);
+  await archive();
+  await refused();
+  await insert(server, 5);
+  await archive();
+  expect((await listArchive(box.backupDir))?.holes).toEqual([]);
 });
 
 test("a directory that is there already is refused, and stays as it is", async () => {

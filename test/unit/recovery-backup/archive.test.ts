@@ -159,9 +159,9 @@ test("archiving goes on at the end of what is there of the server's own history"
   const ranges = (...given: readonly (readonly [number, bigint])[]) => ({
     ranges: given.map(([timeline, endLsn]) => ({ timeline, startLsn: 0n, endLsn })),
   });
-  expect(endOnPath(ranges([1, at(4)]), path)).toEqual({ timeline: 1, lsn: at(4) });
-  expect(endOnPath(ranges([1, at(5, 16)]), path)).toEqual({ timeline: 3, lsn: at(5, 16) });
-  expect(endOnPath(ranges([1, at(9)]), path)).toEqual({ timeline: 3, lsn: at(5, 16) });
-  expect(endOnPath(ranges([1, at(5)], [3, at(8)]), path)).toEqual({ timeline: 3, lsn: at(8) });
+  expect(endOnPath(ranges([1, at(4)]), path)).toEqual({ timeline: 1, lsn: at(4), archivedOn: 1 });
+  expect(endOnPath(ranges([1, at(5, 16)]), path)).toEqual({ timeline: 3, lsn: at(5, 16), archivedOn: 1 });
+  expect(endOnPath(ranges([1, at(9)]), path)).toEqual({ timeline: 3, lsn: at(5, 16), archivedOn: 1 });
+  expect(endOnPath(ranges([1, at(5)], [3, at(8)]), path)).toEqual({ timeline: 3, lsn: at(8), archivedOn: 3 });
   expect(endOnPath(ranges([2, at(8)]), path)).toBeNull();
 });

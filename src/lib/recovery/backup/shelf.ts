@@ -4,6 +4,8 @@ import type { Pin } from "../adapters.ts";
 import { formatLsn, type Lsn } from "../lsn.ts";
 import { FulaError } from "../../kernel/errors.ts";
 import type { SessionId } from "../types.ts";
+import { formatEpoch } from "../epoch.ts";
+import type { BackupRecord } from "./backup-record.ts";
 import { type BackupEntry, listBackups } from "./catalogue.ts";
 import { listAllKeepFiles, pinBackup, removeKeepFile } from "./keep-files.ts";
 import type { BackupTrust } from "./signer.ts";
@@ -15,8 +17,8 @@ import { type ArchiveListing, listArchive } from "./wal-archive.ts";
 export interface TrustPolicy {
   /** In decimal: of the server whose replica it is. */
   readonly systemId: string;
-  /** Whether a position on a timeline lies on the primary's history. */
-  readonly isOnLineage: (timeline: number, lsn: Lsn) => boolean;
+  /** Whether it is of the primary's history, by the timeline, position and epoch that are signed of it. */
+  readonly isOnLineage: (record: Pick<BackupRecord, "endLsn" | "epoch" | "timeline">) => boolean;
   /** `backup.maxAge`, in milliseconds. */
   readonly maxAgeMs: number;
   readonly nowMs: number;
@@ -32,8 +34,11 @@ export function distrust(entry: BackupEntry, policy: TrustPolicy): readonly stri
   if (record === null) return problems;
   const reasons = [...problems];
   if (record.systemId !== policy.systemId) reasons.push(`it is a copy of another server (${record.systemId})`);
-  if (!policy.isOnLineage(record.timeline, record.endLsn)) {
-    reasons.push(`timeline ${record.timeline} at ${formatLsn(record.endLsn)} is not on the primary's history`);
+  if (!policy.isOnLineage(record)) {
+    const epoch = record.epoch === null ? "no epoch" : `epoch ${formatEpoch(record.epoch)}`;
+    reasons.push(
+      `timeline ${record.timeline} at ${formatLsn(record.endLsn)} (${epoch}) is not on the primary's history`,
+    );
   }
   if (test === null) reasons.push("it was not restored for a test yet");
   else if (!test.ok) reasons.push("its last test restore found something wrong");

@@ -1,16 +1,16 @@
 import { join } from "node:path";
 import type { Clock } from "../../kernel/clock.ts";
 import { FulaError, isFulaError, messageOf } from "../../kernel/errors.ts";
-import { ensureDir } from "../../kernel/files.ts";
+import { ensureDir, exists } from "../../kernel/files.ts";
 import { acquireLock } from "../../kernel/lock.ts";
 import type { Log } from "../../kernel/log.ts";
 import type { ConnectionOptions } from "../../postgres/pool.ts";
-import { formatLsn, type Lsn, parseLsn, segmentOf, segmentStart } from "../lsn.ts";
+import { formatLsn, type Lsn, parseLsn, segmentOf, segmentStart, walFileName } from "../lsn.ts";
 import { parseHistory, type TimelineEnd } from "../timeline-history.ts";
 import { type CopyStream, openReplication, type ReplicationSession } from "./replication.ts";
 import type { BackupPlace } from "./take-backup.ts";
-import { archiveDir, type ArchiveListing, claimArchive, listArchive } from "./wal-archive.ts";
-import { clearPartials, WalWriter, writeHistory } from "./wal-writer.ts";
+import { archiveDir, type ArchiveListing, claimArchive, listArchive, PARTIAL_SUFFIX } from "./wal-archive.ts";
+import { type ArchivedStart, clearPartials, WalWriter, writeHistory } from "./wal-writer.ts";
 
 /** The slot by which a server keeps what is not archived yet. */
 const ARCHIVE_SLOT = "fula_archive";
@@ -66,6 +66,8 @@ const POSTGRES_EPOCH_MS = 946_684_800_000n;
 interface ArchivePosition {
   readonly timeline: number;
   readonly lsn: Lsn;
+  /** The one under whose name the archive ends there; missing where it does not. */
+  readonly archivedOn?: number;
 }
 
 /**
@@ -93,6 +95,8 @@ class Archiver {
   readonly #signal: AbortSignal;
   /** Where the archive ends and the server said that it has no more; the hole then stands in every listing. */
   #goneLsn: Lsn | null = null;
+  /** Where the archive ends with a segment, of which the server has nothing more that could be compared. */
+  #unprovenLsn: Lsn | null = null;
 
   constructor(deps: WalArchiverDeps, signal: AbortSignal) {
     this.#deps = deps;
@@ -151,17 +155,22 @@ class Archiver {
   async #receive(
     session: ReplicationSession,
     dir: string,
-    { timeline, lsn }: ArchivePosition,
+    position: ArchivePosition,
     segmentBytes: number,
     onProgress: () => void,
   ): Promise<boolean> {
     const { clock, log } = this.#deps;
-    const startLsn = segmentStart(segmentOf(lsn, segmentBytes), segmentBytes);
+    const { timeline, lsn } = position;
+    const endsWithSegment = position.archivedOn === timeline && lsn % BigInt(segmentBytes) === 0n;
+    // At least a part of what is archived is received again: the same server sends the same.
+    const isAgain = endsWithSegment && lsn !== this.#unprovenLsn;
+    const startLsn = segmentStart(segmentOf(isAgain ? lsn - 1n : lsn, segmentBytes), segmentBytes);
     const stream = session.copy(
       `START_REPLICATION SLOT "${ARCHIVE_SLOT}" PHYSICAL ${formatLsn(startLsn)} TIMELINE ${timeline}`,
     );
     log.info("archive.streaming", { timeline, from: formatLsn(startLsn) });
-    await using writer = new WalWriter(dir, timeline, startLsn, segmentBytes);
+    const begun = await archivedStart(dir, position, startLsn, segmentBytes);
+    await using writer = new WalWriter(dir, timeline, startLsn, segmentBytes, begun);
     await using syncer = new Syncer(writer, stream, clock, this.#deps.syncMs ?? SYNC_MS);
     try {
       for (let message = await stream.next(); message !== null; message = await stream.next()) {
@@ -177,7 +186,9 @@ class Archiver {
       await syncer.sync();
     } catch (error) {
       const explained = explainRemoved(error, timeline, startLsn);
-      if (isFulaError(explained, "FULA_WAL_ARCHIVE_HOLE")) this.#goneLsn = lsn;
+      if (!isFulaError(explained, "FULA_WAL_ARCHIVE_HOLE")) throw explained;
+      if (isAgain) this.#unprovenLsn = lsn;
+      else this.#goneLsn = lsn;
       throw explained;
     }
     const next = stream.results.at(-1)?.[0]?.[0];
@@ -305,11 +316,24 @@ export function endOnPath(
     const ends = ranges.filter((range) => range.timeline === timeline).map((range) => range.endLsn);
     if (ends.length === 0) continue;
     const archived = ends.reduce((most, end) => (end > most ? end : most));
-    if (endLsn === null || archived < endLsn) return { timeline, lsn: archived };
+    if (endLsn === null || archived < endLsn) return { timeline, lsn: archived, archivedOn: timeline };
     // All of it is there, and perhaps what the server does not count as its history: the next one begins at its end.
-    return { timeline: path[index + 1]?.timeline ?? timeline, lsn: endLsn };
+    return { timeline: path[index + 1]?.timeline ?? timeline, lsn: endLsn, archivedOn: timeline };
   }
   return null;
+}
+
+/** What is archived of the segment in which a timeline begins, under the name of the one before. */
+async function archivedStart(
+  dir: string,
+  { timeline, lsn, archivedOn }: ArchivePosition,
+  startLsn: Lsn,
+  segmentBytes: number,
+): Promise<ArchivedStart | null> {
+  if (archivedOn === undefined || archivedOn === timeline || lsn === startLsn) return null;
+  const whole = join(dir, walFileName(archivedOn, startLsn, segmentBytes));
+  const path = (await exists(whole)) ? whole : `${whole}${PARTIAL_SUFFIX}`;
+  return (await exists(path)) ? { path, bytes: Number(lsn - startLsn) } : null;
 }
 
 async function fetchHistory(

@@ -12,6 +12,19 @@ interface OpenSegment {
   readonly name: string;
   readonly handle: FileHandle;
   readonly hash: Hash;
+  /** What comes of it has to begin so; null where nothing of it was archived. */
+  readonly known: KnownStart | null;
+}
+
+/** The beginning of a segment that is archived already: it is received once more, and has to be the same. */
+export interface ArchivedStart {
+  readonly path: string;
+  readonly bytes: number;
+}
+
+/** Lies open, to be compared. */
+interface KnownStart extends ArchivedStart {
+  readonly handle: FileHandle;
 }
 
 function conflict(path: string): FulaError {
@@ -34,6 +47,19 @@ async function readIfThere(path: string): Promise<string | null> {
   }
 }
 
+/**
+ * Holds what comes against what is there. Servers that were promoted apart from one another write other WAL under the same
+ * names, and a restore would go from the one to the other.
+ * @throws FulaError FULA_WAL_ARCHIVE_CONFLICT
+ */
+async function assertSame({ handle, path, bytes }: KnownStart, offset: number, part: Buffer): Promise<void> {
+  const before = Buffer.alloc(Math.max(0, Math.min(part.length, bytes - offset)));
+  const { bytesRead } = await handle.read(before, 0, before.length, offset);
+  // Zeros are what a power loss leaves of what was not on the disk yet.
+  const isOther = before.subarray(0, bytesRead).some((byte, index) => byte !== 0 && byte !== part[index]);
+  if (isOther) throw conflict(path);
+}
+
 /** Archives the history of a timeline; one that is there already has to be the same. @throws FulaError FULA_WAL_ARCHIVE_CONFLICT */
 export async function writeHistory(dir: string, timeline: number, text: string): Promise<void> {
   const path = join(dir, historyName(timeline));
@@ -51,13 +77,18 @@ export class WalWriter implements AsyncDisposable {
   readonly #dir: string;
   readonly #timeline: number;
   readonly #segmentBytes: number;
+  #begun: ArchivedStart | null;
   #segment: OpenSegment | null = null;
   #written: Lsn;
   #durable: Lsn;
 
-  /** @param startLsn the beginning of a segment */
-  constructor(dir: string, timeline: number, startLsn: Lsn, segmentBytes: number) {
+  /**
+   * @param startLsn the beginning of a segment
+   * @param begun what is archived of the first segment under the name of an older timeline
+   */
+  constructor(dir: string, timeline: number, startLsn: Lsn, segmentBytes: number, begun: ArchivedStart | null = null) {
     this.#dir = dir;
+    this.#begun = begun;
     this.#timeline = timeline;
     this.#segmentBytes = segmentBytes;
     this.#written = startLsn;
@@ -82,6 +113,9 @@ export class WalWriter implements AsyncDisposable {
       const end = segmentStart(segmentOf(this.#written, this.#segmentBytes) + 1n, this.#segmentBytes);
       const part = rest.subarray(0, Number(end - this.#written));
       try {
+        if (segment.known !== null) {
+          await assertSame(segment.known, Number(this.#written - end) + this.#segmentBytes, part);
+        }
         await segment.handle.writeFile(part);
       } catch (error) {
         throw explainWriteError(error, join(this.#dir, segment.name));
@@ -105,8 +139,9 @@ export class WalWriter implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#segment?.handle.close().catch(() => {});
+    const segment = this.#segment;
     this.#segment = null;
+    if (segment !== null) await closeBoth(segment).catch(() => {});
   }
 
   async #open(): Promise<OpenSegment> {
@@ -117,17 +152,21 @@ export class WalWriter implements AsyncDisposable {
       // What was received of it before is received again, and written over itself: until then it is all that there may be.
       const handle = await open(path, isBegun ? "r+" : "wx", SECRET_FILE_MODE);
       if (!isBegun) await fsyncDir(this.#dir);
-      return { name, handle, hash: createHash("sha256") };
+      const begun = isBegun ? { path, bytes: (await handle.stat()).size } : this.#begun;
+      this.#begun = null;
+      const known = begun === null ? null : { ...begun, handle: isBegun ? handle : await open(begun.path, "r") };
+      return { name, handle, hash: createHash("sha256"), known };
     } catch (error) {
       throw explainWriteError(error, path);
     }
   }
 
-  async #finish({ name, handle, hash }: OpenSegment): Promise<void> {
+  async #finish(segment: OpenSegment): Promise<void> {
+    const { name, handle, hash } = segment;
     const path = join(this.#dir, name);
     try {
       await handle.sync();
-      await handle.close();
+      await closeBoth(segment);
       this.#segment = null;
       await this.#name(path, `${hash.digest("hex")}  ${name}\n`);
       this.#durable = this.#written;
@@ -143,6 +182,11 @@ export class WalWriter implements AsyncDisposable {
     await rename(`${path}${PARTIAL_SUFFIX}`, path);
     await fsyncDir(this.#dir);
   }
+}
+
+async function closeBoth({ handle, known }: OpenSegment): Promise<void> {
+  if (known !== null && known.handle !== handle) await known.handle.close();
+  await handle.close();
 }
 
 /** Removes the begun segments that whole ones have replaced. Only for the one who writes. */

@@ -1,5 +1,6 @@
 import type { SiteSession } from "../../runtime/postgres-site.ts";
 import type { Lsn } from "../lsn.ts";
+import { assertPrimaryHistory } from "./backup-lineage.ts";
 import { adoptData, buildNewData } from "./full-base.ts";
 import type { ReplicaWork } from "./replica-work.ts";
 
@@ -16,7 +17,7 @@ export interface BackupShelf {
 /**
  * Makes a backup the server's data; what came after it is streamed.
  * @returns the position that it achieves, from its own manifest
- * @throws FulaError FULA_RECOVERY_STEP where it does not achieve `snapshotLsn`, or is damaged; what `unpack` throws. The old
+ * @throws FulaError FULA_RECOVERY_STEP where it does not achieve `snapshotLsn`, is of another history, or is damaged; what `unpack` throws. The old
  * data are as they were
  */
 export async function restoreBackup(
@@ -27,6 +28,7 @@ export async function restoreBackup(
 ): Promise<Lsn> {
   return await buildNewData(work, signal, async (files, dir) => {
     await shelf.unpack(snapshotLsn, files, dir, signal);
+    await assertPrimaryHistory(work, files, dir, snapshotLsn, signal);
     return await adoptData(work, files, snapshotLsn, signal);
   });
 }

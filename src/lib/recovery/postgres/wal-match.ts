@@ -22,7 +22,7 @@ export interface StretchMatch extends TimelineStretch {
 export interface ComparedSides {
   readonly node: {
     readonly files: SiteSession;
-    readonly wal: WalOnDisk;
+    readonly wal: Pick<WalOnDisk, "dataDir" | "files" | "segmentBytes">;
     readonly stretches: readonly TimelineStretch[];
     readonly endLsn: Lsn;
   };
