@@ -202,7 +202,7 @@ if (IS_SOAK) {
     async () => {
       tellLogs();
       const [m1, m2, m3] = fleet.boxes;
-      await settled(m1, 1);
+      await settled(m1, 1, m2);
       // Its peers are back before anything else is asked whether all is well.
       await swept(m1);
       await holdProgram(m2, "pg_rewind");
