@@ -55,14 +55,18 @@ export function isConnectionLoss(error: unknown): boolean {
   return error instanceof Error && CONNECTION_LOST.test(error.message);
 }
 
-// The texts of pg 8 for a login that was not over in time; cannot_connect_now is a server that starts or recovers.
-const LOGIN_LATE =
-  /^(?:timeout expired|timeout exceeded when trying to connect|Connection terminated due to connection timeout)/;
+// The texts of pg 8 for what was not over in time.
+const LATE =
+  /^(?:timeout expired|timeout exceeded when trying to connect|Connection terminated due to connection timeout|Query read timeout)/;
 
-/** True where a server is there that has not let us in yet, because it starts, recovers, or is busy: waiting may help. */
-export function isLateLogin(error: unknown): boolean {
+/**
+ * True where a server is there that has not answered yet, because it starts, recovers, or it or this box is busy: asking again
+ * may help.
+ */
+export function isLateAnswer(error: unknown): boolean {
   const state = sqlStateOf(error);
-  return state === null ? error instanceof Error && LOGIN_LATE.test(error.message) : state === "57P03";
+  // cannot_connect_now
+  return state === null ? error instanceof Error && LATE.test(error.message) : state === "57P03";
 }
 
 /** SQLSTATE of a write that means another epoch of the ledger than the database is of. */

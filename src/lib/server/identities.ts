@@ -11,6 +11,7 @@ import type { Keyring } from "../identity/keyring.ts";
 import type { Clock } from "../kernel/clock.ts";
 import { messageOf } from "../kernel/errors.ts";
 import type { Log } from "../kernel/log.ts";
+import { outlastLateAnswers } from "../postgres/late-answers.ts";
 import { type ConnectionOptions, createPool, type Pool } from "../postgres/pool.ts";
 import { ATTENDED_SESSION } from "../postgres/session-settings.ts";
 import type { AccessKeys } from "./access-keys.ts";
@@ -44,6 +45,8 @@ export interface OpenIdentities extends AsyncDisposable {
 
 /** How long the ledger may take to say what was revoked: less than the bound within which all masters refuse it. */
 const ASK_MS = 2_000;
+/** For how long a serving master waits for the first answer. */
+const START_PATIENCE_MS = 60_000;
 
 interface KeptDenyList extends AsyncDisposable {
   readonly denials: DenyList;
@@ -64,7 +67,8 @@ async function keepDenyList({ config }: LoadedConfig, deps: IdentitiesDeps): Pro
   });
   const denials = createDenyList({ readNews: async (after) => await readDenialNews(pool, after), clock, maxAgeMs });
   try {
-    await denials.refresh();
+    // A box that starts everything at once is slower than a list that is kept may be.
+    await outlastLateAnswers(async () => await denials.refresh(), { clock, patienceMs: START_PATIENCE_MS });
   } catch (error) {
     await pool.end();
     throw error;

@@ -2,7 +2,7 @@ import type { LoadedConfig } from "../config/load.ts";
 import type { Clock } from "../kernel/clock.ts";
 import { isFulaError, messageOf } from "../kernel/errors.ts";
 import type { Log } from "../kernel/log.ts";
-import { isLateLogin } from "../postgres/database-errors.ts";
+import { isLateAnswer } from "../postgres/database-errors.ts";
 import { readKnownEpochs } from "../stack/ledger-epoch-file.ts";
 import type { HealthCheck } from "./health.ts";
 
@@ -23,7 +23,7 @@ async function isWorthWaiting(error: unknown, loaded: LoadedConfig): Promise<boo
   if (isFulaError(error, "FULA_LEDGER_FENCED") || isFulaError(error, "FULA_EPOCH_ROLLED_BACK")) return true;
   if (!isFulaError(error, "FULA_DATABASE_UNREACHABLE")) return false;
   // Recovery after a crash takes its minutes, and so may a login where the box is busy.
-  if (isLateLogin(error.cause)) return true;
+  if (isLateAnswer(error.cause)) return true;
   // The primary may be gone, and this box the one that is to take its place.
   return (await readKnownEpochs(loaded.paths.stateDir)) !== null;
 }

@@ -1,5 +1,5 @@
 import type { LoadedConfig } from "../config/load.ts";
-import { awaitLogin, type LoginPatience } from "../postgres/await-login.ts";
+import { awaitLogin, type LatePatience } from "../postgres/late-answers.ts";
 import { createPool, type Pool, type PoolClient } from "../postgres/pool.ts";
 import { inspectEmbeddedPostgres } from "../runtime/embedded-postgres.ts";
 import { LOOPBACK } from "../runtime/postgres-server.ts";
@@ -20,7 +20,7 @@ export async function peekLedger<T>(
   loaded: LoadedConfig,
   look: (pool: Pool) => Promise<T>,
   signal?: AbortSignal,
-  patience: LoginPatience | null = null,
+  patience: LatePatience | null = null,
 ): Promise<T | null> {
   const { mode, database, user } = loaded.config.postgres;
   const followed = (await readKnownEpochs(loaded.paths.stateDir))?.followed ?? null;

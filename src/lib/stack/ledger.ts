@@ -5,7 +5,7 @@ import { FulaError, messageOf } from "../kernel/errors.ts";
 import { type Log, silentLog } from "../kernel/log.ts";
 import { type Random, systemRandom } from "../kernel/random.ts";
 import type { Secret } from "../kernel/secret.ts";
-import { awaitLogin, type LoginPatience } from "../postgres/await-login.ts";
+import { awaitLogin, type LatePatience } from "../postgres/late-answers.ts";
 import { MovingServer } from "../postgres/moving-server.ts";
 import { type ConnectionOptions, createPool, type Pool } from "../postgres/pool.ts";
 import { LEDGER_SESSION, STAYING_SESSION } from "../postgres/session-settings.ts";
@@ -132,7 +132,7 @@ const LOGIN_PATIENCE_MS = 15_000;
 /** How long joining waits for a database that has just been started, on a box that starts everything else, too. */
 export const JOIN_LOGIN_PATIENCE_MS = 60_000;
 
-function loginPatience({ clock, supervise, isJoining }: LedgerDeps): LoginPatience | null {
+function patienceOf({ clock, supervise, isJoining }: LedgerDeps): LatePatience | null {
   // `serve` waits by itself, and tells meanwhile for what.
   if (supervise === true) return null;
   return { clock, patienceMs: isJoining === true ? JOIN_LOGIN_PATIENCE_MS : LOGIN_PATIENCE_MS };
@@ -182,7 +182,7 @@ export async function openLedger(loaded: LoadedConfig, deps: LedgerDeps): Promis
     await closing;
   };
   try {
-    await awaitLogin(pool, loginPatience(deps), deps.signal);
+    await awaitLogin(pool, patienceOf(deps), deps.signal);
   } catch (error) {
     await close();
     throw error;

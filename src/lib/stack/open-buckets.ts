@@ -64,7 +64,7 @@ export interface OpenBuckets extends AsyncDisposable {
 const CONNECTIONS_MAX = 10;
 /** A statement of the arbiter takes milliseconds; whoever waits longer for it tells the client to come again. */
 const ANSWER_MAX_MS = 10_000;
-const KUBO_ANSWER_MAX_MS = 5_000;
+const KUBO_ANSWER_MAX_MS = 15_000;
 /** After a boot Kubo comes up at the same time. */
 const KUBO_DELAYS_MS = [250, 750] as const;
 

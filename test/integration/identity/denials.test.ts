@@ -7,10 +7,10 @@ import { createDenyList, type DenyList } from "../../../src/lib/identity/deny-li
 import type { Identity } from "../../../src/lib/identity/bearer.ts";
 import { createSecretSealer } from "../../../src/lib/identity/sealed-secret.ts";
 import { FulaError } from "../../../src/lib/kernel/errors.ts";
-import { systemClock } from "../../../src/lib/kernel/clock.ts";
+import { type Clock, systemClock } from "../../../src/lib/kernel/clock.ts";
 import { silentLog } from "../../../src/lib/kernel/log.ts";
 import { openAccessKeys } from "../../../src/lib/server/access-keys.ts";
-import { openIdentities, type OpenIdentities } from "../../../src/lib/server/identities.ts";
+import { type IdentitiesDeps, openIdentities, type OpenIdentities } from "../../../src/lib/server/identities.ts";
 import { createMetrics, type Metrics } from "../../../src/lib/server/metrics.ts";
 import { FaultProxy, type Verdict } from "../../support/fault-proxy.ts";
 import { freshDatabase, type TestDatabase } from "../../support/postgres.ts";
@@ -168,6 +168,7 @@ describe("a denial in the ledger", () => {
 describe("a master", () => {
   let ledger: FaultProxy;
   let verdict: Verdict = "pass";
+  let port: number;
   let loaded: LoadedConfig;
   let opened: AsyncDisposableStack;
   let master: OpenIdentities;
@@ -176,8 +177,8 @@ describe("a master", () => {
   beforeEach(async () => {
     verdict = "pass";
     opened = new AsyncDisposableStack();
-    const { host, port } = database.options;
-    ledger = opened.use(new FaultProxy(host, port, () => verdict));
+    ledger = opened.use(new FaultProxy(database.options.host, database.options.port, () => verdict));
+    port = await ledger.listen();
     const settings = { "identity.denyListRefresh": "100ms", "identity.denyListMaxAge": "1s" };
     const given = Object.entries(settings).map(([key, value]) => [key, { flag: "--set", value }]);
     const env = { ENCRYPTION_KEY: "5a".repeat(32), JWT_SECRET: "6b".repeat(32) };
@@ -185,7 +186,7 @@ describe("a master", () => {
     const { pool } = database;
     const deps = { pool, sealer: createSecretSealer(loaded.secrets.encryptionKey), clock: systemClock, log: silentLog };
     const keys = opened.use(await openAccessKeys(loaded.config, deps));
-    const connection = { ...database.options, host: "127.0.0.1", port: await ledger.listen() };
+    const connection = { ...database.options, host: "127.0.0.1", port };
     metrics = createMetrics({ version: "0", nodeVersion: "0" });
     master = opened.use(await openIdentities(loaded, { ...deps, connection, keys, metrics: metrics.identity }));
   });
@@ -217,18 +218,27 @@ describe("a master", () => {
     expect(check).toMatchObject({ details: { entries: 0 } });
   });
 
+  function depsAt(port: number, clock: Clock): IdentitiesDeps {
+    const keys = { findKey: async () => null, onKeyUsed: () => {}, [Symbol.asyncDispose]: async () => {} };
+    const connection = { ...database.options, host: "127.0.0.1", port };
+    return { pool: database.pool, connection, keys, clock, log: silentLog, metrics: metrics.identity };
+  }
+
   test("that cannot read what was revoked does not begin to serve", async () => {
     await using _ = opened;
-    const keys = { findKey: async () => null, onKeyUsed: () => {}, [Symbol.asyncDispose]: async () => {} };
-    const connection = { ...database.options, host: "127.0.0.1", port: 1 };
-    const deps = {
-      pool: database.pool,
-      connection,
-      keys,
-      clock: systemClock,
-      log: silentLog,
-      metrics: metrics.identity,
+    const opening = openIdentities(loaded, depsAt(1, systemClock));
+    await expect(opening).rejects.toMatchObject({ code: "FULA_DATABASE_UNREACHABLE" });
+  });
+
+  test("whose ledger is late with the first answer waits for it", async () => {
+    await using _ = opened;
+    verdict = "swallow";
+    // It sleeps once it has asked in vain.
+    const sleep: Clock["sleep"] = async (ms, signal) => {
+      verdict = "pass";
+      await systemClock.sleep(ms, signal);
     };
-    await expect(openIdentities(loaded, deps)).rejects.toMatchObject({ code: "FULA_DATABASE_UNREACHABLE" });
+    await using late = await openIdentities(loaded, depsAt(port, { ...systemClock, sleep }));
+    expect(late.denials).toBeDefined();
   });
 });

@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { connect, createServer, type Socket } from "node:net";
 import { expect, onTestFinished, test } from "vitest";
 import { systemClock } from "../../../src/lib/kernel/clock.ts";
-import { awaitLogin } from "../../../src/lib/postgres/await-login.ts";
+import { awaitLogin } from "../../../src/lib/postgres/late-answers.ts";
 import { createPool, type Pool } from "../../../src/lib/postgres/pool.ts";
 import { emptyDatabase } from "../../support/postgres.ts";
 
