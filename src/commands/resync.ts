@@ -27,7 +27,7 @@ export const resyncCommand = defineCommand<ResyncOptions>({
     { command: "fula-master resync --allow truncate,rewind", explains: "rather stop than copy everything" },
     {
       command: "fula-master resync --yes --json",
-      explains: "outcome, plan, rungs, keptOldData, durationMs, events, checks",
+      explains: "outcome, plan, settles, rungs, keptOldData, durationMs, events, checks",
     },
   ],
   options: [

@@ -6,7 +6,13 @@ import { parseLsn } from "../recovery/lsn.ts";
 import { followPrimary, type Following } from "../recovery/postgres/follow.ts";
 import { lookInSync } from "../recovery/postgres/in-sync.ts";
 import { type LedgerServer, waitUntil } from "../recovery/postgres/ledger-server.ts";
-import { assertNoReplacement, removeOldData, settleLeftovers } from "../recovery/postgres/leftovers.ts";
+import {
+  assertNoReplacement,
+  removeOldData,
+  settleLeftovers,
+  type Unsettled,
+  unsettledBy,
+} from "../recovery/postgres/leftovers.ts";
 import type { PrimaryLink } from "../recovery/postgres/primary-link.ts";
 import { PostgresReplica } from "../recovery/postgres/replica-io.ts";
 import { ensureSlot } from "../recovery/postgres/slots.ts";
@@ -39,6 +45,11 @@ export interface ResyncChoice {
 export interface ResyncReport {
   readonly outcome: "planned" | "in_sync";
   readonly plan: ResyncPlan;
+  /**
+   * What a run puts right first that a dead one left, and then decides anew: the plan is of the data as they lie there now, and
+   * no way is dearer. Null of what was done, and where there is nothing of that.
+   */
+  readonly settles: Unsettled | null;
   /** The ways that were tried, in order; empty of a plan. */
   readonly rungs: readonly Rung[];
   /** Names of the directories beside the data that replaced ones were left in: they may be the only ones of their kind. */
@@ -91,12 +102,10 @@ async function letIn(primary: PrimaryLink, { clock, signal }: StandbyContext): P
 export async function planResyncRun(context: StandbyContext): Promise<ResyncReport> {
   await using box = await openStandbyBox(context);
   const { scene, server, eyes } = await open(box);
-  {
-    await using files = await server.site.open(context.signal);
-    await assertNoReplacement(files, server.site);
-  }
+  await using files = await server.site.open(context.signal);
+  const settles = unsettledBy(await assertNoReplacement(files, server.site));
   const { plan } = await planResync(box.name, scene, eyes, context.signal);
-  return { outcome: "planned", plan, rungs: [], keptOldData: [], durationMs: 0, events: [] };
+  return { outcome: "planned", plan, settles, rungs: [], keptOldData: [], durationMs: 0, events: [] };
 }
 
 /**
@@ -123,7 +132,14 @@ export async function resync(context: StandbyContext, choice: ResyncChoice): Pro
   const log = new RecoveryLog(clock, context.log);
   const done = await work(opened, made, log, choice);
   const events = log.events().map(eventOf);
-  return { outcome: "in_sync", plan: made.plan, ...done, durationMs: clock.monotonicMs() - startedMs, events };
+  return {
+    outcome: "in_sync",
+    plan: made.plan,
+    settles: null,
+    ...done,
+    durationMs: clock.monotonicMs() - startedMs,
+    events,
+  };
 }
 
 /** The part that changes something: under a session of its own, and only as long as the epoch is the one of the plan. */

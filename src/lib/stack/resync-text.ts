@@ -13,6 +13,14 @@ const WAYS: Readonly<Record<Rung, string>> = {
   halt: "none: somebody has to look",
 };
 
+/** What is done first, of what was cut off; and what most likely comes of it. */
+const SETTLES: Readonly<Record<NonNullable<ResyncReport["settles"]>, string>> = {
+  truncation:
+    "First: log that a run had begun to set aside when it was cut off is put back. Only then it is decided: that run had proven truncate_only.",
+  exchange:
+    "First: an exchange of the old data for the new, which was cut off, is ended. Only then it is decided: the new data lack no more than what came since.",
+};
+
 const LINEAGES: Readonly<Record<ResyncPlan["lineage"], string>> = {
   on_lineage: "What it has is a part of the primary's history.",
   ahead: "It received more of the old history than the primary had when that began a new one.",
@@ -77,9 +85,11 @@ export function renderPlan(plan: ResyncPlan, explained: boolean): string {
 
 /** What was done, or would be. @param explained for a plan: with what was compared */
 export function renderResync(report: ResyncReport, explained: boolean): string {
-  const { outcome, plan, rungs, durationMs, keptOldData } = report;
+  const { outcome, plan, rungs, durationMs, keptOldData, settles } = report;
   if (outcome === "planned") {
-    return `${renderPlan(plan, explained)}\n\nNothing was changed.${explained ? "" : " --explain says why so."}`;
+    const said = renderPlan(plan, explained);
+    const text = settles === null ? said : `${SETTLES[settles]}\n\nAs the data lie there now, at the dearest: ${said}`;
+    return `${text}\n\nNothing was changed.${explained ? "" : " --explain says why so."}`;
   }
   const tried = rungs.length === 0 ? "nothing was to be done" : `by ${rungs.join(", then ")}`;
   return [

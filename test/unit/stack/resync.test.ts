@@ -127,11 +127,22 @@ test("a plan says what is done, and explained, every position and every cheaper 
   }
 });
 
+test("a dry run says what is put right first, and names the way as the dearest that can come of it", () => {
+  const planned = { outcome: "planned", plan: PLAN, rungs: [], keptOldData: [], durationMs: 0, events: [] } as const;
+  expect(renderResync({ ...planned, settles: null }, false)).toMatch(/^one comes back/);
+  for (const settles of ["truncation", "exchange"] as const) {
+    const text = renderResync({ ...planned, settles }, false);
+    expect(text).toMatch(/^First: /);
+    expect(text).toContain("at the dearest: one comes back to two (epoch 2) by rewind");
+  }
+});
+
 test("a report says by which ways, where the tail is, and what was left", () => {
   const text = renderResync(
     {
       outcome: "in_sync",
       plan: PLAN,
+      settles: null,
       rungs: ["rewind", "full_base"],
       keptOldData: ["data.old.7"],
       durationMs: 4_200,

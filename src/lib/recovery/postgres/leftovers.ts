@@ -36,11 +36,12 @@ export async function keepOldData(
 /**
  * Refuses where a restore in place was cut off while it exchanged the directories: what it replaces is for its operator, and
  * what it restored is no copy of the primary.
+ * @returns any other marker that stands there
  * @throws FulaError FULA_RECOVERY_MARKER
  */
-export async function assertNoReplacement(files: SiteSession, site: PostgresSite): Promise<void> {
+export async function assertNoReplacement(files: SiteSession, site: PostgresSite): Promise<Marker | null> {
   const marker = await readMarker(files, site);
-  if (marker?.kind !== "replace") return;
+  if (marker?.kind !== "replace") return marker;
   throw new FulaError(
     "FULA_RECOVERY_MARKER",
     `A restore in place was cut off at ${site.where} since ${marker.startedAt}, while it exchanged the data.`,
@@ -51,6 +52,15 @@ export async function assertNoReplacement(files: SiteSession, site: PostgresSite
   );
 }
 
+/** What a dead session left that changes the data when it is put right: how they stand to the primary is known only then. */
+export type Unsettled = "truncation" | "exchange";
+
+/** What `settleLeftovers` would do to the data first, by their marker; null for nothing. */
+export function unsettledBy(marker: Marker | null): Unsettled | null {
+  if (marker?.phase === "swap") return "exchange";
+  return marker?.phase === "write" && marker.kind === "truncate" ? "truncation" : null;
+}
+
 /**
  * Puts right what a session left that is gone: an exchange of directories is ended, WAL that was taken out is brought back,
  * and half a copy is removed. Only for whoever holds the recovery session of this box.
@@ -59,8 +69,7 @@ export async function assertNoReplacement(files: SiteSession, site: PostgresSite
  */
 export async function settleLeftovers(files: SiteSession, server: LedgerServer): Promise<Marker | null> {
   const { site, log } = server;
-  await assertNoReplacement(files, site);
-  const marker = await readMarker(files, site);
+  const marker = await assertNoReplacement(files, site);
   if (marker !== null) log.warn("recovery.interrupted", { ...marker });
   if (marker?.phase === "swap") await finishSwap(server, files, BigInt(marker.session));
   await runScript(files, "remove half copies", REMOVE_NEW, [site.rootDir]);
