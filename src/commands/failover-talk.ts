@@ -11,6 +11,22 @@ export async function ledgerContext(
   return { ...context, log: logTo(out), onWait: (sentence) => out.note(sentence) };
 }
 
+/** The option by which contents that no box has are accepted. */
+export const ALLOW_MISSING = {
+  flags: "--allow-missing <number>",
+  description: "let so many contents be on no box that answers when the new master is tried; they are journaled",
+} as const;
+
+/** @throws FulaError FULA_USAGE where it is no number of contents */
+export async function readAllowedMissing(text: string | undefined): Promise<number | null> {
+  if (text === undefined) return null;
+  if (/^[1-9]\d{0,8}$/.test(text)) return Number(text);
+  const { FulaError } = await import("../lib/kernel/errors.ts");
+  throw new FulaError("FULA_USAGE", `--allow-missing ${JSON.stringify(text)} is no number of contents.`, {
+    hint: "give the number that the failover stopped with; fula-master failover status --json lists them.",
+  });
+}
+
 /** How a command asks and tells while a failover or switchover is done. @param show renders the plan that is agreed to */
 export function talkOf(
   { out }: CommandContext,

@@ -1,6 +1,6 @@
 import type { FailoverChoice } from "../lib/stack/failover-run.ts";
 import { defineCommand } from "../lib/terminal/command.ts";
-import { ledgerContext, talkOf } from "./failover-talk.ts";
+import { ALLOW_MISSING, ledgerContext, readAllowedMissing, talkOf } from "./failover-talk.ts";
 
 interface FailoverOptions {
   readonly plan?: boolean;
@@ -8,12 +8,15 @@ interface FailoverOptions {
   readonly to?: string;
   readonly forceFence?: boolean;
   readonly allowDataLoss?: string;
+  readonly allowMissing?: string;
   readonly dryRun?: boolean;
   readonly yes?: boolean;
 }
 
-function choiceOf({ to, forceFence, allowDataLoss }: FailoverOptions): FailoverChoice {
-  return { kind: "failover", to: to ?? null, forced: forceFence === true, allowedLoss: allowDataLoss ?? null };
+async function choiceOf({ to, forceFence, allowDataLoss, allowMissing }: FailoverOptions): Promise<FailoverChoice> {
+  const allowedMissing = await readAllowedMissing(allowMissing);
+  const allowedLoss = allowDataLoss ?? null;
+  return { kind: "failover", to: to ?? null, forced: forceFence === true, allowedLoss, allowedMissing };
 }
 
 /** Whether it is to be done; a plan is what is shown otherwise. @throws FulaError FULA_USAGE where both were asked for */
@@ -35,7 +38,7 @@ const statusCommand = defineCommand({
     { command: "fula-master failover status", explains: "what to do next stands in the last line" },
     {
       command: "fula-master failover status --json",
-      explains: "ok, epoch, run, next, left, attested, steps, journal, advice",
+      explains: "ok, epoch, run, next, left, attested, steps, missing, journal, advice",
     },
   ],
   run: async (context) => {
@@ -102,6 +105,10 @@ export const failoverCommand = defineCommand<FailoverOptions>({
       command: "fula-master failover --fence --allow-data-loss 16/B374D848",
       explains: "standbys are lost, too: what lies above that position may be lost",
     },
+    {
+      command: "fula-master failover --fence --allow-missing 2",
+      explains: "go on although two contents, which it listed, are on no box that answers",
+    },
     { command: "fula-master failover status", explains: "how far it has come, and what is safe now" },
   ],
   options: [
@@ -119,6 +126,7 @@ export const failoverCommand = defineCommand<FailoverOptions>({
       flags: "--allow-data-loss <bytes|lsn>",
       description: "let acknowledged writes be lost: at most so many bytes of log, or all above a position",
     },
+    ALLOW_MISSING,
   ],
   changes: true,
   asks: true,
@@ -133,13 +141,13 @@ export const failoverCommand = defineCommand<FailoverOptions>({
     const { out } = context;
     const given = await ledgerContext(context);
     if (!(await isMeant(options))) {
-      const plan = await planFailover(given, choiceOf(options));
+      const plan = await planFailover(given, await choiceOf(options));
       out.result(plan, () => text.renderFailoverPlan(plan));
       return plan.isPossible ? 0 : 3;
     }
     const end = await doFailover(
       given,
-      choiceOf(options),
+      await choiceOf(options),
       talkOf(context, options.yes === true, text.renderFailoverSteps),
     );
     out.result(end, () => text.renderFailoverReport(end));

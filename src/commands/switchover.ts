@@ -1,9 +1,10 @@
 import { defineCommand } from "../lib/terminal/command.ts";
-import { ledgerContext, talkOf } from "./failover-talk.ts";
+import { ALLOW_MISSING, ledgerContext, readAllowedMissing, talkOf } from "./failover-talk.ts";
 
 /** `fula-master switchover`: a planned change of the primary. */
 export const switchoverCommand = defineCommand<{
   readonly to?: string;
+  readonly allowMissing?: string;
   readonly dryRun?: boolean;
   readonly yes?: boolean;
 }>({
@@ -23,17 +24,19 @@ export const switchoverCommand = defineCommand<{
       flags: "--to <node>",
       description: "the master whose standby becomes the primary (default: the only synchronous one)",
     },
+    ALLOW_MISSING,
   ],
   changes: true,
   asks: true,
   requires: "operator",
   awaitsElection: true,
-  run: async (context, { to, dryRun = false, yes = false }) => {
+  run: async (context, { to, allowMissing, dryRun = false, yes = false }) => {
     const { doFailover, planFailover } = await import("../lib/stack/failover-run.ts");
     const text = await import("../lib/stack/failover-text.ts");
     const { out } = context;
     const given = await ledgerContext(context);
-    const choice = { kind: "switchover", to: to ?? null, forced: false, allowedLoss: null } as const;
+    const allowedMissing = await readAllowedMissing(allowMissing);
+    const choice = { kind: "switchover", to: to ?? null, forced: false, allowedLoss: null, allowedMissing } as const;
     if (dryRun) {
       const plan = await planFailover(given, choice);
       out.result(plan, () => text.renderFailoverPlan(plan));

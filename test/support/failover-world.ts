@@ -1,6 +1,7 @@
 import { systemRandom } from "../../src/lib/kernel/random.ts";
 import type {
   FailoverCheck,
+  MissingContent,
   FailoverPorts,
   HandOver,
   HookOutcome,
@@ -45,6 +46,8 @@ export class FailoverWorld {
   hook: HookOutcome = { state: "none", seen: "no command is set" };
   flipHook: HookOutcome = { state: "ended", seen: "the flip command ended with 0" };
   service: FailoverCheck["state"] = "ok";
+  /** What the service finds to be on no box. */
+  missing: readonly MissingContent[] = [];
   unfit = new Map<string, string>();
 
   static async make(
@@ -138,7 +141,8 @@ export class FailoverWorld {
       },
       verifyService: async () => {
         this.events.push("verify");
-        return [{ id: "billing", state: this.service, seen: `billing is ${this.service}`, durationMs: 1 }];
+        const missing = this.missing.length === 0 ? {} : { missing: this.missing };
+        return [{ id: "billing", state: this.service, seen: `billing is ${this.service}`, durationMs: 1, ...missing }];
       },
     };
   }

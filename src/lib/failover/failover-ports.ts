@@ -19,6 +19,14 @@ export type ServerLook =
       readonly isReceiving: boolean;
     };
 
+/** A content that no box which answers has: an object, a block of a bucket's index, or what a user has pinned. */
+export interface MissingContent {
+  readonly cid: string;
+  /** The name of its pin: `object:<bucket>/<key>`, `index-node:<bucket>`, or what its user chose. */
+  readonly name: string;
+  readonly why: string;
+}
+
 /** One thing that was looked at or tried. */
 export interface FailoverCheck {
   /** Stable, for machines: `candidate`, `billing`. */
@@ -27,6 +35,8 @@ export interface FailoverCheck {
   readonly state: "ok" | "attention" | "bad";
   readonly seen: string;
   readonly durationMs: number;
+  /** What it found to be missing everywhere; left out where nothing is. */
+  readonly missing?: readonly MissingContent[];
 }
 
 /** What became of a command of the operator's. */
@@ -85,7 +95,7 @@ export interface FailoverPorts {
   revokeAccess(epoch: LedgerEpochRecord, signal: AbortSignal): Promise<AccessLook>;
   /** Tries a write of either epoch at the new primary. */
   seal(epoch: LedgerEpochRecord, replaces: LedgerEpoch, signal: AbortSignal): Promise<SealLook>;
-  /** Tries what must work on the new master. */
+  /** Tries what must work on the new master. What is missing everywhere is bad, unless the operator accepts so much. */
   verifyService(
     epoch: LedgerEpochRecord,
     report: (text: string) => void,

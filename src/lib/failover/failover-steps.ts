@@ -20,6 +20,7 @@ import {
 } from "./failover-scene.ts";
 import { endedEpoch, type FailoverAction } from "./failover-states.ts";
 import { judgeOldMaster } from "./fence-evidence.ts";
+import { missingOf, noteMissing } from "./missing-contents.ts";
 import { preflight } from "./preflight.ts";
 import { parseLsn } from "../recovery/lsn.ts";
 
@@ -295,11 +296,19 @@ const VERIFY: FailoverStep = {
   look: async ({ checks }) => judgeChecks(checks),
   act: async (scene) => {
     scene.checks = await scene.ports.verifyService(scene.epoch.value, scene.report, scene.signal);
+    noteMissing(scene);
   },
   patienceMs: 0,
   code: "FULA_FAILOVER_STOPPED",
-  safe: ({ epoch: { value } }) =>
-    `${value.primary} is the primary and takes writes; DNS and load balancers were not touched. Mend what is bad and ${AGAIN}.`,
+  safe: ({ epoch: { value }, checks }) => {
+    const stands = `${value.primary} is the primary and takes writes; DNS and load balancers were not touched. Mend what is bad and ${AGAIN}`;
+    const missing = missingOf(checks).length;
+    if (missing === 0) return `${stands}.`;
+    return (
+      `${stands}. On no box that answers ${missing === 1 ? "is 1 content" : `are ${missing} contents`}: fula-master failover status lists them. ` +
+      `Bring back a box that has them, or accept that they may be lost: --allow-missing ${missing}.`
+    );
+  },
 };
 
 const FLIP: FailoverStep = {

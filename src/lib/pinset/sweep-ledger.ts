@@ -46,6 +46,7 @@ export async function settleLedger(
     if (isRepinned) repinned += 1;
     if (problem === NO_PROBLEM) continue;
     missing += 1;
+    deps.onGone?.({ cid: trouble.id, name, reason });
     if (shown.length < SHOWN_MAX) {
       shown.push({ cid: trouble.id, name, problem, reason, since: formatUtc(trouble.sinceMs) });
     }

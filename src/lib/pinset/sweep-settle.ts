@@ -60,6 +60,7 @@ class Settlement {
       left[verdict === "awaited" ? "pinning" : verdict] += 1;
       if (!isBelow(finding, this.#nowMs, this.#options.graceMs)) continue;
       belowAfter += 1;
+      if (verdict === "lost") this.#deps.onGone?.(finding);
       if (worst.length < WORST_SHOWN_MAX) worst.push(reportPinOf(finding));
       await this.#alertPin(finding);
     }

@@ -9,7 +9,7 @@ import { settleLedger } from "./sweep-ledger.ts";
 import type { SweepMemory } from "./sweep-memory.ts";
 import { readInFull } from "./sweep-reading.ts";
 import { isBelow, repairAndLookAgain } from "./sweep-repair.ts";
-import type { SweepReport } from "./sweep-report.ts";
+import type { SweepLedgerCid, SweepReport } from "./sweep-report.ts";
 import { settle } from "./sweep-settle.ts";
 
 /** What a sweep works with. */
@@ -23,6 +23,8 @@ export interface SweepDeps {
   readonly clock: Clock;
   readonly signal: AbortSignal;
   readonly onProgress?: ((phase: "check" | "repair", done: number, total: number | null) => void) | undefined;
+  /** Given each content that nobody holds, or that the ledger wants pinned and the pinset does not have, at the end. */
+  readonly onGone?: ((gone: Pick<SweepLedgerCid, "cid" | "name" | "reason">) => void) | undefined;
 }
 
 /** How a sweep judges and what it does. */

@@ -10,7 +10,7 @@ export interface HttpAnswer {
 const BODY_LENGTH_MAX = 65_536;
 
 /** The address under which a listener on `host` is reached from this box. */
-function localAddressOf(host: string): string {
+export function localAddressOf(host: string): string {
   if (host === "0.0.0.0" || host === "") return "127.0.0.1";
   return host === "::" ? "::1" : host;
 }

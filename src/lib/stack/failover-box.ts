@@ -11,7 +11,7 @@ import { readBackupFacts } from "./backup-facts.ts";
 import { readDaemonFile } from "./daemon-file.ts";
 import { runFailoverHook } from "./failover-hooks.ts";
 import { lookAtServer } from "./failover-probe.ts";
-import type { FailoverContext } from "./failover-run.ts";
+import type { FailoverChoice, FailoverContext } from "./failover-run.ts";
 import { servicesEvidence } from "./failover-services.ts";
 import { revokeOldAccess, sealEpoch } from "./failover-seal.ts";
 import { verifyService } from "./failover-verify.ts";
@@ -137,7 +137,7 @@ async function checkBox(loaded: LoadedConfig, context: FailoverContext): Promise
 /** Puts together what a run does and sees from this box. */
 export function failoverPorts(
   { loaded, store }: FailoverBoxParts,
-  context: FailoverContext,
+  context: FailoverContext & Pick<FailoverChoice, "allowedMissing">,
   journal: FailoverPorts["journal"],
 ): FailoverPorts & AsyncDisposable {
   const { clock, random, env, cwd } = context;
@@ -184,10 +184,9 @@ export function failoverPorts(
       // What the run gave up, its record says: it may have been begun by another process.
       const { value: run } = await store.get("failover");
       const lost = run?.kind === "failover" ? run.from : null;
-      return await withPool(
-        primaryConnection(loaded, epoch),
-        async (pool) => await verifyService({ loaded, pool, epoch, lost, clock, random, signal, cwd, report }),
-      );
+      const allowedMissing = context.allowedMissing ?? 0;
+      const given = { loaded, epoch, lost, allowedMissing, clock, random, signal, cwd, report };
+      return await withPool(primaryConnection(loaded, epoch), async (pool) => await verifyService({ ...given, pool }));
     },
   };
 }

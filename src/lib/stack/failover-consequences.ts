@@ -31,8 +31,19 @@ function ofLoss({ allowedLoss }: RunWish): readonly string[] {
     : [`Acknowledged commits above ${allowedLoss} may be lost.`];
 }
 
-/** What an operator should know before it is done. */
-export function consequencesOf(wish: RunWish, epoch: LedgerEpochRecord): readonly string[] {
+function ofMissing(allowedMissing: number | null): readonly string[] {
+  if (allowedMissing === null) return [];
+  return [
+    `Up to ${allowedMissing} contents may be on no box any more: the flip is made all the same, and whoever stored them has lost them unless a box with a copy comes back.`,
+  ];
+}
+
+/** What an operator should know before it is done. @param allowedMissing contents that may be missing everywhere */
+export function consequencesOf(
+  wish: RunWish,
+  epoch: LedgerEpochRecord,
+  allowedMissing: number | null,
+): readonly string[] {
   const { kind, from } = wish;
   return [
     ofSyncSet(epoch),
@@ -44,5 +55,6 @@ export function consequencesOf(wish: RunWish, epoch: LedgerEpochRecord): readonl
       : `${from} stays fenced when it comes back; fula-master resync there makes it a standby.`,
     ...ofForce(wish),
     ...ofLoss(wish),
+    ...ofMissing(allowedMissing),
   ];
 }

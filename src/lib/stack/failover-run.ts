@@ -58,6 +58,8 @@ export interface FailoverChoice {
   readonly forced: boolean;
   /** Bytes, or a position; null for no loss. */
   readonly allowedLoss: string | null;
+  /** How many contents may be missing everywhere when the new master is tried; null where none may. Holds for this process. */
+  readonly allowedMissing: number | null;
 }
 
 /** What a run would do; `--json` keeps these fields. */
@@ -203,10 +205,11 @@ async function requireCandidate(
   throw new FulaError("FULA_USAGE", `${to} carries no standby of the ledger.`, { hint });
 }
 
-function commandOf({ kind, to, forced, allowedLoss }: RunWish): string {
+function commandOf({ kind, to, forced, allowedLoss }: RunWish, { allowedMissing }: FailoverChoice): string {
   const base = kind === "switchover" ? `fula-master switchover --to ${to ?? "<node>"}` : "fula-master failover --fence";
   const target = kind === "failover" && to !== null ? ` --to ${to}` : "";
-  return `${base}${target}${forced ? " --force-fence" : ""}${allowedLoss === null ? "" : ` --allow-data-loss ${allowedLoss}`}`;
+  const missing = allowedMissing === null ? "" : ` --allow-missing ${allowedMissing}`;
+  return `${base}${target}${forced ? " --force-fence" : ""}${allowedLoss === null ? "" : ` --allow-data-loss ${allowedLoss}`}${missing}`;
 }
 
 interface Prepared {
@@ -257,10 +260,10 @@ async function prepare(
       title: FAILOVER_STEPS[action].title,
       because,
     })),
-    consequences: consequencesOf(wish, epoch),
+    consequences: consequencesOf(wish, epoch, choice.allowedMissing),
     isPossible: checks.every(({ state: of }) => of !== "bad"),
     confirmation: `${wish.from}@${wish.replaces.number}`,
-    command: commandOf(wish),
+    command: commandOf(wish, choice),
   };
   return { wish, plan, seen, resumes };
 }
@@ -271,7 +274,7 @@ async function prepare(
  */
 export async function planFailover(context: FailoverContext, choice: FailoverChoice): Promise<FailoverPlan> {
   return await withStore(context, async (opened) => {
-    await using ports = failoverPorts(opened, context, { append: async () => {} });
+    await using ports = failoverPorts(opened, { ...context, allowedMissing: null }, { append: async () => {} });
     return (await prepare(opened, context, choice, ports)).plan;
   });
 }
@@ -316,7 +319,7 @@ export async function doFailover(
     const { paths } = opened.loaded;
     using _ = await acquireLock(join(paths.locksDir, "failover.lock"), choice.kind, context.clock);
     await using journal = await openJournal(paths.journalDir, FAILOVER_JOURNAL, context.clock);
-    await using ports = failoverPorts(opened, context, journal);
+    await using ports = failoverPorts(opened, { ...context, ...choice }, journal);
     const prepared = await prepare(opened, context, choice, ports);
     await talk.confirm(prepared.plan);
     await using keeper = await takeRun(opened, context, prepared);
@@ -353,8 +356,9 @@ export async function abortFailover(context: FailoverContext, talk: FailoverTalk
     using _ = await acquireLock(join(paths.locksDir, "failover.lock"), "failover abort", context.clock);
     const { kind, to, forced, allowedLoss } = await requireAbortable(opened);
     await using journal = await openJournal(paths.journalDir, FAILOVER_JOURNAL, context.clock);
-    await using ports = failoverPorts(opened, context, journal);
-    const prepared = await prepare(opened, context, { kind, to, forced, allowedLoss }, ports);
+    const choice = { kind, to, forced, allowedLoss, allowedMissing: null };
+    await using ports = failoverPorts(opened, { ...context, ...choice }, journal);
+    const prepared = await prepare(opened, context, choice, ports);
     await talk.confirm(prepared.plan);
     await using keeper = await takeRun(opened, context, prepared);
     const report = await executeRun(ports, keeper, { ...talk, wish: "abort", signal: context.signal });

@@ -1,7 +1,9 @@
 import { endedEpoch, decideStep, type FailoverState, stepsFrom } from "../failover/failover-states.ts";
 import { attestationsNeeded } from "../failover/choose-primary.ts";
+import type { MissingContent } from "../failover/failover-ports.ts";
 import { FAILOVER_STEPS } from "../failover/failover-steps.ts";
 import { knownRun } from "../failover/failover-run.ts";
+import { readMissing } from "../failover/missing-contents.ts";
 import { type JournalEntry, latestJournal, readJournal } from "../kernel/journal.ts";
 import type { Attestation, FailoverRun, LedgerEpochRecord, LedgerStore } from "../membership/ledger-records.ts";
 
@@ -37,6 +39,8 @@ export interface FailoverStatus {
   readonly attestationsNeeded: number | null;
   /** What this box's journal says of the run; empty where another box runs it. */
   readonly steps: readonly JournaledStep[];
+  /** Contents that were on no box when the new master was last tried, by the same journal. */
+  readonly missing: readonly MissingContent[];
   readonly journal: string | null;
   /** What an operator can do now. */
   readonly advice: string;
@@ -54,15 +58,18 @@ function stepOf(entry: JournalEntry): JournaledStep | null {
 async function readFailoverJournal(
   journalDir: string,
   runId: string | null,
-): Promise<Pick<FailoverStatus, "steps" | "journal">> {
+): Promise<Pick<FailoverStatus, "steps" | "missing" | "journal">> {
   const journal = await latestJournal(journalDir, FAILOVER_JOURNAL);
-  if (journal === null || runId === null) return { journal, steps: [] };
   const steps: JournaledStep[] = [];
+  const missing: MissingContent[] = [];
+  if (journal === null || runId === null) return { journal, steps, missing };
   for await (const entry of readJournal(journal)) {
-    const step = entry["run"] === runId ? stepOf(entry) : null;
+    if (entry["run"] !== runId) continue;
+    const step = stepOf(entry);
     if (step !== null) steps.push(step);
+    missing.push(...readMissing(entry));
   }
-  return { journal, steps };
+  return { journal, steps, missing };
 }
 
 function adviceFor(run: FailoverRun | null, epoch: LedgerEpochRecord | null, isTooLate: boolean): string {

@@ -1,11 +1,13 @@
 import type { FailoverReport } from "../failover/execute-failover.ts";
-import type { FailoverCheck } from "../failover/failover-ports.ts";
+import type { FailoverCheck, MissingContent } from "../failover/failover-ports.ts";
+import { missingOf } from "../failover/missing-contents.ts";
 import { FAILOVER_STEPS } from "../failover/failover-steps.ts";
 import { FAILOVER_ACTIONS } from "../failover/failover-states.ts";
 import { formatDuration } from "../kernel/units.ts";
 import type { FailoverPlan } from "./failover-run.ts";
 import type { FailoverStatus } from "./failover-status.ts";
 
+const MISSING_SHOWN = 20;
 const MARKS = { ok: "ok  ", attention: "look", bad: "BAD " } as const;
 
 function checkLines(checks: readonly FailoverCheck[]): readonly string[] {
@@ -71,6 +73,7 @@ export function renderFailoverReport({
       ({ title, durationMs, seen }) => `  ${title.padEnd(width)}  ${formatDuration(durationMs).padStart(8)}  ${seen}`,
     ),
     ...(checks.length === 0 ? [] : ["", "Tried on the new master:", ...checkLines(checks)]),
+    ...missingLines(missingOf(checks)),
     "",
     `Journal: ${journal}`,
     ...(outcome === "done"
@@ -99,9 +102,16 @@ function epochText({ epoch }: FailoverStatus): string {
   return `Epoch ${number} is ${phase}; primary ${primary}; ${sync}.`;
 }
 
+function missingLines(missing: readonly MissingContent[]): readonly string[] {
+  if (missing.length === 0) return [];
+  const shown = missing.slice(0, MISSING_SHOWN).map(({ cid, name, why }) => `  ${name} ${cid}: ${why}`);
+  const more = missing.length - shown.length;
+  return ["On no box that answers:", ...shown, ...(more > 0 ? [`  and ${more} more; --json has all of them`] : [])];
+}
+
 /** Renders how a run stands. */
 export function renderFailoverStatus(status: FailoverStatus): string {
-  const { run, next, left, attested, attestationsNeeded, steps, advice } = status;
+  const { run, next, left, attested, attestationsNeeded, steps, missing, advice } = status;
   const runLine =
     run === null
       ? "There was no failover yet."
@@ -115,6 +125,7 @@ export function renderFailoverStatus(status: FailoverStatus): string {
       ({ at, action, outcome, durationMs, seen }) =>
         `  ${at}  ${outcome === "verified" ? "ok " : "BAD"}  ${titleOf(action)}${durationMs === null ? "" : ` (${formatDuration(durationMs)})`}: ${seen}`,
     ),
+    ...missingLines(missing),
     ...(next === null ? [] : [`Next: ${next.title}: ${next.because}. ${left.length} steps are left.`]),
     advice,
   ].join("\n");

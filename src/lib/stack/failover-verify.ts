@@ -3,7 +3,7 @@ import { verifyLedger } from "../billing/verify.ts";
 import { parseCid } from "../blocks/cid.ts";
 import { bucketLines } from "../buckets/bucket-rows.ts";
 import type { LoadedConfig } from "../config/load.ts";
-import type { FailoverCheck } from "../failover/failover-ports.ts";
+import type { FailoverCheck, MissingContent } from "../failover/failover-ports.ts";
 import type { Clock } from "../kernel/clock.ts";
 import { isFulaError } from "../kernel/errors.ts";
 import type { Random } from "../kernel/random.ts";
@@ -12,6 +12,7 @@ import { readLease } from "../lease/lease-record.ts";
 import type { LedgerEpoch, LedgerEpochRecord } from "../membership/ledger-records.ts";
 import type { Pool } from "../postgres/pool.ts";
 import { runQuery } from "../postgres/run-query.ts";
+import { tryObject } from "./failover-object.ts";
 import { tryServe } from "./failover-services.ts";
 import { describeError } from "./look.ts";
 import { openBlocks } from "./pinset.ts";
@@ -26,6 +27,8 @@ export interface ServiceTrial {
   readonly epoch: LedgerEpochRecord;
   /** The master that was given up, whose copies may be gone with it; null where none was. */
   readonly lost: string | null;
+  /** How many contents may be missing everywhere: the operator's word. */
+  readonly allowedMissing: number;
   readonly clock: Clock;
   readonly random: Random;
   readonly signal: AbortSignal;
@@ -33,7 +36,8 @@ export interface ServiceTrial {
   readonly report: (text: string) => void;
 }
 
-type Judged = Pick<FailoverCheck, "state" | "seen">;
+/** How something stands beside what is missing, which is judged by how much of it the operator accepts. */
+type Judged = Pick<FailoverCheck, "state" | "seen" | "missing">;
 type Trial = (trial: ServiceTrial) => Promise<Judged>;
 
 const LEASE_PATIENCE_MS = 60_000;
@@ -44,6 +48,7 @@ const SWEEP_GRACE_MS = 3_600_000;
 const SWEEP_WAIT_MS = 60_000;
 /** Beyond that a sample stands for all: the look is to take seconds. */
 const ROOTS_MAX = 200;
+const NAMED_MAX = 5;
 
 function ok(seen: string): Judged {
   return { state: "ok", seen };
@@ -101,7 +106,14 @@ async function tryBooks({ pool, signal }: ServiceTrial): Promise<Judged> {
   );
 }
 
+/** What the first of them are, for whoever reads a sentence; all of them are in the check. */
+function namesOf(missing: readonly MissingContent[]): string {
+  const named = missing.slice(0, NAMED_MAX).map(({ cid, name }) => (name === "" ? cid : `${name} (${cid})`));
+  return `${named.join(", ")}${missing.length > NAMED_MAX ? ` and ${missing.length - NAMED_MAX} more` : ""}`;
+}
+
 async function trySweep({ loaded, pool, clock, signal, lost: lostMaster }: ServiceTrial): Promise<Judged> {
+  const missing: MissingContent[] = [];
   const report = await runSweep(
     loaded,
     {
@@ -114,38 +126,48 @@ async function trySweep({ loaded, pool, clock, signal, lost: lostMaster }: Servi
       forgetPeers: [],
       dryRun: false,
     },
-    { clock, signal, pool },
+    { clock, signal, pool, onGone: ({ cid, name, reason: why }) => missing.push({ cid, name, why }) },
   );
-  const { outcome, pins, under, lost, ledger, peers } = report;
+  const { outcome, pins, under, lost, ledger, peers, belowAfter, withoutPin } = report;
   if (outcome === "ok") return ok(`sweep --strict: ${formatCount(pins, "pin")} held as they ask for`);
   const gonePeers = peers.map(({ peer, name, reason }) => `; peer ${name === "" ? peer : name}: ${reason}`).join("");
-  const words = `sweep --strict: ${under} of ${formatCount(pins, "pin")} held by too few, ${lost} by nobody, ${ledger?.missing ?? 0} not in the pinset${gonePeers}`;
+  const list = missing.length === 0 ? "" : `, that is ${namesOf(missing)}`;
+  const words = `sweep --strict: ${under} of ${formatCount(pins, "pin")} held by too few, ${lost} by nobody, ${ledger?.missing ?? 0} not in the pinset${list}${gonePeers}`;
+  if (outcome !== "below" && outcome !== "problems") return { ...bad(`${words} (${outcome})`), missing };
+  if (belowAfter === lost && peers.length === 0 && withoutPin === 0) return { ...attention(words), missing };
   // With a box go its peer and its copies, and in a federation of two there is no third to take them.
-  const isOfTheLost = lostMaster !== null && (outcome === "below" || outcome === "problems");
-  if (!isOfTheLost || lost > 0 || (ledger !== null && ledger.missing > 0)) return bad(`${words} (${outcome})`);
-  const gone = outcome === "below" ? `the copies of ${lostMaster} are` : `the peer of ${lostMaster} is`;
-  return attention(`${words}: ${gone} gone with it`);
+  if (lostMaster === null) return { ...bad(`${words} (${outcome})`), missing };
+  const gone = belowAfter > lost ? `the copies of ${lostMaster} are` : `the peer of ${lostMaster} is`;
+  return { ...attention(`${words}: ${gone} gone with it`), missing };
 }
 
 async function tryRoots({ loaded, pool, random, signal, report }: ServiceTrial): Promise<Judged> {
-  const roots: string[] = [];
+  const roots: { readonly bucket: string; readonly root: string }[] = [];
   let buckets = 0;
-  for await (const { imported, root } of bucketLines(pool, null)) {
+  for await (const { imported, bucket, root } of bucketLines(pool, null)) {
     if (!imported) continue;
     buckets += 1;
     // Each has the same chance to be in the sample, however many there are.
     const place = roots.length < ROOTS_MAX ? roots.length : random.int(buckets);
-    if (place < ROOTS_MAX) roots[place] = root;
+    if (place < ROOTS_MAX) roots[place] = { bucket, root };
   }
   const blocks = await openBlocks(loaded);
+  const missing: MissingContent[] = [];
   const unread: string[] = [];
-  for (const [index, root] of roots.entries()) {
+  for (const [index, { bucket, root }] of roots.entries()) {
     signal.throwIfAborted();
     report(`reading roots: ${index} of ${roots.length}`);
-    await blocks.get(parseCid(root), signal).catch((error: unknown) => unread.push(`${root}: ${describeError(error)}`));
+    await blocks.get(parseCid(root), signal).catch((error: unknown) => {
+      const why = describeError(error);
+      if (isFulaError(error, "FULA_BLOCK_MISSING")) missing.push({ cid: root, name: `index-node:${bucket}`, why });
+      else unread.push(`${root}: ${why}`);
+    });
   }
   const sample = roots.length === buckets ? formatCount(buckets, "bucket") : `${roots.length} of ${buckets} buckets`;
-  if (unread.length > 0) return bad(`roots: ${unread.length} of ${sample} cannot be read, first ${unread[0] ?? ""}`);
+  if (unread.length > 0)
+    return { ...bad(`roots: ${unread.length} of ${sample} cannot be read, first ${unread[0] ?? ""}`), missing };
+  if (missing.length > 0)
+    return { ...ok(`roots: of ${sample}, ${missing.length} are on no box: ${namesOf(missing)}`), missing };
   return ok(`roots: those of ${sample} were read`);
 }
 
@@ -166,12 +188,24 @@ async function trySnapshots({ loaded, clock, signal, cwd }: ServiceTrial): Promi
 /** In the order in which they are tried: what is quick and says most comes first. */
 const TRIALS: readonly (readonly [string, Trial])[] = [
   ["serve", async ({ loaded, epoch, ...trial }) => await tryServe(loaded, epoch, trial)],
+  ["object", tryObject],
   ["lease", tryLease],
   ["billing", tryBooks],
   ["roots", tryRoots],
   ["snapshots", trySnapshots],
   ["sweep", trySweep],
 ];
+
+/** What is missing stops a failover, or is for people to know where they have accepted so much. */
+function judgeMissing(checks: readonly FailoverCheck[], allowed: number): readonly FailoverCheck[] {
+  const all = new Set(checks.flatMap(({ missing = [] }) => missing.map(({ cid }) => cid)));
+  return checks.map((check) => {
+    if (check.missing === undefined || check.missing.length === 0 || check.state === "bad") return check;
+    return all.size > allowed
+      ? { ...check, state: "bad" }
+      : { ...check, state: "attention", seen: `${check.seen}; accepted by --allow-missing ${allowed}` };
+  });
+}
 
 /** Tries what must work on the new master, one after the other; what cannot be tried is bad. */
 export async function verifyService(trial: ServiceTrial): Promise<readonly FailoverCheck[]> {
@@ -189,5 +223,5 @@ export async function verifyService(trial: ServiceTrial): Promise<readonly Failo
     }
     checks.push({ id, ...judged, durationMs: Math.round(trial.clock.monotonicMs() - startMs) });
   }
-  return checks;
+  return judgeMissing(checks, trial.allowedMissing);
 }

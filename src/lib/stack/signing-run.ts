@@ -3,7 +3,7 @@ import { noteAudit } from "../identity/audit.ts";
 import type { CallerScope } from "../identity/bearer.ts";
 import { assertMayIssue } from "../identity/denial-table.ts";
 import { assertSealerFits } from "../identity/key-table.ts";
-import { createKeyring } from "../identity/keyring.ts";
+import { createKeyring, type TokenKey } from "../identity/keyring.ts";
 import { scopeText, signSessionToken } from "../identity/session-token.ts";
 import {
   ENV_KID,
@@ -114,14 +114,19 @@ export interface SessionReport {
   readonly expiresAt: string;
 }
 
-async function signingKey(pool: Pool, { secrets }: LoadedConfig, context: BillingContext) {
+/** The key that signs session tokens now. @throws FulaError FULA_SIGNING_KEY_MISSING, FULA_ENCRYPTION_KEY_INVALID */
+export async function signingKey(
+  pool: Pool,
+  { secrets }: Pick<LoadedConfig, "secrets">,
+  { clock }: Pick<BillingContext, "clock">,
+): Promise<TokenKey> {
   const sealer = sealerOf(secrets, "signing keys");
   const read = async (): ReturnType<typeof readSigningKeys> => await readSigningKeys(pool, sealer);
   const keyring = createKeyring({
     read,
     envSecret: secrets.jwtSecret,
     otherEnvSecrets: otherKeys(secrets, "jwtSecret"),
-    clock: context.clock,
+    clock,
   });
   await keyring.refresh();
   return keyring.signing();

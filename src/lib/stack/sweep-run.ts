@@ -42,6 +42,7 @@ export interface SweepRunDeps {
   /** The ledger, where the caller has it open already. */
   readonly pool?: Pool;
   readonly onProgress?: SweepDeps["onProgress"];
+  readonly onGone?: SweepDeps["onGone"];
 }
 
 /** One reads the list, the others look single CIDs up. */

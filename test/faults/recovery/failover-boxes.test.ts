@@ -32,7 +32,7 @@ let dir: string;
 let pair: StandbyPair;
 const agents = new Map<string, LedgerAgent>();
 const DEPS = { clock: systemClock, random: systemRandom, log: silentLog };
-const FAILOVER: FailoverChoice = { kind: "failover", to: null, forced: false, allowedLoss: null };
+const FAILOVER: FailoverChoice = { kind: "failover", to: null, forced: false, allowedLoss: null, allowedMissing: null };
 
 /** Does for a box what its `serve` does, as far as the ledger's servers go. */
 async function startAgent(box: StandbyTestBox): Promise<void> {

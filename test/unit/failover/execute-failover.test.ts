@@ -3,7 +3,9 @@ import { executeRun, type FailoverReport } from "../../../src/lib/failover/execu
 import type { FailoverPorts } from "../../../src/lib/failover/failover-ports.ts";
 import { beginRun, knownRun, type RunWish, takeOverRun } from "../../../src/lib/failover/failover-run.ts";
 import { endedEpoch } from "../../../src/lib/failover/failover-states.ts";
+import { readMissing } from "../../../src/lib/failover/missing-contents.ts";
 import { FulaError } from "../../../src/lib/kernel/errors.ts";
+import type { JournalEntry } from "../../../src/lib/kernel/journal.ts";
 import { patientLedgerStore } from "../../../src/lib/membership/patient-ledger-store.ts";
 import { FailoverWorld } from "../../support/failover-world.ts";
 
@@ -137,6 +139,28 @@ describe("a failover", () => {
     world.service = "ok";
     expect(await run(world.ports(), await wishOf(world))).toMatchObject({ outcome: "done", primary: "beta" });
     expect((await world.epoch()).number).toBe(2);
+  });
+
+  test("stops where something is on no box any more, lists it, and names the option that accepts it", async () => {
+    const world = await FailoverWorld.make();
+    world.service = "bad";
+    world.missing = ["a", "b"].map((cid) => ({ cid, name: `object:photos/${cid}.jpg`, why: "no peer knows it" }));
+    const lines: JournalEntry[] = [];
+    const ports = world.ports();
+    const journal = { append: async (event: string, fields = {}) => void lines.push({ at: "", event, ...fields }) };
+    await expect(run({ ...ports, journal }, await wishOf(world))).rejects.toMatchObject({
+      code: "FULA_FAILOVER_STOPPED",
+      hint: expect.stringContaining("--allow-missing 2"),
+    });
+    expect(lines.flatMap(readMissing)).toEqual(world.missing);
+    expect(lines.find(({ event }) => event === "content.missing")).toMatchObject({ accepted: false });
+    lines.length = 0;
+    world.service = "attention";
+    expect(await run({ ...ports, journal }, await wishOf(world))).toMatchObject({ outcome: "done" });
+    expect(lines.find(({ event }) => event === "content.missing")).toMatchObject({
+      accepted: true,
+      operator: "ed25519:ops",
+    });
   });
 
   test("cannot be aborted once somebody was chosen, and says how to complete it", async () => {
