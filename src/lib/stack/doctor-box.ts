@@ -15,6 +15,7 @@ import { readInstallation } from "./installation.ts";
 import { expectedPaths, importantFiles, newestFile } from "./join-checks.ts";
 import { findUnfinishedRun } from "./join-journal.ts";
 import { findLastLeave } from "./leave-journal.ts";
+import { LONG_LOOK_MS } from "./look.ts";
 import type { Finding } from "./preflight.ts";
 import { checkWritable, judgeDisk, judgeOwnership, judgeVersions, readOwnership } from "./preflight-base-dir.ts";
 import { judgeClock, judgeNode } from "./preflight-host.ts";
@@ -129,7 +130,7 @@ async function checkPorts({ loaded }: DoctorBox): Promise<readonly Finding[]> {
 }
 
 async function checkServe({ loaded, clock, signal }: DoctorBox): Promise<Finding> {
-  const { state, problem, pid, since, checks } = await readServe(loaded, { clock, signal, limitMs: 9_000 });
+  const { state, problem, pid, since, checks } = await readServe(loaded, { clock, signal, limitMs: LONG_LOOK_MS });
   const troubles = checks
     .filter((check) => check.state !== "ok")
     .map(({ name, error }) => `${name}: ${error ?? "not ok"}`);

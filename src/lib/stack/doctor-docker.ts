@@ -2,6 +2,7 @@ import { connectDocker, detectDockerEngine } from "../runtime/docker.ts";
 import { readProjectHealth, type ServiceHealth } from "../runtime/project-health.ts";
 import type { DoctorBox } from "./doctor-box.ts";
 import { type DoctorCheck, doubtful, failed, fine } from "./doctor.ts";
+import { LONG_LOOK_MS } from "./look.ts";
 import type { Finding } from "./preflight.ts";
 import { judgeDisk } from "./preflight-base-dir.ts";
 import { judgeEngine } from "./preflight-docker.ts";
@@ -54,7 +55,11 @@ export function dockerChecks(box: DoctorBox, env: Env): readonly DoctorCheck[] {
     {
       name: "disk",
       run: async (signal) => {
-        const { path, freeBytes, totalBytes, problem } = await readDockerDisk(env, { clock, signal, limitMs: 9_000 });
+        const { path, freeBytes, totalBytes, problem } = await readDockerDisk(env, {
+          clock,
+          signal,
+          limitMs: LONG_LOOK_MS,
+        });
         if (freeBytes === null || totalBytes === null) {
           return failed(
             `Docker's directory could not be looked at: ${problem ?? ""}`,

@@ -4,10 +4,8 @@ import type { LoadedConfig } from "../config/load.ts";
 import { probeHttp } from "../runtime/http-probe.ts";
 import { type DoctorCheck, doubtful, failed, fine } from "./doctor.ts";
 import { assertIngestSettings } from "./ingest-check.ts";
+import { LONG_LOOK_MS } from "./look.ts";
 import type { Finding } from "./preflight.ts";
-
-/** A master that is silent is told after six. */
-const READYZ_MS = 9_000;
 
 const readinessSchema = z.object({
   checks: z.array(z.object({ name: z.string(), state: z.string(), error: z.string().nullable() })),
@@ -34,7 +32,7 @@ function exposure({ host, insecure, tlsCert }: LoadedConfig["config"]["ingest"])
 async function checkIngest(loaded: LoadedConfig, signal: AbortSignal): Promise<readonly Finding[]> {
   assertIngestSettings(loaded);
   const { server, ingest } = loaded.config;
-  const answer = await probeHttp({ ...server, path: "/readyz" }, READYZ_MS, signal);
+  const answer = await probeHttp({ ...server, path: "/readyz" }, LONG_LOOK_MS, signal);
   const report = answer === null ? null : readinessOf(answer.body);
   if (report === null) return [failed("serve does not answer, so that no blocks are taken.", "fula-master start")];
   const wanted = ["kubo", "masters"].map((name) => report.checks.find((check) => check.name === name));

@@ -15,6 +15,7 @@ import { type DoctorCheck, doubtful, failed, fine } from "./doctor.ts";
 import { lastDueTimes } from "./due-times.ts";
 import type { Installation } from "./installation.ts";
 import { lookAtSchedule } from "./join-steps-schedules.ts";
+import { LONG_LOOK_MS } from "./look.ts";
 import { nearestExisting } from "./preflight-base-dir.ts";
 import type { Finding } from "./preflight.ts";
 import type { ScheduleKind } from "./schedules.ts";
@@ -72,7 +73,7 @@ async function checkSnapshot({ box: { loaded, clock }, cwd }: RecordsContext, si
 }
 
 async function checkSweep({ box, installation }: RecordsContext, signal: AbortSignal): Promise<readonly Finding[]> {
-  const limits = { clock: box.clock, signal, limitMs: 9_000 };
+  const limits = { clock: box.clock, signal, limitMs: LONG_LOOK_MS };
   const sweep = await readSweep(box.loaded, installation, limits);
   const alerts = await readAlerts(box.loaded, limits);
   const remedy = "fula-master sweep looks again and repairs what it can.";

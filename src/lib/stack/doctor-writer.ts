@@ -6,6 +6,7 @@ import { formatBytes, formatCount, formatDuration } from "../kernel/units.ts";
 import type { Secret } from "../kernel/secret.ts";
 import type { DoctorBox } from "./doctor-box.ts";
 import { type DoctorCheck, doubtful, failed, fine } from "./doctor.ts";
+import { LONG_LOOK_MS } from "./look.ts";
 import { openPinCluster, urlOf } from "./pinset.ts";
 import type { Finding } from "./preflight.ts";
 import { readTrust } from "./status-writer.ts";
@@ -99,7 +100,7 @@ async function checkPeers({ loaded, clock }: DoctorBox, signal: AbortSignal): Pr
 }
 
 async function checkTrust({ loaded, clock, signal }: DoctorBox): Promise<Finding> {
-  const { state, problem, trusted } = await readTrust(loaded, { clock, signal, limitMs: 9_000 });
+  const { state, problem, trusted } = await readTrust(loaded, { clock, signal, limitMs: LONG_LOOK_MS });
   const remedy = "fula-master join on this box.";
   if (state === "bad") return failed(`${problem ?? "It is bad"}.`, remedy);
   if (state === "attention") return doubtful(`${problem ?? "It differs"}.`, remedy);

@@ -10,6 +10,9 @@ export interface LookLimits {
   readonly limitMs: number;
 }
 
+/** How long one look of a command may take that wants to know rather than to be quick: a busy box answers later than soon. */
+export const LONG_LOOK_MS = 18_000;
+
 /** Puts whatever was thrown into one line: code and message. */
 export function describeError(error: unknown): string {
   return isFulaError(error) ? `${error.code}: ${error.message}` : messageOf(error);

@@ -1,5 +1,6 @@
 import { loadConfig } from "../config/load.ts";
 import { controlPlaneAddress } from "./control-plane.ts";
+import { LONG_LOOK_MS } from "./look.ts";
 import type { MembershipContext } from "./membership-run.ts";
 import { readControlPlanePart } from "./status-control-plane.ts";
 import type { ControlPlanePart } from "./status-report.ts";
@@ -12,13 +13,10 @@ export interface MembershipStatusReport extends ControlPlanePart {
   readonly healthy: boolean;
 }
 
-/** Long enough for servers that do not answer to have been asked one after the other. */
-const LOOK_LIMIT_MS = 9_000;
-
 /** Looks at the control plane of this box; what does not answer is told, not thrown. @throws what `loadConfig` throws */
 export async function readMembershipStatus(context: MembershipContext): Promise<MembershipStatusReport> {
   const loaded = await loadConfig(context);
   const { clock, random, signal } = context;
-  const part = await readControlPlanePart(loaded, { random }, { clock, signal, limitMs: LOOK_LIMIT_MS });
+  const part = await readControlPlanePart(loaded, { random }, { clock, signal, limitMs: LONG_LOOK_MS });
   return { ...part, address: controlPlaneAddress(loaded), healthy: part.state !== "bad" };
 }
