@@ -39,9 +39,10 @@ async function endClient(client: Client, socket: Socket, clock: Clock): Promise<
 
 /**
  * Connects. Disposing says goodbye, and cuts the connection where that is not heard.
+ * @param ends cuts it too: a server that is frozen answers nothing, and its box keeps the connection open for ever
  * @throws FulaError FULA_DATABASE_UNREACHABLE, FULA_DATABASE_LOGIN, FULA_CONFIG_READ; a DatabaseError
  */
-export async function openSession(options: ConnectionOptions, clock: Clock): Promise<Session> {
+export async function openSession(options: ConnectionOptions, clock: Clock, ends?: AbortSignal): Promise<Session> {
   // Handed in, because pg's client can only be ended in words, and a half-open connection does not hear them.
   const socket = new Socket();
   const client = new Client({ ...connectionConfig(options), stream: () => socket });
@@ -58,12 +59,18 @@ export async function openSession(options: ConnectionOptions, clock: Clock): Pro
   const following = follow?.follow(() => {
     cutConnection(client, "the ledger has moved to another server");
   });
+  const cut = (): void => {
+    cutConnection(client, "it is not waited for any more");
+  };
+  ends?.addEventListener("abort", cut, { once: true });
   const end = async (): Promise<void> => {
+    ends?.removeEventListener("abort", cut);
     following?.[Symbol.dispose]();
     await endClient(client, socket, clock);
   };
   const explain = (error: unknown): unknown => explainDatabaseError(error, { ...options, ...place });
   try {
+    if (ends?.aborted === true) throw new Error("Connection terminated: there is no time left for it");
     await client.connect();
     await applySessionSettings(client, options);
     const { rows } = await client.query<{ pid: number }>("select pg_backend_pid() as pid");

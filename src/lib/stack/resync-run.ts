@@ -20,6 +20,7 @@ import { standbySlot } from "../recovery/postgres/standby-names.ts";
 import { type Recovery, recoverReplica } from "../recovery/recover.ts";
 import { RecoveryLog } from "../recovery/recovery-log.ts";
 import type { CatchUpBudget, RecoveryEvent, Rung } from "../recovery/types.ts";
+import { ResyncEnd } from "./resync-end.ts";
 import { openEyes, type ResyncEyes } from "./resync-eyes.ts";
 import { type MadePlan, planResync, type ResyncPlan } from "./resync-plan.ts";
 import { Retreat } from "./resync-retreat.ts";
@@ -73,16 +74,23 @@ interface Opened {
   readonly server: LedgerServer;
   readonly following: Following;
   readonly eyes: ResyncEyes;
+  readonly end: ResyncEnd;
 }
 
 async function open(box: StandbyBox): Promise<Opened> {
+  const end = new ResyncEnd();
+  end.by(box.context.signal);
   const scene = await readResyncScene(box);
   const server = await serverOf(box);
   const other = { node: scene.primary, address: scene.address };
-  const primary = linkTo(box.loaded, server.site, other, { clock: box.context.clock, part: PART });
+  const primary = linkTo(box.loaded, server.site, other, {
+    clock: box.context.clock,
+    part: PART,
+    ends: end.signal,
+  });
   await letIn(primary, box.context);
   const following: Following = { primary, epoch: scene.epoch, slot: standbySlot(box.name), settings: {} };
-  return { box, scene, server, following, eyes: await openEyes(box, { scene, server, following }) };
+  return { box, scene, server, following, eyes: await openEyes(box, { scene, server, following }), end };
 }
 
 /**
@@ -153,6 +161,7 @@ async function work(
   await letGo(opened);
   await using sessions = new ResyncSessions(box, scene);
   await using watch = watchEpoch(box, scene);
+  opened.end.by(watch.signal);
   const signal = AbortSignal.any([box.context.signal, watch.signal]);
   try {
     {

@@ -38,12 +38,20 @@ export function boxConnection(
   };
 }
 
+/** Who goes there. */
+interface LinkOptions {
+  readonly clock: Clock;
+  readonly part: string;
+  /** Asked for each connection: cuts it. Missing: it lives until it is lost. */
+  readonly ends?: () => AbortSignal;
+}
+
 /** The way from this box's server to another box's, for replication, rewinds and base backups. */
 export function linkTo(
   loaded: Pick<LoadedConfig, "config" | "paths">,
   site: Pick<PostgresSite, "rootDir">,
   other: OtherServer,
-  { clock, part }: { readonly clock: Clock; readonly part: string },
+  { clock, part, ends }: LinkOptions,
 ): PrimaryLink {
   const { host, port } = announcedAddress(other.address);
   const tls = siteTlsFiles(site);
@@ -65,6 +73,6 @@ export function linkTo(
       keepalives_count: "3",
       tcp_user_timeout: "10000",
     },
-    connect: async () => await openSession(boxConnection(loaded, other, part), clock),
+    connect: async () => await openSession(boxConnection(loaded, other, part), clock, ends?.()),
   };
 }

@@ -174,6 +174,30 @@ test("a server that is in sync is left as it is, without what a killed run held,
   expect(manifest).toMatchObject({ rows: 1, failure: null });
 }, 180_000);
 
+test("a resync whose primary does not answer any more hears that it is to stop, and leaves nothing held", async () => {
+  const { first, second } = pair;
+  const stop = new AbortController();
+  await using there = await (await serverOf(second)).connect();
+  // Whoever looks at the primary reads this table, and waits for ever.
+  const confirm = async (): Promise<void> => {
+    await there.client.query(
+      "begin; set local idle_in_transaction_session_timeout = 0; lock table ledger_epochs in access exclusive mode",
+    );
+  };
+  const run = resync(first.context(stop.signal), choice({ confirm })).catch((error: unknown) => error);
+  await using looking = await (await serverOf(second)).connect();
+  await until("it waits", async () => {
+    const { rows } = await looking.client.query(
+      "select from pg_stat_activity where application_name = 'fula-master/resync@one' and wait_event_type = 'Lock'",
+    );
+    return rows.length > 0;
+  });
+  stop.abort(new Error("Ctrl-C"));
+  expect(await run).toMatchObject({ message: "Ctrl-C" });
+  await there.client.query("rollback");
+  expect(await leftovers(first)).toEqual([]);
+}, 120_000);
+
 /** Where a run that copies is killed: it has a record, holds WAL, the new data are in place, its program has forked. */
 const KILLED_AT = [
   "recovery.session_created",
