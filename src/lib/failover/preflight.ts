@@ -4,6 +4,7 @@ import { parseLsn } from "../recovery/lsn.ts";
 import { attestationsNeeded } from "./choose-primary.ts";
 import type { FailoverCheck, FailoverPorts, ServerLook } from "./failover-ports.ts";
 import type { KnownRun } from "./failover-run.ts";
+import { NOT_DETACHED } from "./fence-evidence.ts";
 import { endedEpoch } from "./failover-states.ts";
 import { readBoxes, unfitBySession } from "./failover-scene.ts";
 
@@ -72,10 +73,16 @@ function judgeCandidate(seen: Seen): Judged {
   return fit.length > 0 ? ok("candidate", words.join("; ")) : bad("candidate", words.join("; "));
 }
 
+function countSyncSet({ epoch, wish, standbys }: Seen) {
+  const { syncSet, syncNeeded } = endedEpoch(epoch) ?? epoch;
+  const there = standbys.filter(({ box, look }) => syncSet.includes(box.node) && isOf(look, wish)).length;
+  return { syncSet, syncNeeded, there, needed: syncNeeded === 0 ? 0 : attestationsNeeded({ syncSet, syncNeeded }) };
+}
+
 /** Whether enough of the synchronous set are there to prove that nothing acknowledged is lost. */
 function judgeSyncSet(seen: Seen): Judged {
-  const { epoch, wish, standbys } = seen;
-  const { syncSet, syncNeeded } = endedEpoch(epoch) ?? epoch;
+  const { wish } = seen;
+  const { syncSet, syncNeeded, there, needed } = countSyncSet(seen);
   if (syncNeeded === 0) {
     const words = "the primary waits for no standby, so that its last commits may be lost";
     if (wish.allowedLoss !== null) return attention("sync-set", `${words}, and that is allowed: ${wish.allowedLoss}`);
@@ -86,12 +93,8 @@ function judgeSyncSet(seen: Seen): Judged {
         )
       : bad("sync-set", `${words}; --allow-data-loss <position> allows it`);
   }
-  const needed = attestationsNeeded({ syncSet, syncNeeded });
-  const there = standbys.filter(
-    ({ box, look }) => syncSet.includes(box.node) && look.kind === "answers" && isOf(look, wish),
-  );
-  const words = `${there.length} of the ${syncSet.length} synchronous standbys answer, ${needed} have to detach`;
-  if (there.length >= needed) return ok("sync-set", words);
+  const words = `${there} of the ${syncSet.length} synchronous standbys answer, ${needed} have to detach`;
+  if (there >= needed) return ok("sync-set", words);
   if (wish.allowedLoss !== null)
     return attention("sync-set", `${words}; what only the others have may be lost: ${wish.allowedLoss}`);
   return bad(
@@ -116,7 +119,8 @@ function judgeLag({ wish, old, standbys }: Seen): Judged {
   return behind.length === 0 ? bad("lag", "no standby answers") : ok("lag", behind.join(", "));
 }
 
-function judgeOldMaster({ wish, old, hasFenceCommand }: Seen): Judged {
+function judgeOldMaster(seen: Seen): Judged {
+  const { wish, old, hasFenceCommand } = seen;
   const { from, kind, forced } = wish;
   const look: ServerLook = old?.look ?? {
     kind: "silent",
@@ -141,11 +145,13 @@ function judgeOldMaster({ wish, old, hasFenceCommand }: Seen): Judged {
   if (forced) return attention("old-master", `${from}: ${look.why}; the operator attests that it is off`);
   if (hasFenceCommand)
     return ok("old-master", `${from}: ${look.why}; failover.fenceCommand is to prove that it is stopped`);
-  // A closed port is an answer of the box: whether its services refuse, too, is seen when it is fenced.
-  if (look.refused) return attention("old-master", `${from}: ${look.why}`);
+  // A closed port is an answer of the box, or of a firewall: whether its services refuse, too, is seen when it is fenced.
+  const { syncNeeded, there, needed } = countSyncSet(seen);
+  if (look.refused && syncNeeded > 0 && there >= needed) return attention("old-master", `${from}: ${look.why}`);
+  const why = look.refused ? `${look.why}, as a firewall does, too, and ${NOT_DETACHED}` : look.why;
   return bad(
     "old-master",
-    `${from} does not answer (${look.why}), so that it cannot be proven that it takes no writes: set failover.fenceCommand, run this where ${from} can be reached, or cut its power and add --force-fence`,
+    `${from} does not answer (${why}), so that it cannot be proven that it takes no writes: set failover.fenceCommand, run this where ${from} can be reached, or cut its power and add --force-fence`,
   );
 }
 

@@ -107,6 +107,7 @@ test("a switchover over TLS is verified through the new master, and the old one 
   expect(end.report).toMatchObject({ outcome: "done", primary: "two", epoch: { number: 2 }, loss: { lossless: true } });
   expect(end.report.checks.map(({ id, state }) => [id, state])).toEqual([
     ["serve", "attention"],
+    ["object", "attention"],
     ["lease", "attention"],
     ["billing", "ok"],
     ["roots", "ok"],

@@ -6,6 +6,7 @@ import { endedEpoch } from "../../../src/lib/failover/failover-states.ts";
 import { readMissing } from "../../../src/lib/failover/missing-contents.ts";
 import { FulaError } from "../../../src/lib/kernel/errors.ts";
 import type { JournalEntry } from "../../../src/lib/kernel/journal.ts";
+import type { LedgerEpochRecord } from "../../../src/lib/membership/ledger-records.ts";
 import { patientLedgerStore } from "../../../src/lib/membership/patient-ledger-store.ts";
 import { FailoverWorld } from "../../support/failover-world.ts";
 
@@ -101,6 +102,44 @@ describe("a failover", () => {
       code: "FULA_FAILOVER_REFUSED",
     });
     expect(world.writers()).toEqual(["alpha"]);
+  });
+
+  describe("of a machine that refuses connections, as a firewall before it does, too,", () => {
+    async function refusing(standbys: readonly string[], record: Partial<LedgerEpochRecord> = {}) {
+      const world = await FailoverWorld.make(standbys, record);
+      Object.assign(world.box("alpha"), { acts: false, serving: false });
+      return world;
+    }
+
+    test("is done where it can acknowledge nothing any more", async () => {
+      const world = await refusing(["beta"]);
+      const report = await run(world.ports(), await wishOf(world));
+      expect(report).toMatchObject({ outcome: "done", primary: "beta", run: { forced: false } });
+      const proof = report.steps.find(({ action }) => action === "proveFence");
+      expect(proof?.seen).toContain("alpha refuses connections to its PostgreSQL");
+    });
+
+    test("is refused where it waited for no standby, until the operator attests that it is off", async () => {
+      const world = await refusing(["beta"], { syncSet: [], syncNeeded: 0 });
+      const wish = await wishOf(world, { allowedLoss: "0/1" });
+      await expect(run(world.ports(), wish)).rejects.toMatchObject({
+        code: "FULA_FAILOVER_REFUSED",
+        message: expect.stringContaining("firewall"),
+      });
+      expect(await world.epoch()).toMatchObject({ number: 1, phase: "open" });
+      expect(await run(world.ports(), { ...wish, forced: true })).toMatchObject({ outcome: "done", primary: "beta" });
+    });
+
+    test("is stopped before anybody is promoted where one of its standbys may still let it acknowledge", async () => {
+      const world = await refusing(["beta", "gamma"], { syncSet: ["beta", "gamma"], syncNeeded: 1 });
+      world.box("gamma").acts = false;
+      const wish = await wishOf(world, { allowedLoss: "0/1" });
+      await expect(run(world.ports(), wish)).rejects.toMatchObject({
+        code: "FULA_FENCE_UNPROVEN",
+        message: expect.stringContaining("firewall"),
+      });
+      expect(world.events).not.toContain("promoted:beta");
+    });
   });
 
   test("stops at the fence where the old primary goes on although it was told to stop; an abort gives it its right back", async () => {
