@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { cpSync, readdirSync, readFileSync, renameSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { systemClock } from "../../../src/lib/kernel/clock.ts";
@@ -103,6 +103,14 @@ test("whatever is done to a backup's files is found out", async () => {
     "no signature": () => {
       rmSync(files.signature);
     },
+    "a record that the file system does not give": () => {
+      rmSync(files.record);
+      mkdirSync(files.record);
+    },
+    "a note of an operator that it does not give": () => {
+      mkdirSync(files.kept);
+      rmSync(files.archive);
+    },
     "a signature of something else": () => {
       writeFileSync(files.signature, box.signer.sign(Buffer.from("something else")));
     },
@@ -120,6 +128,11 @@ test("whatever is done to a backup's files is found out", async () => {
     if ((await problemsOf(box, name)).length === 0) missed.push(what);
   }
   expect(missed).toEqual([]);
+  // The memory of a process is a file whose first page cannot be read, as on a disk that is going.
+  rmSync(files.dir, { recursive: true });
+  cpSync(whole, files.dir, { recursive: true });
+  const dying = { ...(await box.entry(name)), files: { ...files, archive: "/proc/self/mem" } };
+  expect(await checkContent(dying, { signal })).toEqual([expect.stringMatching(/cannot be read: EIO.*dmesg/)]);
   const renamed = name.replace(/[0-9a-f]{8}$/, "ffffffff");
   cpSync(whole, backupFiles(box.backupDir, renamed).dir, { recursive: true });
   expect(await problemsOf(box, renamed)).not.toEqual([]);

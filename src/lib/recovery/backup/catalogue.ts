@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { readdir, readFile, stat } from "node:fs/promises";
 import { z } from "zod";
-import { systemErrorCode } from "../../kernel/errors.ts";
+import { isFulaError, messageOf, systemErrorCode } from "../../kernel/errors.ts";
 import { digestOf, readArchive } from "./archive-file.ts";
 import { ContentReader, judgeContent } from "./backup-content.ts";
 import { type BackupManifest, parseBackupManifest } from "./backup-manifest.ts";
@@ -48,6 +48,20 @@ const keptSchema = z.strictObject({ by: z.string(), because: z.string(), at: z.s
 /** Our JSON files have some kilobytes; what is larger is none of them. */
 const SMALL_BYTES_MAX = 1024 * 1024;
 
+/** A disk that is going, a file system that is damaged, or something else under the name: no fault of the command. */
+const UNREADABLE: ReadonlySet<string> = new Set(["EIO", "EBADMSG", "EUCLEAN", "EISDIR", "ENOTDIR", "ELOOP", "ENXIO"]);
+
+/** Gives what reading gives, or says what cannot be read. @throws whatever says nothing of the files */
+async function orUnreadable<T>(path: string, problems: string[], read: () => Promise<T>): Promise<T | null> {
+  try {
+    return await read();
+  } catch (error) {
+    if (!UNREADABLE.has(systemErrorCode(error) ?? "")) throw error;
+    problems.push(`${path} cannot be read: ${messageOf(error)}; look at the disk (dmesg)`);
+    return null;
+  }
+}
+
 async function readSmall(path: string): Promise<Buffer | null> {
   try {
     if ((await stat(path)).size > SMALL_BYTES_MAX) return null;
@@ -79,10 +93,12 @@ async function readSigned<T extends { readonly name: string; readonly keyId: str
   parse: (bytes: Buffer) => T,
   problems: string[],
 ): Promise<{ readonly value: T; readonly sha256: string } | null> {
-  const bytes = await readSmall(paths.file);
-  const signature = await readSmall(paths.signature);
+  const unreadable: string[] = [];
+  const bytes = await orUnreadable(paths.file, unreadable, async () => await readSmall(paths.file));
+  const signature = await orUnreadable(paths.signature, unreadable, async () => await readSmall(paths.signature));
   if (bytes === null || signature === null) {
-    problems.push(`${bytes === null ? paths.file : paths.signature} is missing`);
+    const missing = `${bytes === null ? paths.file : paths.signature} is missing`;
+    problems.push(...(unreadable.length > 0 ? unreadable : [missing]));
     return null;
   }
   let value: T;
@@ -117,9 +133,11 @@ async function readTest(
 }
 
 async function readKept(path: string): Promise<KeptNote | null> {
-  const bytes = await readSmall(path);
-  if (bytes === null) return null;
+  const unreadable: string[] = [];
+  const bytes = await orUnreadable(path, unreadable, async () => await readSmall(path));
+  if (bytes === null && unreadable.length === 0) return null;
   try {
+    if (bytes === null) throw new Error(unreadable.join());
     return keptSchema.parse(JSON.parse(bytes.toString("utf8")));
   } catch {
     // Whoever wrote it wanted it to stay.
@@ -133,8 +151,8 @@ async function readEntry(backupDir: string, name: string, trust: BackupTrust): P
   const paths = { file: files.record, signature: files.signature };
   const signed = await readSigned(paths, name, trust, parseBackupRecord, problems);
   const record = signed?.value ?? null;
-  const archiveBytes = await sizeOf(files.archive);
-  const manifestBytes = await sizeOf(files.manifest);
+  const archiveBytes = await orUnreadable(files.archive, problems, async () => await sizeOf(files.archive));
+  const manifestBytes = await orUnreadable(files.manifest, problems, async () => await sizeOf(files.manifest));
   if (record !== null && archiveBytes !== record.archive.bytes) {
     problems.push(`${files.archive} has ${archiveBytes ?? "no"} bytes instead of ${record.archive.bytes}`);
   }
@@ -208,6 +226,18 @@ export interface ContentCheck {
 export async function checkContent(entry: BackupEntry, check: ContentCheck): Promise<readonly string[]> {
   const { record, files, problems } = entry;
   if (record === null || problems.length > 0) return problems;
+  const unreadable: string[] = [];
+  try {
+    return (await orUnreadable(files.dir, unreadable, async () => await readAll(entry, record, check))) ?? unreadable;
+  } catch (error) {
+    check.signal.throwIfAborted();
+    if (isFulaError(error, "FULA_BASE_BACKUP_DAMAGED")) return [messageOf(error)];
+    throw error;
+  }
+}
+
+async function readAll(entry: BackupEntry, record: BackupRecord, check: ContentCheck): Promise<readonly string[]> {
+  const { files } = entry;
   const manifest = await readManifest(entry);
   if (typeof manifest === "string") return [manifest];
   // Before anything of it is decompressed: what was not signed is not given to a parser.
