@@ -116,6 +116,7 @@ async function authorized(
     role: spec.requires,
     dryRun: dryRun === true,
     emergency: typeof withoutAuthorization === "string" ? withoutAuthorization : null,
+    takesReason: spec.emergency === true,
     awaitsElection: spec.awaitsElection === true,
   });
   for (const warning of warnings) context.out.warn(warning);

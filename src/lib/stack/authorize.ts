@@ -29,6 +29,8 @@ export interface Act {
   readonly dryRun: boolean;
   /** The reason of `--without-authorization`: go on where nobody can be asked. Null where it was not given. */
   readonly emergency: string | null;
+  /** True where the command has that option. Default false. */
+  readonly takesReason?: boolean;
   /** True waits while the servers of the control plane elect, as they do when a master is lost. Default false. */
   readonly awaitsElection?: boolean;
 }
@@ -207,6 +209,15 @@ function requireReason(text: string): string {
   });
 }
 
+/** The same error, with the option that goes on where nobody will answer any more: whoever needs it does not know of it. */
+function withWayOn({ code, message, hint = "", details, cause }: FulaError): FulaError {
+  return new FulaError(code, message, {
+    cause,
+    hint: `${hint}\n  Where nothing brings the control plane back: the same command with --without-authorization <reason>.`.trim(),
+    ...(details === undefined ? {} : { details }),
+  });
+}
+
 /**
  * Asks the control plane whether whoever runs a command may do it.
  * @throws FulaError FULA_NOT_AUTHORIZED where it says no; FULA_CONTROL_PLANE_UNREACHABLE, FULA_CONTROL_PLANE_UNREADABLE,
@@ -223,6 +234,6 @@ export async function authorizeCommand(context: AuthorizeContext, act: Act): Pro
     if (answer.allowed) return { operator, warnings: [] };
     return await refuse(loaded, context, act, operator, answer);
   }
-  if (because === null) throw answer.error;
+  if (because === null) throw act.takesReason === true ? withWayOn(answer.error) : answer.error;
   return await goOn(loaded, context, act, operator, { because, why: answer.why });
 }

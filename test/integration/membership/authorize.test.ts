@@ -222,6 +222,7 @@ describe("--without-authorization", () => {
     const refused = await run(box, ["migrate", "up"]);
     expect(refused.exitCode).toBe(1);
     expect(refused.stderr).toContain("FULA_CONTROL_PLANE_UNREADABLE");
+    expect(refused.stderr).toContain("--without-authorization");
     const { exitCode, stderr } = await run(box, UP);
     expect([exitCode, stderr]).toEqual([0, expect.stringContaining("disk of the control plane died")]);
     expect(await audit(box, "authorization.bypass")).toMatchObject([
