@@ -158,7 +158,7 @@ test(
     await expectAllThere(load, m2);
     await expect(primaryOn(m1)).resolves.toEqual({ primary: "m2", epoch: 2 });
     await settled(m2, 2);
-    await expect(takesWrites(m2)).resolves.toBe(true);
+    await until("m2 takes writes", async () => await takesWrites(m2));
     await expect(takesWrites(m1)).resolves.toBe(false);
     await expectIntact(m2, fleet.boxes);
   },
@@ -319,7 +319,7 @@ if (IS_SOAK) {
       await m3.sh("kill -CONT $(cat /run/fula-master.pid)");
       await expect(primaryOn(m3)).resolves.toEqual({ primary: "m2", epoch: epoch + 2 });
       await settled(m2, 2);
-      await expect(takesWrites(m2)).resolves.toBe(true);
+      await until("m2 takes writes", async () => await takesWrites(m2));
       await expectIntact(m2, fleet.boxes);
     },
     LONG_MS,
@@ -348,7 +348,7 @@ if (IS_SOAK) {
       });
       expectDone(await once(m1, `${agreed} --force-fence`), "failover --allow-data-loss");
       await expect(primaryOn(m1)).resolves.toEqual({ primary: "m1", epoch: epoch + 1 });
-      await expect(takesWrites(m1)).resolves.toBe(true);
+      await until("m1 takes writes", async () => await takesWrites(m1));
       await expectIntact(m1, [m1]);
       expect(page.untyped).toEqual([]);
     },

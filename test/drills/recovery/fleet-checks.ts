@@ -24,7 +24,7 @@ async function rows(box: Box, query: string): Promise<readonly string[]> {
   return stdout.split("\n").filter((line) => line !== "");
 }
 
-/** Whether the PostgreSQL of a box says of a write that it is done. */
+/** Whether the PostgreSQL of a box says soon of a write that it is done. */
 export async function takesWrites(box: Box): Promise<boolean> {
   const table = `stray_${randomBytes(4).toString("hex")}`;
   return (await sql(box, `create table ${table} (id int); drop table ${table};`)).exitCode === 0;
@@ -37,7 +37,8 @@ interface StandbyView {
 }
 
 async function standbyView(box: Box): Promise<StandbyView> {
-  const { stdout } = await once(box, "fula-master standby status --json");
+  const { exitCode, stdout, stderr } = await once(box, "fula-master standby status --json");
+  if (stdout === "") throw new Error(`standby status on ${box.name} ended with ${exitCode}: ${stderr}`);
   return JSON.parse(stdout);
 }
 
