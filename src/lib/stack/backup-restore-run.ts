@@ -8,8 +8,9 @@ import type { Recovered } from "../recovery/backup/recover.ts";
 import { assertReplaceable, readSystemId, replaceData, resumeReplace } from "../recovery/backup/replace-data.ts";
 import { restoreBackup, type RestoredData, restoreLockFile } from "../recovery/backup/restore-backup.ts";
 import { planRestore, type RestorePlan, type RestoreRequest } from "../recovery/backup/restore-plan.ts";
-import { listArchive } from "../recovery/backup/wal-archive.ts";
+import { type ArchiveListing, listArchive, newestTimeline } from "../recovery/backup/wal-archive.ts";
 import { formatLsn, parseLsn } from "../recovery/lsn.ts";
+import { type ControlData, parseControlData } from "../recovery/postgres/control-data.ts";
 import { siteLayout } from "../recovery/postgres/site-layout.ts";
 import type { PostgresSite } from "../runtime/postgres-site.ts";
 import { lookAtRestored, type RestoredContents } from "./backup-check.ts";
@@ -60,6 +61,7 @@ const LSN = /^[0-9A-Fa-f]{1,8}\/[0-9A-Fa-f]{1,8}$/;
 /** A time without its zone means another one on each box. Fractions to the microsecond, as PostgreSQL has them of commits. */
 const TIME = /^(\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(?::\d{2})?)(?:\.(\d{1,6}))?(Z|[+-]\d{2}:?\d{2})$/;
 const MICROSECOND_DIGITS = 6;
+const CONTROL_TIMEOUT_MS = 30_000;
 
 function parseTime(text: string): bigint | null {
   const [, upToSeconds, fraction = "", zone] = TIME.exec(text) ?? [];
@@ -145,10 +147,50 @@ function assertSameServer(backup: BackupEntry, present: string | null): void {
   );
 }
 
-async function planOf(loaded: LoadedConfig, request: RestoreRequest): Promise<RestorePlan> {
+async function planOf(
+  loaded: LoadedConfig,
+  request: RestoreRequest,
+  site: PostgresSite,
+  signal: AbortSignal,
+): Promise<RestorePlan> {
   const { backupDir } = backupPlace(loaded);
   const entries = await listBackups(backupDir, await backupTrust(loaded));
-  return planRestore(backupDir, entries, await listArchive(backupDir), request);
+  const archive = await listArchive(backupDir);
+  const plan = planRestore(backupDir, entries, archive, request);
+  const isNamed = request.backup !== null || request.timeline !== null || request.target.kind !== "latest";
+  if (!isNamed) assertNewest(plan, archive, await readControl(site, signal));
+  return plan;
+}
+
+/** What the control file of the data here says; null where there is none that could be read. */
+async function readControl(site: PostgresSite, signal: AbortSignal): Promise<ControlData | null> {
+  await using files = await site.open(signal);
+  const args = ["-D", site.dataDir];
+  const { exitCode, stdout } = await files.run("pg_controldata", { args, timeoutMs: CONTROL_TIMEOUT_MS, signal });
+  return exitCode === 0 ? parseControlData(stdout) : null;
+}
+
+/**
+ * A restore and a promotion begin a timeline. Before something of that is backed up or archived, the latest that there is would
+ * be what the ledger has left: what a restore took back, above all.
+ * @throws FulaError FULA_RESTORE_TARGET
+ */
+export function assertNewest(
+  { backup: { name, record } }: RestorePlan,
+  archive: ArchiveListing | null,
+  present: Pick<ControlData, "checkpointTimeline" | "systemId"> | null,
+): void {
+  const known = Math.max(record.timeline, (archive === null ? null : newestTimeline(archive)) ?? 0);
+  if (present?.systemId !== record.systemId || present.checkpointTimeline <= known) return;
+  const timeline = present.checkpointTimeline;
+  throw new FulaError(
+    "FULA_RESTORE_TARGET",
+    `The ledger here is on timeline ${timeline}, since a restore or a promotion, and nothing of that is backed up or archived yet: the latest that there is is what it has left.`,
+    {
+      hint: `say what is meant: --timeline ${known} for the end of that, --backup ${name}, a time or a position. For what came since: fula-master backup create, now.`,
+      details: { timeline, known, backup: name },
+    },
+  );
 }
 
 /** Keeps prune and another restore away; and, where the server's data are replaced, `serve`, which would start it on them. */
@@ -189,7 +231,7 @@ export async function runLedgerRestore(
   const dir = directoryOf(place.site, options, session, nowMs);
   if (options.inPlace) await assertStopped(place.site, signal);
   using _ = options.dryRun ? null : await lockRestore(loaded, options.inPlace, clock);
-  const plan = await planOf(loaded, request);
+  const plan = await planOf(loaded, request, place.site, signal);
   const epoch = options.inPlace ? await prepareReplacement(loaded, plan, place.site, options.dryRun, deps) : null;
   const report = reportOf(plan, options);
   if (options.dryRun) return report;

@@ -38,7 +38,7 @@ async function note(server: RigServer, text: string): Promise<void> {
   await server.sql("insert into notes values ($1)", [text], "ledger");
 }
 
-test("a ledger that was set back is of a new epoch: its old sessions are refused, and so is a standby of what was taken back", async () => {
+test("a ledger that was set back, by the run after one that was killed between epoch and data, is of a new epoch: its old sessions are refused, and so is a standby of what was taken back", async () => {
   await using rig = await openPostgresRig();
   const { primary, standby, epoch } = await ledgerPair(rig);
   await primary.sql("create table notes (text text)", [], "ledger");
@@ -59,19 +59,27 @@ test("a ledger that was set back is of a new epoch: its old sessions are refused
   const ledger = new MemoryLedger();
   await ledger.open().put("epoch", newEpoch({ number: 1, uuid: epoch.uuid, primary: "one" }), 0);
   const open = async () => await Promise.resolve(ledger.open());
-  const restore = await beginRestoreEpoch(open, "one", "base-x", { clock: systemClock, random: systemRandom });
-  if (restore === null) throw new Error("the ledger has no epoch");
   const request = { target: { kind: "lsn", lsn: parseLsn(at?.lsn ?? "") }, backup: null, timeline: null } as const;
   const plan = planRestore(box.backupDir, await box.list(), await listArchive(box.backupDir), request);
-  const restored = await restoreBackup(restoreSite(box, primary, { database: "ledger" }), plan, {
-    backupDir: box.backupDir,
-    dir: siteLayout(primary.site).newData(SESSION),
-    signal,
-    acceptProblems: false,
-    lastStatements: (recovered) => restore.statements(recovered),
-  });
   await using files = await primary.site.open(signal);
-  await restore.begin(files, primary.site);
+  /** As the command does it, up to where the control plane knows of the new epoch and the data are the old ones. */
+  const upToSwap = async (session: bigint) => {
+    const restore = await beginRestoreEpoch(open, "one", "base-x", { clock: systemClock, random: systemRandom });
+    if (restore === null) throw new Error("the ledger has no epoch");
+    const restored = await restoreBackup(restoreSite(box, primary, { database: "ledger" }), plan, {
+      backupDir: box.backupDir,
+      dir: siteLayout(primary.site).newData(session),
+      signal,
+      acceptProblems: false,
+      lastStatements: (recovered) => restore.statements(recovered),
+    });
+    await restore.begin(files, primary.site);
+    return { restore, restored };
+  };
+  // What a run leaves that is killed there is gone on with by the next, under an epoch of its own.
+  const { restore: killed } = await upToSwap(SESSION - 1n);
+  expect((await ledger.open().get("epoch")).value).toMatchObject({ ...killed.epoch, phase: "promoting" });
+  const { restore, restored } = await upToSwap(SESSION);
   await replaceData(primary.site, files, SESSION, systemClock);
   await restore.finish(restored);
   await primary.start();
@@ -79,16 +87,17 @@ test("a ledger that was set back is of a new epoch: its old sessions are refused
   const notes = await primary.sql<{ text: string }>("select text from notes", [], "ledger");
   expect(notes.map(({ text }) => text)).toEqual(["kept"]);
   const { number, uuid } = restore.epoch;
-  expect(await readEpochFloor(files, primary.site)).toEqual({ number: 2n, uuid });
-  expect((await ledger.open().get("epoch")).value).toMatchObject({ number: 2, uuid, phase: "open", primary: "one" });
+  expect(await readEpochFloor(files, primary.site)).toEqual({ number: 3n, uuid });
+  expect((await ledger.open().get("epoch")).value).toMatchObject({ number: 3, uuid, phase: "open", primary: "one" });
   expect(await mayWrite(primary, `1:${epoch.uuid}`)).toBe("FM002");
+  expect(await mayWrite(primary, `2:${killed.epoch.uuid}`)).toBe("FM002");
   expect(await mayWrite(primary, `${number}:${uuid}`)).toBe(true);
 
   const probe = new PostgresProbe({
     server: asLedgerServer(standby),
     primary: linkTo(primary),
     slot: "fula_nobody",
-    arbiter: { number: 2n, uuid },
+    arbiter: { number: 3n, uuid },
     syncNeeded: 0,
     archive: null,
     newestBackup: async () => await Promise.resolve(null),

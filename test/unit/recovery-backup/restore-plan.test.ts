@@ -7,7 +7,7 @@ import { planRestore, type RestoreRequest } from "../../../src/lib/recovery/back
 import { walFileName } from "../../../src/lib/recovery/lsn.ts";
 import { distrust } from "../../../src/lib/recovery/backup/shelf.ts";
 import type { ArchiveListing } from "../../../src/lib/recovery/backup/wal-archive.ts";
-import { parseRestoreTarget } from "../../../src/lib/stack/backup-restore-run.ts";
+import { assertNewest, parseRestoreTarget } from "../../../src/lib/stack/backup-restore-run.ts";
 
 const SEGMENT = 0x1000;
 const NOW_MS = Date.parse("2026-11-22T12:00:00Z");
@@ -154,6 +154,19 @@ test("a backup that its timeline took after the wanted one had left it is not on
     reachLsn: 0x6000n,
   });
   expect(codeOf(() => plan({ kind: "latest" }, listing, { backup: NEW.name }))).toBe("FULA_RESTORE_TARGET");
+});
+
+test("the latest is not what the ledger has left by a restore or a promotion", () => {
+  const latest = plan({ kind: "latest" }, null);
+  const present = (checkpointTimeline: number, systemId = "77") => ({ checkpointTimeline, systemId });
+  for (const fine of [null, present(1), present(2, "78")]) {
+    expect(() => assertNewest(latest, null, fine)).not.toThrow();
+  }
+  expect(codeOf(() => assertNewest(latest, null, present(2)))).toBe("FULA_RESTORE_TARGET");
+  const histories = new Map([[2, [{ timeline: 1, endLsn: 0x3010n }]]]);
+  const listing = archive(0n, { histories, ranges: [{ timeline: 1, startLsn: 0x1000n, endLsn: 0x6000n }] });
+  expect(() => assertNewest(latest, listing, present(2))).not.toThrow();
+  expect(codeOf(() => assertNewest(latest, listing, present(3)))).toBe("FULA_RESTORE_TARGET");
 });
 
 test("a backup is trusted where nothing at all speaks against it", () => {
