@@ -5,6 +5,7 @@ import { backupFiles, parseBackupRecord, renderBackupRecord } from "../../../src
 import type { BackupEntry } from "../../../src/lib/recovery/backup/catalogue.ts";
 import { planRestore, type RestoreRequest } from "../../../src/lib/recovery/backup/restore-plan.ts";
 import { walFileName } from "../../../src/lib/recovery/lsn.ts";
+import { findCutOff } from "../../../src/lib/recovery/backup/restore-backup.ts";
 import { distrust } from "../../../src/lib/recovery/backup/shelf.ts";
 import type { ArchiveListing } from "../../../src/lib/recovery/backup/wal-archive.ts";
 import { assertNewest, parseRestoreTarget } from "../../../src/lib/stack/backup-restore-run.ts";
@@ -167,6 +168,15 @@ test("the latest is not what the ledger has left by a restore or a promotion", (
   const listing = archive(0n, { histories, ranges: [{ timeline: 1, startLsn: 0x1000n, endLsn: 0x6000n }] });
   expect(() => assertNewest(latest, listing, present(2))).not.toThrow();
   expect(codeOf(() => assertNewest(latest, listing, present(3)))).toBe("FULA_RESTORE_TARGET");
+});
+
+test("a recovery that stops while whole segments follow has met another history", () => {
+  const backup = { record: { segmentBytes: 0x1000 } };
+  const restored = { target: { kind: "latest" }, reachLsn: 0x6010n, backup } as const;
+  for (const reachedLsn of [0x6010n, 0x6008n, 0x5ff8n]) expect(findCutOff(restored, { reachedLsn })).toEqual([]);
+  expect(findCutOff({ ...restored, reachLsn: 0x6000n }, { reachedLsn: 0x5008n })).toEqual([]);
+  expect(findCutOff(restored, { reachedLsn: 0x4ff8n })).toEqual([expect.stringContaining("0/4FF8")]);
+  expect(findCutOff({ ...restored, target: { kind: "lsn", lsn: 0x4ff0n } }, { reachedLsn: 0x4ff8n })).toEqual([]);
 });
 
 test("a backup is trusted where nothing at all speaks against it", () => {

@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { FulaError } from "../../kernel/errors.ts";
 import type { SiteSession } from "../../runtime/postgres-site.ts";
+import { formatLsn, segmentOf } from "../lsn.ts";
 import { runScript } from "../postgres/site-files.ts";
 import { type Recovered, recoverData, runConfFile, runSingleUser } from "./recover.ts";
 import type { RestorePlan } from "./restore-plan.ts";
@@ -102,13 +103,36 @@ async function restoreInto(
     random,
     signal,
   };
-  const problems = await withScratchServer(scratch, place.check);
+  const problems = [...findCutOff(plan, recovered), ...(await withScratchServer(scratch, place.check))];
   const statements = problems.length > 0 && !options.acceptProblems ? [] : options.lastStatements(recovered);
   if (statements.length > 0) {
     await runSingleUser(session, "write the ledger's new epoch", { dataDir: dir, database, signal }, statements);
   }
   await runScript(session, "finish the restore", FINISH, [dir, walDir, runConfFile(dir)]);
   return { ...recovered, dir, problems };
+}
+
+/**
+ * PostgreSQL ends where the next record does not fit, and takes that for the end of all WAL. The last one that is archived may
+ * be begun, and the rest of a segment empty; whole segments beyond that are not of this history.
+ */
+export function findCutOff(
+  {
+    target,
+    reachLsn,
+    backup,
+  }: Pick<RestorePlan, "target" | "reachLsn"> & {
+    readonly backup: { readonly record: { readonly segmentBytes: number } };
+  },
+  { reachedLsn }: Pick<Recovered, "reachedLsn">,
+): readonly string[] {
+  const { segmentBytes } = backup.record;
+  if (target.kind !== "latest") return [];
+  const beyond = segmentOf(reachLsn - 1n, segmentBytes) - segmentOf(reachedLsn - 1n, segmentBytes);
+  if (beyond <= 1n) return [];
+  return [
+    `it ends at ${formatLsn(reachedLsn)}, and WAL is archived up to ${formatLsn(reachLsn)}: what follows there does not go on with it, as that of another history`,
+  ];
 }
 
 async function recoverOrExplain(
