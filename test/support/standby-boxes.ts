@@ -54,13 +54,13 @@ export class StandbyTestBox {
     return await loadConfig(this.context());
   }
 
-  /** Looks after this box's server as `serve` does, but more often. */
-  async keep(): Promise<SyncKeeper> {
+  /** Looks after this box's server as `serve` does, but more often. @param now the settings as they are by now */
+  async keep(now = (loaded: LoadedConfig): LoadedConfig => loaded): Promise<SyncKeeper> {
     const loaded = await this.load();
     const deps = { clock: systemClock, random: systemRandom, log: silentLog, env: {} };
     const server = await openOwnServer(loaded, { ...deps, part: "serve" });
     return keepStandbys(
-      { loaded, store: this.store(), server, random: systemRandom },
+      { settings: () => now(loaded), store: this.store(), server, random: systemRandom },
       { clock: systemClock, log: silentLog, intervalMs: 100 },
     );
   }

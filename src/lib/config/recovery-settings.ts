@@ -13,7 +13,7 @@ export const STANDBY_SETTINGS = {
   sync: oneOf(
     {
       description:
-        "`preferred`: a commit waits for a standby as long as one streams; `strict`: always, so that losing the standbys stops the writes; `off`: never, and a failover may lose the last writes.",
+        "`preferred`: a commit waits for a standby as long as one streams; `strict`: always, so that losing the standbys stops the writes; `off`: never, and a failover may lose the last writes. The primary's `serve` follows a change within seconds, without a restart.",
       default: "preferred",
     },
     ["preferred", "strict", "off"] as const,

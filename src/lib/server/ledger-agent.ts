@@ -11,6 +11,7 @@ import { type FollowedEpoch, readKnownEpochs } from "../stack/ledger-epoch-file.
 import { type OwnPostgres, ownPostgres } from "../stack/own-postgres.ts";
 import { isWithoutStandbys } from "../stack/own-state.ts";
 import type { HealthCheck } from "./health.ts";
+import type { KeptStandbys } from "./sync-keeper.ts";
 
 /** How this box stands to the ledger's epoch. */
 export interface LedgerFence {
@@ -42,7 +43,7 @@ export interface LedgerAgentDeps {
   readonly openStore: (loaded: LoadedConfig, signal: AbortSignal) => Promise<LedgerStore>;
   readonly openServer: (loaded: LoadedConfig) => Promise<LedgerServer>;
   /** Looks after the servers that copy this one, from when records and server are there. */
-  readonly keep?: (parts: AgentContext & { readonly server: LedgerServer }) => AsyncDisposable;
+  readonly keep?: (parts: KeptStandbys) => AsyncDisposable;
   readonly linkTo?: AgentContext["linkTo"];
   /** Has the engine leave this box's server alone, where it is a container. */
   readonly holdBack?: (loaded: LoadedConfig) => Promise<void>;
@@ -217,8 +218,10 @@ export class LedgerAgent implements AsyncDisposable {
       });
     }
     const server = this.#server;
-    if (server !== null && this.#keeper === null)
-      this.#keeper = keep?.({ ...this.#context(this.#store), server }) ?? null;
+    if (server !== null && this.#keeper === null) {
+      const settings = (): LoadedConfig => this.#loaded;
+      this.#keeper = keep?.({ ...this.#context(this.#store), settings, server }) ?? null;
+    }
   }
 
   /** From the first epoch on no engine may start the server at boot: only who has asked the control plane may. */

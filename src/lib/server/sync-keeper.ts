@@ -1,3 +1,4 @@
+import type { LoadedConfig } from "../config/load.ts";
 import type { Clock } from "../kernel/clock.ts";
 import { messageOf } from "../kernel/errors.ts";
 import type { Log } from "../kernel/log.ts";
@@ -40,13 +41,27 @@ export interface KeeperDeps {
   readonly intervalMs?: number;
 }
 
+/** What is looked after. */
+export interface KeptStandbys extends Omit<StandbyCareContext, "signal" | "loaded"> {
+  /** As they are by now: whom commits wait for follows a change of them. */
+  readonly settings: () => LoadedConfig;
+}
+
 /** Starts it. */
 export function keepStandbys(
-  context: Omit<StandbyCareContext, "signal">,
+  { settings, store, server, random }: KeptStandbys,
   { clock, log, onSeen, intervalMs = INTERVAL_MS }: KeeperDeps,
 ): SyncKeeper {
   const end = new AbortController();
-  const care = new StandbyCare({ ...context, signal: end.signal });
+  const care = new StandbyCare({
+    get loaded() {
+      return settings();
+    },
+    store,
+    server,
+    random,
+    signal: end.signal,
+  });
   const { tell, fail } = narrateCare(log, {
     cared: "standby.cared",
     waits: "standby.waits",

@@ -24,6 +24,8 @@ import { until } from "../../support/until.ts";
 let dir: string;
 let pair: StandbyPair;
 let keeper: SyncKeeper;
+/** `standby.sync` of the primary's box, as it is by now. */
+let mode: "preferred" | "off" = "preferred";
 const WAIT_MS = 60_000;
 const DEAD_RECOVERY = {
   node: "two",
@@ -40,7 +42,10 @@ beforeAll(async () => {
   await chmod(dir, 0o755);
   pair = await makeStandbyPair(dir);
   await pair.ledger.pool.query("create table written_by_a_test (line text)");
-  keeper = await pair.first.keep();
+  keeper = await pair.first.keep((loaded) => ({
+    ...loaded,
+    config: { ...loaded.config, standby: { ...loaded.config.standby, sync: mode } },
+  }));
 });
 
 afterAll(async () => {
@@ -120,6 +125,16 @@ test("what a failover would lose is told, by the primary's box in bytes", async 
     standbys: [{ node: "two", replication: null, isSync: true }],
     problems: [],
   });
+});
+
+test("whom commits wait for follows the setting while serve runs", async () => {
+  const waitsFor = async (names: readonly string[]): Promise<boolean> => {
+    return (await epoch())?.syncSet.join() === names.join() && ((await syncNames()) === "") === (names.length === 0);
+  };
+  mode = "off";
+  await until("commits wait for nobody", async () => await waitsFor([]), WAIT_MS);
+  mode = "preferred";
+  await until("commits wait for the standby again", async () => await waitsFor(["two"]), WAIT_MS);
 });
 
 test("the role of a box opens what it needs, and no row of the ledger", async () => {

@@ -51,7 +51,7 @@ async function beginEpoch(): Promise<void> {
   const server = await openOwnServer(loaded, { ...DEPS, env: {}, part: "serve" });
   await store.put("box", { ...newLedgerBox("other"), state: "joining" }, 0, "other");
   await using _ = keepStandbys(
-    { loaded, store, server, random: systemRandom },
+    { settings: () => loaded, store, server, random: systemRandom },
     { clock: systemClock, log: silentLog, intervalMs: 100 },
   );
   const { revision, value } = await until("the ledger has an epoch", async () => {
