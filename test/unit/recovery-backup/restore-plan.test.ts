@@ -171,8 +171,11 @@ test("the latest is not what the ledger has left by a restore or a promotion", (
 });
 
 test("a recovery that stops while whole segments follow has met another history", () => {
-  const backup = { record: { segmentBytes: 0x1000 } };
-  const restored = { target: { kind: "latest" }, reachLsn: 0x6010n, backup } as const;
+  const restored = {
+    target: { kind: "latest" },
+    reachLsn: 0x6010n,
+    backup: { record: { segmentBytes: 0x1000 } },
+  } as const;
   for (const reachedLsn of [0x6010n, 0x6008n, 0x5ff8n]) expect(findCutOff(restored, { reachedLsn })).toEqual([]);
   expect(findCutOff({ ...restored, reachLsn: 0x6000n }, { reachedLsn: 0x5008n })).toEqual([]);
   expect(findCutOff(restored, { reachedLsn: 0x4ff8n })).toEqual([expect.stringContaining("0/4FF8")]);
