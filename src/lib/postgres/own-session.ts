@@ -60,12 +60,12 @@ async function assertOwnSession(session: Session, connection: ConnectionOptions,
  * @throws FulaError FULA_LEASE_POOLER where a pooler between gives each transaction another one; what `openSession` throws
  */
 export async function openOwnSession(options: ConnectionOptions, clock: Clock): Promise<Session> {
-  const { sessionSettings = {}, ...connection } = options;
-  const session = await openSession(connection, clock);
+  // Nothing is said before that is known, lest a setting goes to a session that is somebody else's a moment later.
+  const silent = { ...options, sessionSettings: null };
+  const session = await openSession(silent, clock);
   try {
-    // First of all, lest a setting goes to a session that is somebody else's a moment later.
-    await assertOwnSession(session, connection, clock);
-    await applySessionSettings(session.client, { ...options, sessionSettings });
+    await assertOwnSession(session, silent, clock);
+    await applySessionSettings(session.client, options);
     return session;
   } catch (error) {
     await session[Symbol.asyncDispose]();

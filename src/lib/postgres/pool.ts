@@ -40,8 +40,11 @@ export interface ConnectionOptions {
   readonly connectTimeoutMs?: number;
   /** A statement without an answer for so long fails here, whatever the server does; undefined = no limit. */
   readonly queryTimeoutMs?: number;
-  /** Settings of the server for each session, such as `lock_timeout`; those that it does not know are left out. */
-  readonly sessionSettings?: Readonly<Record<string, string>>;
+  /**
+   * Settings of the server for each session, such as `lock_timeout`; those that it does not know are left out. Null tells the
+   * server nothing at all, also not the epoch: whoever opens the session does so later.
+   */
+  readonly sessionSettings?: Readonly<Record<string, string>> | null;
   /** The epoch of the ledger that its sessions mean, as `<number>:<uuid>`, or `unchecked`; missing or null says nothing. */
   readonly ledgerEpoch?: string | null;
   /** Where the server is by now: it takes the place of host, port and TLS, and says the epoch where `ledgerEpoch` does not. */
@@ -161,6 +164,7 @@ const HEARING: Readonly<Record<string, string>> = { client_min_messages: "notice
  */
 export async function applySessionSettings(client: Pick<ClientBase, "query">, words: SessionWords): Promise<void> {
   const { sessionSettings, ledgerEpoch, follow } = words;
+  if (sessionSettings === null) return;
   const settings = { ...HEARING, ...sessionSettings };
   const epoch = ledgerEpoch ?? follow?.place.ledgerEpoch ?? null;
   await client.query(

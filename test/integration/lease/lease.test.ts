@@ -293,8 +293,8 @@ describe("a holder that is not there any more", () => {
     await using proxy = new FaultProxy(database.options.host, database.options.port, ({ session, type }) => {
       if (!session.endsWith("/lease@master-1") || type !== "S") return "pass";
       statements += 1;
-      // After two for settings and one that tries the lock; without its Sync the server waits on, and no timeout runs.
-      return statements === 4 ? "swallow" : "pass";
+      // After one for settings and one that tries the lock; without its Sync the server waits on, and no timeout runs.
+      return statements === 3 ? "swallow" : "pass";
     });
     const connection = { ...database.options, host: "127.0.0.1", port: await proxy.listen() };
     await using _ = await startTestLease(database, { node: "master-1", ttlMs: SHORT_TTL_MS, connection });
