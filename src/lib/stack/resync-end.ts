@@ -1,9 +1,12 @@
-/** How long what is held at the primary may take to be let go, once the work is to stop. */
-const LETTING_GO_MS = 5_000;
+/**
+ * How long what is held at the primary may take to be let go, once the work is to stop. One that is frozen as a whole lets
+ * nobody in, which is known earlier, by the time that a connection may take.
+ */
+const LETTING_GO_MS = 30_000;
 
 /**
  * When connections to the primary end: those of the work when it is to stop, and those that let go of what it held some
- * seconds after that. A primary that is frozen would keep either for ever; what it holds still, the next run collects.
+ * time after that. A primary that is frozen would keep either for ever; what it holds still, the next run collects.
  */
 export class ResyncEnd {
   readonly #work = new AbortController();
