@@ -3,12 +3,12 @@ import type { PathsContext } from "../config/paths.ts";
 import type { Clock } from "../kernel/clock.ts";
 import { FulaError, isFulaError } from "../kernel/errors.ts";
 import type { Random } from "../kernel/random.ts";
-import { isWorthAnotherAttempt } from "../membership/kv/budget.ts";
+import { outlastSilence } from "../membership/outlast.ts";
 import type { Authorization, DenialReason, OperatorRole } from "../membership/records.ts";
 import { tryNoteAudit } from "./authorize-audit.ts";
-import { controlPlaneAddress, isControlPlaneMade, withControlPlane } from "./control-plane.ts";
+import { controlPlaneAddress, electionPatienceMs, isControlPlaneMade, withControlPlane } from "./control-plane.ts";
 import { readInstallation } from "./installation.ts";
-import { canHaveEpochs, electionPatienceMs } from "./ledger-store.ts";
+import { canHaveEpochs } from "./ledger-store.ts";
 import { actingOperator, foreseeAuthorization } from "./operators.ts";
 
 /** What asking takes from the command line. */
@@ -135,8 +135,6 @@ async function ask(
   }
 }
 
-const AGAIN_MS = 500;
-
 /** Asks until there is an answer; whoever says that nobody can be asked does not wait for that to become known. */
 async function askPatiently(
   loaded: LoadedConfig,
@@ -147,13 +145,24 @@ async function askPatiently(
   const { clock, signal, onWait } = context;
   const patienceMs =
     act.awaitsElection === true && act.emergency === null && canHaveEpochs(loaded) ? electionPatienceMs(loaded) : 0;
-  const deadlineMs = clock.monotonicMs() + patienceMs;
-  for (let isFirst = true; ; isFirst = false) {
+  const silences: Silence[] = [];
+  const attempt = async (): Promise<Authorization> => {
     const answer = await ask(loaded, context, act, operator);
-    if ("allowed" in answer || !isWorthAnotherAttempt(answer.error)) return answer;
-    if (clock.monotonicMs() >= deadlineMs) return answer;
-    if (isFirst) onWait?.("waiting for the NATS servers to elect a leader, who says whether this may be done");
-    await clock.sleep(AGAIN_MS, signal);
+    if ("allowed" in answer) return answer;
+    silences.push(answer);
+    throw answer.error;
+  };
+  try {
+    return await outlastSilence(attempt, {
+      clock,
+      signal,
+      deadlineMs: clock.monotonicMs() + patienceMs,
+      onWait: (sentence) => onWait?.(`${sentence}, who says whether this may be done`),
+    });
+  } catch (error) {
+    const last = silences.at(-1);
+    if (last === undefined || last.error !== error) throw error;
+    return last;
   }
 }
 

@@ -22,9 +22,10 @@ export interface ControlPlaneDeps {
   /**
    * `bootstrap` waits `controlPlane.bootstrapTimeout` for servers that have yet to find one another: for what brings a
    * master up; `doctor` some times `controlPlane.timeout`, because it asks much at once and must not take its own haste for a
-   * silence. Default: `controlPlane.timeout`, as for every single question.
+   * silence; `election` as long as servers may take that lost their leader. Default: `controlPlane.timeout`, as for every single
+   * question.
    */
-  readonly patience?: "bootstrap" | "doctor";
+  readonly patience?: "bootstrap" | "doctor" | "election";
   /** True looks only: a file is not written to, not even beside it, and on servers no bucket is made. */
   readonly readOnly?: boolean;
   /** Told in a sentence what is being waited for. */
@@ -151,6 +152,8 @@ export async function natsAccess(loaded: LoadedConfig, who: "user" | "system" = 
 }
 
 const DOCTOR_TIMEOUTS = 5;
+/** Servers of the control plane that lost their leader have another one within 4 to 9 seconds each time they try. */
+const ELECTIONS_MS = 60_000;
 
 /** How long opening waits for servers that do not answer, in milliseconds. */
 function openingMs(
@@ -158,7 +161,13 @@ function openingMs(
   patience: ControlPlaneDeps["patience"],
 ): number {
   if (patience === undefined) return timeout;
-  return patience === "bootstrap" ? bootstrapTimeout : Math.min(DOCTOR_TIMEOUTS * timeout, bootstrapTimeout);
+  const most = { bootstrap: bootstrapTimeout, doctor: DOCTOR_TIMEOUTS * timeout, election: ELECTIONS_MS };
+  return Math.min(most[patience], bootstrapTimeout);
+}
+
+/** How long whoever changes the primary waits for the control plane, in milliseconds. */
+export function electionPatienceMs({ config }: Pick<LoadedConfig, "config">): number {
+  return openingMs(config.controlPlane, "election");
 }
 
 /** What a store on servers is opened with. @throws FulaError FULA_NOT_JOINED, FULA_CONFIG_READ */

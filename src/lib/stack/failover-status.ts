@@ -5,6 +5,7 @@ import { FAILOVER_STEPS } from "../failover/failover-steps.ts";
 import { knownRun } from "../failover/failover-run.ts";
 import { readMissing } from "../failover/missing-contents.ts";
 import { type JournalEntry, latestJournal, readJournal } from "../kernel/journal.ts";
+import { type ShownEpoch, showEpoch } from "./shown-epoch.ts";
 import type { Attestation, FailoverRun, LedgerEpochRecord, LedgerStore } from "../membership/ledger-records.ts";
 
 /** Names the journals of failovers and switchovers in the journal directory. */
@@ -24,10 +25,7 @@ export interface FailoverStatus {
   /** Whether nothing is under way that somebody has to go on with. */
   readonly ok: boolean;
   /** Null where the ledger has one server only. */
-  readonly epoch: Pick<
-    LedgerEpochRecord,
-    "number" | "uuid" | "phase" | "primary" | "address" | "syncSet" | "syncNeeded" | "at"
-  > | null;
+  readonly epoch: ShownEpoch | null;
   /** The run that is under way, or the last that was. */
   readonly run: FailoverRun | null;
   /** Where the run really is, and what comes next; null where none is under way. */
@@ -103,19 +101,7 @@ export async function readFailoverStatus(store: LedgerStore, journalDir: string)
     isRaised && epoch.previous !== null && epoch.previous.syncNeeded > 0 ? attestationsNeeded(epoch.previous) : null;
   return {
     ok: !isUnderWay && (epoch === null || endedEpoch(epoch) !== null),
-    epoch:
-      epoch === null
-        ? null
-        : {
-            number: epoch.number,
-            uuid: epoch.uuid,
-            phase: epoch.phase,
-            primary: epoch.primary,
-            address: epoch.address,
-            syncSet: epoch.syncSet,
-            syncNeeded: epoch.syncNeeded,
-            at: epoch.at,
-          },
+    epoch: showEpoch(epoch),
     run,
     next:
       transition === null

@@ -14,6 +14,7 @@ import { diskRoom } from "../runtime/host.ts";
 import type { PostgresSite } from "../runtime/postgres-site.ts";
 import { openOwnServer } from "./own-server.ts";
 import { ownPostgres } from "./own-postgres.ts";
+import { type ShownEpoch, showEpoch } from "./shown-epoch.ts";
 import { slotConcern } from "./slot-room.ts";
 import type { StandbyBox } from "./standby-box.ts";
 import {
@@ -63,18 +64,7 @@ export interface OwnLine {
 export interface StandbyStatus {
   readonly node: string;
   /** Null where the ledger never had a second server. */
-  readonly epoch: {
-    readonly number: number;
-    readonly uuid: string;
-    readonly phase: LedgerEpochRecord["phase"];
-    readonly primary: string;
-    readonly address: string | null;
-    readonly timeline: number | null;
-    readonly syncSet: readonly string[];
-    readonly syncNeeded: number;
-    readonly reason: string;
-    readonly at: string;
-  } | null;
+  readonly epoch: ShownEpoch | null;
   /** Null where this box carries no server. */
   readonly own: OwnLine | null;
   readonly standbys: readonly StandbyLine[];
@@ -271,21 +261,7 @@ export async function readStandbyStatus({
   const standbys = others.map((box) => standbyLine(box, own, epoch));
   return {
     node: name,
-    epoch:
-      epoch === null
-        ? null
-        : {
-            number: epoch.number,
-            uuid: epoch.uuid,
-            phase: epoch.phase,
-            primary: epoch.primary,
-            address: epoch.address,
-            timeline: epoch.timeline,
-            syncSet: epoch.syncSet,
-            syncNeeded: epoch.syncNeeded,
-            reason: epoch.reason,
-            at: epoch.at,
-          },
+    epoch: showEpoch(epoch),
     own: own.line,
     standbys,
     wouldLoseBytes: epoch === null ? null : wouldLose(standbys),
