@@ -72,6 +72,8 @@ test("a master backs its ledger up, archives it while it serves, and goes back t
     ok: true,
     inPlace: true,
   });
+  const latest = await box.run(["backup", "restore", "--to", "latest", "--dry-run"]);
+  expect([latest.exitCode, latest.stderr]).toEqual([2, expect.stringContaining("FULA_RESTORE_TARGET")]);
   expect(await notes(box)).toEqual(["kept", "made after the backup"]);
   expect((await box.run(["billing", "verify"])).exitCode).toBe(0);
 });
