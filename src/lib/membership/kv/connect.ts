@@ -30,7 +30,9 @@ export async function connectNats(target: Access, timeoutMs: number): Promise<Na
       // The library would keep what is written while it is disconnected and send it once it is back, when whoever wrote
       // it was told long ago that it failed.
       reconnect: false,
-      maxReconnectAttempts: 0,
+      // With a bound, the library takes a server that does not answer off its list twice, and the second time another one
+      // goes: where two of three are lost it would give up without having asked the third.
+      maxReconnectAttempts: -1,
       ignoreClusterUpdates: true,
       noAsyncTraces: true,
       ...(authenticator && { authenticator }),
