@@ -1,8 +1,9 @@
-import { request } from "node:http";
+import { type IncomingHttpHeaders, request } from "node:http";
 
 /** What an HTTP endpoint of this box answered. */
 export interface HttpAnswer {
   readonly status: number;
+  readonly headers: IncomingHttpHeaders;
   /** At most 64 KiB of it. */
   readonly body: string;
 }
@@ -10,14 +11,24 @@ export interface HttpAnswer {
 const BODY_LENGTH_MAX = 65_536;
 
 /** The address under which a listener on `host` is reached from this box. */
-export function localAddressOf(host: string): string {
+function localAddressOf(host: string): string {
   if (host === "0.0.0.0" || host === "") return "127.0.0.1";
   return host === "::" ? "::1" : host;
 }
 
+/** What is asked, and of whom. */
+export interface HttpQuestion {
+  readonly host: string;
+  readonly port: number;
+  readonly path: string;
+  /** Default GET. No request has a body. */
+  readonly method?: string;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
 /** Asks once, without proxy or redirect. @returns null where nobody answers in time */
 export async function probeHttp(
-  target: { readonly host: string; readonly port: number; readonly path: string },
+  target: HttpQuestion,
   timeoutMs: number,
   signal?: AbortSignal,
 ): Promise<HttpAnswer | null> {
@@ -27,8 +38,9 @@ export async function probeHttp(
   const nobody = (): void => {
     resolve(null);
   };
-  const { port, path } = target;
-  const call = request({ host: localAddressOf(target.host), port, path, signal: stop, agent: false }, (response) => {
+  const { port, path, method = "GET", headers = {} } = target;
+  const options = { host: localAddressOf(target.host), port, path, method, headers, signal: stop, agent: false };
+  const call = request(options, (response) => {
     let body = "";
     response.setEncoding("utf8");
     response.on("data", (chunk: string) => {
@@ -36,7 +48,7 @@ export async function probeHttp(
     });
     response.on("error", nobody);
     response.on("end", () => {
-      resolve({ status: response.statusCode ?? 0, body });
+      resolve({ status: response.statusCode ?? 0, headers: response.headers, body });
     });
   });
   call.on("error", nobody);

@@ -2,13 +2,12 @@ import type { LoadedConfig } from "../config/load.ts";
 import { signSessionToken } from "../identity/session-token.ts";
 import { resolveUserId } from "../identity/user-id.ts";
 import type { Clock } from "../kernel/clock.ts";
-import { isFulaError, messageOf } from "../kernel/errors.ts";
+import { isFulaError } from "../kernel/errors.ts";
 import type { Random } from "../kernel/random.ts";
 import { Secret } from "../kernel/secret.ts";
 import { formatDuration } from "../kernel/units.ts";
 import type { Pool } from "../postgres/pool.ts";
-import { localAddressOf } from "../runtime/http-probe.ts";
-import { askNetwork } from "../runtime/network.ts";
+import { type HttpAnswer, probeHttp } from "../runtime/http-probe.ts";
 import { readDaemonFile } from "./daemon-file.ts";
 import { describeError } from "./look.ts";
 import { openPinCluster } from "./pinset.ts";
@@ -40,7 +39,10 @@ const KEY = "written-and-read";
 const MARK = "x-amz-meta-trial";
 const MARK_BYTES = 32;
 const TOKEN_MS = 300_000;
-const ANSWER_MS = 20_000;
+/** Longer than the gateway itself waits for the pinset, so that its reason is heard. */
+const ANSWER_MS = 40_000;
+/** Whoever interrupts does not wait long for a gateway that hangs. */
+const REMOVAL_MS = 10_000;
 /** As long as `serve` is waited for: after a promotion pools and peers come together again. */
 const PATIENCE_MS = 60_000;
 const AGAIN_MS = 500;
@@ -65,37 +67,27 @@ class Refused extends Error {
 
 /** This box's gateway, asked as the trial's user. */
 interface TrialGateway {
-  readonly origin: string;
+  readonly host: string;
+  readonly port: number;
   readonly token: Secret;
 }
 
 type Wanted = readonly number[];
 
 async function ask(
-  { origin, token }: TrialGateway,
+  { host, port, token }: TrialGateway,
   [method, path]: readonly [string, string],
   wanted: Wanted,
   signal: AbortSignal,
-  headers: Readonly<Record<string, string>> = {},
-): Promise<Headers> {
-  const init = {
-    method,
-    headers: { authorization: `Bearer ${token.reveal()}`, ...headers },
-    signal: AbortSignal.any([signal, AbortSignal.timeout(ANSWER_MS)]),
-    redirect: "error",
-  } as const;
-  let answer: Response;
-  try {
-    answer = await askNetwork(`${origin}${path}`, init);
-    await answer.body?.cancel();
-  } catch (error) {
-    const cause = error instanceof TypeError && error.cause !== undefined ? error.cause : error;
-    throw new Refused(`${method} ${path}: no answer (${messageOf(cause)})`, 0, null);
-  }
+  more: Readonly<Record<string, string>> = {},
+): Promise<HttpAnswer> {
+  const headers = { authorization: `Bearer ${token.reveal()}`, ...more };
+  const answer = await probeHttp({ host, port, path, method, headers }, ANSWER_MS, signal);
+  if (answer === null) throw new Refused(`${method} ${path} is not answered`, 0, null);
   const { status } = answer;
-  if (wanted.includes(status)) return answer.headers;
-  const code = answer.headers.get("x-amz-error-code");
-  throw new Refused(`${method} ${path} is answered with ${status}${code === null ? "" : ` ${code}`}`, status, code);
+  if (wanted.includes(status)) return answer;
+  const code = String(answer.headers["x-amz-error-code"] ?? "");
+  throw new Refused(`${method} ${path} is answered with ${`${status} ${code}`.trim()}`, status, code);
 }
 
 const OBJECT = `/${BUCKET}/${KEY}`;
@@ -103,13 +95,14 @@ const OBJECT = `/${BUCKET}/${KEY}`;
 async function writeAndRead(gateway: TrialGateway, mark: string, signal: AbortSignal): Promise<void> {
   await ask(gateway, ["PUT", `/${BUCKET}`], [200], signal);
   await ask(gateway, ["PUT", OBJECT], [200], signal, { [MARK]: mark });
-  const read = (await ask(gateway, ["GET", OBJECT], [200], signal)).get(MARK);
-  if (read !== mark) throw new Refused(`GET ${OBJECT} gives another object than the one that was stored`, 200, null);
+  const { headers } = await ask(gateway, ["GET", OBJECT], [200], signal);
+  if (headers[MARK] !== mark)
+    throw new Refused(`GET ${OBJECT} gives another object than the one that was stored`, 200, null);
 }
 
 /** Heeds no signal of the run's: what was interrupted is to leave nothing behind, either. */
 async function remove(gateway: TrialGateway): Promise<void> {
-  const signal = AbortSignal.timeout(ANSWER_MS);
+  const signal = AbortSignal.timeout(REMOVAL_MS);
   await ask(gateway, ["DELETE", OBJECT], [204, 404], signal);
   await ask(gateway, ["DELETE", `/${BUCKET}`], [204, 404], signal);
 }
@@ -128,7 +121,6 @@ async function attempt(gateway: TrialGateway, mark: string, signal: AbortSignal)
 
 async function openGateway({ loaded, pool, clock, random }: ObjectTrial): Promise<TrialGateway> {
   const { host, port } = loaded.config.gateway;
-  const address = localAddressOf(host);
   const issuedMs = clock.nowMs();
   const token = await signSessionToken(await signingKey(pool, loaded, { clock }), {
     subject: { kind: "user", userId: resolveUserId(TRIAL_USER) },
@@ -139,8 +131,7 @@ async function openGateway({ loaded, pool, clock, random }: ObjectTrial): Promis
     madeFromKey: null,
     id: random.uuid(),
   });
-  const origin = `http://${address.includes(":") ? `[${address}]` : address}:${port}`;
-  return { origin, token: new Secret(token) };
+  return { host, port, token: new Secret(token) };
 }
 
 /** Why objects cannot be stored where the lost master's peer is missing; null where it is not for that. */

@@ -1,11 +1,15 @@
+import { once } from "node:events";
+import { createServer } from "node:http";
+import { promisify } from "node:util";
 import { CreateBucketCommand, PutObjectCommand } from "@aws-sdk/client-s3";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { parseCid } from "../../../src/lib/blocks/cid.ts";
+import type { LoadedConfig } from "../../../src/lib/config/load.ts";
 import type { FailoverCheck } from "../../../src/lib/failover/failover-ports.ts";
 import { missingOf } from "../../../src/lib/failover/missing-contents.ts";
 import { systemClock } from "../../../src/lib/kernel/clock.ts";
 import { systemRandom } from "../../../src/lib/kernel/random.ts";
-import { writeDaemonFile } from "../../../src/lib/stack/daemon-file.ts";
+import { removeDaemonFile, writeDaemonFile } from "../../../src/lib/stack/daemon-file.ts";
 import { tryObject } from "../../../src/lib/stack/failover-object.ts";
 import { verifyService } from "../../../src/lib/stack/failover-verify.ts";
 import { openBlocks } from "../../../src/lib/stack/pinset.ts";
@@ -30,12 +34,23 @@ async function rowsOf<T extends object>(query: string): Promise<readonly T[]> {
   return (await box.database.pool.query<T>(query)).rows;
 }
 
+/** Has commands take this process for the box's `serve`. */
+async function asServing({ paths }: LoadedConfig): Promise<AsyncDisposable> {
+  await writeDaemonFile(paths.servePidFile, systemClock);
+  return { [Symbol.asyncDispose]: async () => await removeDaemonFile(paths.servePidFile) };
+}
+
 test("an object goes through the gateway and back, nobody is billed for it, and nothing of it is left", async () => {
   const loaded = await box.load();
   const trial = { ...scene, loaded, pool: box.database.pool };
   await expect(tryObject(trial)).resolves.toMatchObject({ state: "attention" });
   await using serving = await startTestServer(box);
-  await writeDaemonFile(loaded.paths.servePidFile, systemClock);
+  await using _ = await asServing(loaded);
+  // Left by a trial that was killed.
+  const left = s3Client(box, await makeKey(box, "failover@fula-master.invalid"));
+  await left.send(new CreateBucketCommand({ Bucket: "fula-failover" }));
+  await left.send(new PutObjectCommand({ Bucket: "fula-failover", Key: "written-and-read", Body: new Uint8Array(0) }));
+  left.destroy();
   const judged = await tryObject(trial);
   expect(judged, serving.logText()).toMatchObject({ state: "ok" });
   expect(judged.seen).toContain("stored, read and removed");
@@ -45,7 +60,30 @@ test("an object goes through the gateway and back, nobody is billed for it, and 
   ).resolves.toEqual([{ deleted: true }]);
   await expect(rowsOf("select from user_credits")).resolves.toEqual([]);
   await expect(rowsOf("select from usage_history")).resolves.toEqual([]);
-  await expect(rowsOf("select from access_keys")).resolves.toEqual([]);
+});
+
+test("a gateway that refuses the object stops a failover at once, but for an account that has nothing free", async () => {
+  const loaded = await box.load();
+  await using _ = await asServing(loaded);
+  const answers = { status: 403, code: "InvalidToken" };
+  const asked: string[] = [];
+  const gateway = createServer(({ method, url }, response) => {
+    asked.push(`${method ?? ""} ${url ?? ""}`);
+    response.writeHead(answers.status, { "x-amz-error-code": answers.code }).end();
+  });
+  await once(gateway.listen(box.ports.gateway, "127.0.0.1"), "listening");
+  try {
+    const trial = { ...scene, loaded, pool: box.database.pool };
+    const refused = await tryObject(trial);
+    expect(refused).toMatchObject({ state: "bad", seen: expect.stringContaining("403 InvalidToken") });
+    // Asked to forget it all the same: an answer may have been lost.
+    expect(asked).toEqual(["PUT /fula-failover", "DELETE /fula-failover/written-and-read"]);
+    answers.code = "AccountProblem";
+    await expect(tryObject(trial)).resolves.toMatchObject({ state: "attention" });
+  } finally {
+    gateway.closeAllConnections();
+    await promisify(gateway.close.bind(gateway))();
+  }
 });
 
 async function checksWith(allowedMissing: number): Promise<ReadonlyMap<string, FailoverCheck>> {
