@@ -171,7 +171,7 @@ class Archiver {
     log.info("archive.streaming", { timeline, from: formatLsn(startLsn) });
     const begun = await archivedStart(dir, position, startLsn, segmentBytes);
     await using writer = new WalWriter(dir, timeline, startLsn, segmentBytes, begun);
-    await using syncer = new Syncer(writer, stream, clock, this.#deps.syncMs ?? SYNC_MS);
+    await using syncer = new Syncer(writer, stream, { clock, syncMs: this.#deps.syncMs ?? SYNC_MS, againUpTo: lsn });
     try {
       for (let message = await stream.next(); message !== null; message = await stream.next()) {
         await syncer.take(message);
@@ -203,6 +203,7 @@ class Syncer implements AsyncDisposable {
   readonly #writer: WalWriter;
   readonly #stream: CopyStream;
   readonly #clock: Clock;
+  readonly #againUpTo: Lsn;
   readonly #ended = new AbortController();
   #turn: Promise<void> = Promise.resolve();
   #failure: unknown = null;
@@ -210,7 +211,13 @@ class Syncer implements AsyncDisposable {
   /** How far the server said that it is. */
   serverLsn: Lsn = 0n;
 
-  constructor(writer: WalWriter, stream: CopyStream, clock: Clock, syncMs: number) {
+  /** @param options `againUpTo`: what comes below is archived already, and is only compared */
+  constructor(
+    writer: WalWriter,
+    stream: CopyStream,
+    { clock, syncMs, againUpTo }: { readonly clock: Clock; readonly syncMs: number; readonly againUpTo: Lsn },
+  ) {
+    this.#againUpTo = againUpTo;
     this.#writer = writer;
     this.#stream = stream;
     this.#clock = clock;
@@ -235,7 +242,10 @@ class Syncer implements AsyncDisposable {
   async sync(): Promise<void> {
     await this.#next(async () => {
       await this.#writer.sync();
-      this.#stream.send(statusOf(this.#writer.writtenLsn, this.#writer.durableLsn, this.#clock.nowMs()));
+      const { writtenLsn, durableLsn } = this.#writer;
+      // 0 says nothing: the slot must not go back to what is archived, nor on before that was compared.
+      const toldLsn = durableLsn < this.#againUpTo ? 0n : durableLsn;
+      this.#stream.send(statusOf(writtenLsn, toldLsn, this.#clock.nowMs()));
     });
   }
 
