@@ -218,9 +218,9 @@ describe("a master", () => {
     expect(check).toMatchObject({ details: { entries: 0 } });
   });
 
-  function depsAt(port: number, clock: Clock): IdentitiesDeps {
+  function depsAt(ledgerPort: number, clock: Clock): IdentitiesDeps {
     const keys = { findKey: async () => null, onKeyUsed: () => {}, [Symbol.asyncDispose]: async () => {} };
-    const connection = { ...database.options, host: "127.0.0.1", port };
+    const connection = { ...database.options, host: "127.0.0.1", port: ledgerPort };
     return { pool: database.pool, connection, keys, clock, log: silentLog, metrics: metrics.identity };
   }
 
