@@ -45,6 +45,8 @@ const ANSWER_MS = 40_000;
 const REMOVAL_MS = 10_000;
 /** As long as `serve` is waited for: after a promotion pools and peers come together again. */
 const PATIENCE_MS = 60_000;
+/** Where waiting is not likely to help. */
+const EXPLAINED_PATIENCE_MS = 10_000;
 const AGAIN_MS = 500;
 
 /** An answer that is not the wanted one; status 0 where there was none. */
@@ -147,17 +149,23 @@ async function whyTooFewPeers({ loaded, lost, clock, signal }: ObjectTrial): Pro
   );
 }
 
-async function judgeTrouble(trial: ObjectTrial, trouble: Refused): Promise<Judged> {
-  const seen = `no object can be stored and read through the gateway of ${trial.loaded.config.node.name}: ${trouble.message}`;
-  if (trouble.code === "AccountProblem") {
-    const why = "where billing.freeTierBytes leaves nothing free, the trial's user may not store anything";
-    return { state: "attention", seen: `${seen} (${why})` };
-  }
-  const tooFew = await whyTooFewPeers(trial).catch((error: unknown) => {
+/** The same; what cannot be counted is no reason. */
+async function explainByPeers(trial: ObjectTrial): Promise<string | null> {
+  try {
+    return await whyTooFewPeers(trial);
+  } catch (error) {
     trial.signal.throwIfAborted();
     trial.report(`the peers cannot be counted: ${describeError(error)}`);
     return null;
-  });
+  }
+}
+
+function judgeTrouble({ loaded }: ObjectTrial, { message, code }: Refused, tooFew: string | null): Judged {
+  const seen = `no object can be stored and read through the gateway of ${loaded.config.node.name}: ${message}`;
+  if (code === "AccountProblem") {
+    const why = "where billing.freeTierBytes leaves nothing free, the trial's user may not store anything";
+    return { state: "attention", seen: `${seen} (${why})` };
+  }
   return tooFew === null ? { state: "bad", seen } : { state: "attention", seen: `${seen}; ${tooFew}` };
 }
 
@@ -188,7 +196,9 @@ export async function tryObject(trial: ObjectTrial): Promise<Judged> {
       const seen = `an object was stored, read and removed through the gateway of ${name} in ${formatDuration(tookMs)}`;
       return { state: "ok", seen };
     }
-    if (!trouble.mayPass || tookMs > PATIENCE_MS) return await judgeTrouble(trial, trouble);
+    const tooFew = await explainByPeers(trial);
+    const patienceMs = tooFew === null ? PATIENCE_MS : EXPLAINED_PATIENCE_MS;
+    if (!trouble.mayPass || tookMs > patienceMs) return judgeTrouble(trial, trouble, tooFew);
     report(`storing an object: ${trouble.message}`);
     await clock.sleep(AGAIN_MS, signal);
   }
