@@ -47,12 +47,18 @@ function openRun(box: JoinBox, mayStart: boolean): OpenRun {
     box,
     load: async () => await box.reload(),
     ledger: async () => {
-      ledger ??= box
+      const opening = (ledger ??= box
         .reload()
         .then(
           async (loaded) => await openLedger(loaded, { clock, random, log, signal, part: "join", isJoining: true }),
-        );
-      return (await ledger).pool;
+        ));
+      try {
+        return (await opening).pool;
+      } catch (error) {
+        // A step that is taken again asks again.
+        if (ledger === opening) ledger = null;
+        throw error;
+      }
     },
     applyStack: async (report) => {
       await applyStack(await box.reloadSaved(), box.context, report);
@@ -143,7 +149,7 @@ export async function applyJoin({ box: proposed }: JoinProposal, show: ShowTasks
     steps: steps.map(({ id }) => id),
     resumes: unfinished?.path ?? null,
   });
-  const changed = await runSteps({ command: "join", steps, journal, signal, show });
+  const changed = await runSteps({ command: "join", steps, journal, clock, signal, show });
   await journal.append("join.finished", { changed });
   return { box, changed, journal: journal.path };
 }

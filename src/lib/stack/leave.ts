@@ -171,7 +171,7 @@ export async function applyLeave({ box: proposed }: LeaveProposal, show: ShowTas
   });
   // A third run must know what the first one has done.
   for (const step of resumed?.done ?? []) await journal.append("step.done", { step, already: true });
-  const changed = await runSteps<LeaveStepId>({ command: "leave", steps, journal, signal, show });
+  const changed = await runSteps<LeaveStepId>({ command: "leave", steps, journal, clock, signal, show });
   await journal.append("leave.finished", { changed });
   if (!purge) return { changed, journal: journal.path };
   await rm(paths.journalDir, { recursive: true, force: true });

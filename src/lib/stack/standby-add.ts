@@ -63,7 +63,7 @@ async function apply(
   await using journal = await openJournal(journalDir, JOURNAL, clock);
   const steps = standbySteps(run);
   await journal.append("standby.started", { version: toolVersion(), node: name, steps: steps.map(({ id }) => id) });
-  const changed = await runSteps<StandbyStepId>({ command: "standby add", steps, journal, signal, show });
+  const changed = await runSteps<StandbyStepId>({ command: "standby add", steps, journal, clock, signal, show });
   await journal.append("standby.finished", { changed });
   return { changed, journal: journal.path };
 }

@@ -1,8 +1,10 @@
 import { join } from "node:path";
 import type { Clock } from "../kernel/clock.ts";
 import { FulaError, isFulaError, messageOf } from "../kernel/errors.ts";
+import type { ErrorCode } from "../kernel/error-codes.ts";
 import type { Journal } from "../kernel/journal.ts";
 import { acquireLock, type ProcessLock, readLockHolder } from "../kernel/lock.ts";
+import { retry } from "../kernel/retry.ts";
 import type { RunStep } from "./join-step.ts";
 import { NOT_TAKEN_TEXT, type PlannedStep, type StepId } from "./plan.ts";
 
@@ -83,9 +85,24 @@ export interface StepRunOptions<Id extends string = StepId> {
   readonly command: "join" | "join-as-storage-node" | "leave" | "standby add";
   readonly steps: readonly RunStep<Id>[];
   readonly journal: Journal;
+  readonly clock: Clock;
   readonly signal: AbortSignal;
   readonly show: ShowTasks;
 }
+
+/** What a service that has just come up, or whose box is busy, says once and not again. */
+const PASSING: ReadonlySet<ErrorCode> = new Set([
+  "FULA_CLUSTER_UNREADABLE",
+  "FULA_COMMIT_UNKNOWN",
+  "FULA_DATABASE_UNREACHABLE",
+  "FULA_DOCKER_FAILED",
+  "FULA_DOCKER_UNREACHABLE",
+  "FULA_KUBO_UNREACHABLE",
+  "FULA_LOOK_TIMEOUT",
+  "FULA_MEMBERSHIP_RACED",
+]);
+/** Before a step is taken again; whoever has to mend something is told soon enough. */
+const AGAIN_DELAYS_MS = [1_000, 3_000, 6_000] as const;
 
 /** How events of a run's end begin in its journal. */
 const JOURNAL_KINDS: Readonly<Record<StepRunOptions["command"], string>> = {
@@ -132,15 +149,27 @@ function explainEnd<Id extends string>(
 
 function taskOf<Id extends string>(
   step: RunStep<Id>,
-  { journal, signal }: StepRunOptions<Id>,
+  { journal, clock, signal }: StepRunOptions<Id>,
   progress: Progress<Id>,
 ): StepTask {
+  // A step goes on where it stopped, in this run as in the next one.
+  const outlast = async <T>(work: () => Promise<T>, onAgain?: (message: string) => void): Promise<T> =>
+    await retry(work, {
+      delaysMs: AGAIN_DELAYS_MS,
+      clock,
+      signal,
+      shouldRetry: (error) => {
+        const isPassing = isFulaError(error) && PASSING.has(error.code);
+        if (isPassing) onAgain?.(error.message);
+        return isPassing;
+      },
+    });
   return {
     title: step.title,
     skip: async () => {
       progress.current = step;
       signal.throwIfAborted();
-      const assessment = await step.assess();
+      const assessment = await outlast(step.assess);
       if (assessment.state === "todo") return null;
       await journal.append("step.done", { step: step.id, already: true });
       progress.done.push(step.id);
@@ -148,7 +177,12 @@ function taskOf<Id extends string>(
     },
     run: async (report) => {
       await journal.append("step.started", { step: step.id });
-      const result = await step.apply(report);
+      const result = await outlast(
+        async () => await step.apply(report),
+        (message) => {
+          report(`trying again: ${message}`);
+        },
+      );
       await journal.append("step.done", { step: step.id, result });
       progress.done.push(step.id);
       progress.changed.push(step.id);

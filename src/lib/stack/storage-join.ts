@@ -128,7 +128,7 @@ export async function applyStorage(
     steps: steps.map(({ id }) => id),
     resumes: unfinished?.path ?? null,
   });
-  const changed = await runSteps({ command: "join-as-storage-node", steps, journal, signal, show });
+  const changed = await runSteps({ command: "join-as-storage-node", steps, journal, clock, signal, show });
   await journal.append("join.finished", { changed });
   return { box, changed, look: run.look, journal: journal.path };
 }
