@@ -8,7 +8,15 @@ import { systemClock } from "../../../src/lib/kernel/clock.ts";
 import { type CliRun, expectDone } from "../../support/cli.ts";
 import { until } from "../../support/until.ts";
 import { type Box, type Fleet, startBoxes } from "./boxes.ts";
-import { chargesPerHour, expectIntact, openHours, primaryOn, settled, takesWrites } from "./fleet-checks.ts";
+import {
+  chargesPerHour,
+  expectIntact,
+  expectNothingHeld,
+  openHours,
+  primaryOn,
+  settled,
+  takesWrites,
+} from "./fleet-checks.ts";
 import { once, Runbook, SETTLE_MS } from "./runbook.ts";
 import { type AccessKey, makeLoadBucket, missingObjects, WriteLoad } from "./write-load.ts";
 
@@ -17,6 +25,8 @@ const IS_SOAK = process.env["SOAK"] === "1";
 const LONG_MS = 900_000;
 /** How long a frozen master stays so, beside what a failover takes: as long as agents were frozen that lost writes elsewhere. */
 const FROZEN_MS = 45_000;
+/** Rest between the objects of a client that stores for as long as that. */
+const PACE_MS = 200;
 const WRITES = 20;
 const FENCED = "/opt/fenced";
 const FLIPPED = "/opt/flipped";
@@ -277,7 +287,7 @@ if (IS_SOAK) {
       for (const box of [m1, m2]) {
         expectDone(await box.sh("fula-master config unset failover.fenceCommand"), "no hook");
       }
-      const load = new WriteLoad([m2], key, "frozen");
+      const load = new WriteLoad([m2], key, "frozen", PACE_MS);
       await acknowledged(load);
       await m1.freeze();
       const woken = new WriteLoad([m1], key, "woken");
@@ -339,17 +349,23 @@ if (IS_SOAK) {
       expect(asked).toMatchObject({ exitCode: 4, stderr: expect.stringContaining("--without-authorization") });
       // The control plane goes on; but what the lost standby has acknowledged, this one need not have.
       const reason = 'fula-master failover --fence --force-fence --without-authorization "ticket number"';
-      const refused = await page.type(m1, reason);
+      // It is the one that brings the control plane back: not to be typed again until it does.
+      const refused = await m1.sh(page.line(reason));
       expect(refused).toMatchObject({ exitCode: 3, stderr: expect.stringContaining("--allow-data-loss") });
       const plan = await page.type(m1, "fula-master failover");
       const [, position = ""] = /m1 has the log up to ([0-9A-F]+\/[0-9A-F]+)/.exec(plan.stdout) ?? [];
       const agreed = page.line("fula-master failover --fence --allow-data-loss 16/B374D848", {
         "16/B374D848": position,
       });
-      expectDone(await once(m1, `${agreed} --force-fence`), "failover --allow-data-loss");
+      // What was stored while m1 was frozen had its copies on the two that are lost.
+      const stopped = await once(m1, `${agreed} --force-fence`);
+      const [, missing = ""] = /--allow-missing (\d+)/.exec(stopped.stderr) ?? [];
+      expect(stopped).toMatchObject({ exitCode: 3, stderr: expect.stringContaining("On no box that answers") });
+      expectDone(await once(m1, `${agreed} --force-fence --allow-missing ${missing}`), "failover --allow-missing");
       await expect(primaryOn(m1)).resolves.toEqual({ primary: "m1", epoch: epoch + 1 });
       await until("m1 takes writes", async () => await takesWrites(m1));
-      await expectIntact(m1, [m1]);
+      expectDone(await once(m1, "fula-master billing verify"), "billing verify");
+      await expectNothingHeld(m1);
       expect(page.untyped).toEqual([]);
     },
     LONG_MS,

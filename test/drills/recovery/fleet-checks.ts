@@ -79,11 +79,14 @@ export async function settled(primary: Box, standbys: number, away?: Box): Promi
 export async function expectIntact(primary: Box, all: readonly Box[]): Promise<void> {
   expectDone(await once(primary, "fula-master billing verify"), "billing verify");
   expectDone(await once(primary, "fula-master buckets verify --all --deep"), "buckets verify");
-  for (const box of all) {
-    const slots = await rows(box, "select slot_name from pg_replication_slots where slot_name like 'fm\\_pin%'");
-    const leases = expectDone(await box.sh("find /opt/fula-master -name 'fm_pin_*'"), "find").stdout.trim();
-    if (slots.length > 0 || leases !== "") throw new Error(`${box.name} still holds ${slots.join(", ")} ${leases}`);
-  }
+  for (const box of all) await expectNothingHeld(box);
+}
+
+/** No slot and no lease of a backup is left of a recovery. */
+export async function expectNothingHeld(box: Box): Promise<void> {
+  const slots = await rows(box, "select slot_name from pg_replication_slots where slot_name like 'fm\\_pin%'");
+  const leases = expectDone(await box.sh("find /opt/fula-master -name 'fm_pin_*'"), "find").stdout.trim();
+  if (slots.length > 0 || leases !== "") throw new Error(`${box.name} still holds ${slots.join(", ")} ${leases}`);
 }
 
 const PAYER = "drill-payer";

@@ -27,9 +27,12 @@ function clientOf(port: number, credentials: AccessKey): S3Client {
 export class WriteLoad {
   readonly #acknowledged: string[] = [];
   readonly #running: Promise<unknown>;
+  readonly #paceMs: number;
   #isEnded = false;
 
-  constructor(boxes: readonly Box[], credentials: AccessKey, run: string) {
+  /** @param paceMs rest after each object: what is stored for minutes is read and looked after for minutes, too */
+  constructor(boxes: readonly Box[], credentials: AccessKey, run: string, paceMs = 0) {
+    this.#paceMs = paceMs;
     this.#running = Promise.all(
       boxes.map(async (box) => {
         await this.#write(clientOf(box.ports.gateway, credentials), `${run}/${box.name}`);
@@ -56,6 +59,7 @@ export class WriteLoad {
         // Twice under one key would be told: what was stored is never stored again.
         await client.send(new PutObjectCommand({ Bucket: BUCKET, Key: key, Body: key, IfNoneMatch: "*" }));
         this.#acknowledged.push(key);
+        if (this.#paceMs > 0) await systemClock.sleep(this.#paceMs);
       } catch {
         // Not acknowledged: whether it was stored, nobody was told.
         await systemClock.sleep(PAUSE_MS);
