@@ -8,6 +8,7 @@ import type { LoadedConfig } from "../../../src/lib/config/load.ts";
 import type { FailoverCheck } from "../../../src/lib/failover/failover-ports.ts";
 import { missingOf } from "../../../src/lib/failover/missing-contents.ts";
 import { systemClock } from "../../../src/lib/kernel/clock.ts";
+import { exists } from "../../../src/lib/kernel/files.ts";
 import { systemRandom } from "../../../src/lib/kernel/random.ts";
 import { removeDaemonFile, writeDaemonFile } from "../../../src/lib/stack/daemon-file.ts";
 import { tryObject } from "../../../src/lib/stack/failover-object.ts";
@@ -86,10 +87,13 @@ test("a gateway that refuses the object stops a failover at once, but for an acc
   }
 });
 
-async function checksWith(allowedMissing: number): Promise<ReadonlyMap<string, FailoverCheck>> {
+async function checksWith(
+  allowedMissing: number,
+  lost: string | null = scene.lost,
+): Promise<ReadonlyMap<string, FailoverCheck>> {
   const loaded = await box.load();
   const epoch = newEpoch({ number: 2, primary: "box-1" });
-  const trial = { ...scene, loaded, epoch, pool: box.database.pool, cwd: "/", allowedMissing };
+  const trial = { ...scene, loaded, epoch, pool: box.database.pool, cwd: "/", allowedMissing, lost };
   return new Map((await verifyService(trial)).map((check) => [check.id, check]));
 }
 
@@ -108,6 +112,10 @@ test("what is on no box any more is listed with its key and stops a failover, un
   // The copies that the lost master had are gone; nothing is.
   expect(well.get("sweep")).toMatchObject({ state: "attention", missing: [] });
   expect(well.get("roots")).toMatchObject({ state: "ok" });
+  const { sweepReportFile } = (await box.load()).paths;
+  expect(await exists(sweepReportFile), "nobody waits for the repair of what a lost master had").toBe(false);
+  expect((await checksWith(0, null)).get("sweep")).toMatchObject({ state: "bad", missing: [] });
+  expect(await exists(sweepReportFile), "what a planned switchover meets is repaired").toBe(true);
   const blocks = await openBlocks(await box.load());
   await blocks.delete(parseCid(content));
   const stopped = await checksWith(0);
