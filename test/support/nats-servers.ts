@@ -5,7 +5,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { nkeys } from "@nats-io/transport-node";
 import { binaries } from "../infra/daemons.ts";
+import { z } from "zod";
 import { askHttp, DaemonProcess, findFreePorts } from "./daemon-process.ts";
+import { until } from "./until.ts";
 
 /** Who may log in: the public half stands in the server's file, the seed is what a client proves itself with. */
 export interface NatsUser {
@@ -153,6 +155,30 @@ function makeServer(cluster: Cluster, index: number, parent: string): NatsServer
   };
 }
 
+const jetStream = z.object({
+  meta_cluster: z
+    .object({ leader: z.string().optional(), replicas: z.array(z.object({ current: z.boolean() })).optional() })
+    .optional(),
+});
+
+/**
+ * Waits until a leader has heard of all the others. Two of three elect one; a bucket that is made then lies on one server, and
+ * whoever asks while the third comes in may find that there is no JetStream.
+ */
+async function formed(servers: readonly NatsServer[]): Promise<void> {
+  await until("the servers have formed a cluster", async () => {
+    const views = await Promise.all(
+      servers.map(async ({ name, monitor }) => ({
+        name,
+        meta: jetStream.parse(await (await askHttp(`${monitor}/jsz`)).json()).meta_cluster,
+      })),
+    );
+    const leaders = new Set(views.map(({ meta }) => meta?.leader ?? ""));
+    const replicas = views.find(({ name, meta }) => meta?.leader === name)?.meta?.replicas ?? [];
+    return leaders.size === 1 && replicas.filter(({ current }) => current).length === servers.length - 1;
+  });
+}
+
 /** Makes that many servers which know one another and starts them, unless the test wants to do that itself. */
 export async function startNatsServers(count: number, options: NatsServerOptions = {}): Promise<NatsServers> {
   const parent = mkdtempSync(join(PARENT, "fula-nats-"));
@@ -171,6 +197,7 @@ export async function startNatsServers(count: number, options: NatsServerOptions
   if (options.start !== false) {
     try {
       await Promise.all(servers.map(async (server) => await server.process.start()));
+      if (count > 1 && options.routesOf === undefined) await formed(servers);
     } catch (error) {
       await end();
       throw error;
