@@ -206,7 +206,10 @@ describe("a master's stack", () => {
     const { containerId } = await project.containerOf("kubo");
     const { stdout } = await project.exec("kubo", ["pidof", "ipfs"]);
     expect(stdout.trim()).not.toBe("");
-    const { State } = await infra().docker.getContainer(containerId).inspect();
+    const inspect = async () => await infra().docker.getContainer(containerId).inspect();
+    // Until it has found it well itself, the engine counts no failure within the minute that a start may take.
+    await until("the engine finds it well", async () => (await inspect()).State.Health?.Status === "healthy");
+    const { State } = await inspect();
     process.kill(State.Pid, "SIGSTOP");
     await until("it is unhealthy", async () => (await project.containerOf("kubo")).health === "unhealthy");
     process.kill(State.Pid, "SIGCONT");
