@@ -7,7 +7,7 @@ import { readKnownEpochs } from "./ledger-epoch-file.ts";
 import { isOwnLedger, placeOnTheWayIn } from "./ledger-place.ts";
 
 /** How long a look may take: an operator waits for it. */
-const LOOK_TIMEOUT_MS = 8_000;
+const LOOK_TIMEOUT_MS = 7_000;
 
 /**
  * Lends the ledger as it runs at this moment: starts no server, becomes no user of it, writes nothing.

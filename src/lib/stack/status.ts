@@ -30,7 +30,7 @@ export interface StatusContext extends PathsContext {
 }
 
 /** How long any one part may take. All are asked at the same time, so the screen comes within this time. */
-const PART_LIMIT_MS = 10_000;
+const PART_LIMIT_MS = 8_000;
 
 async function unfinishedJoin({ paths }: LoadedConfig): Promise<readonly Warning[]> {
   const run = await findUnfinishedRun(paths.journalDir);
