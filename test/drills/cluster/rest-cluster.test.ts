@@ -239,10 +239,14 @@ describe("a peer that does not answer", () => {
     await writer.process.kill();
     await everything();
     await writer.process.start();
-    // What was unpinned a moment before the kill may come back, until the other peers tell it.
-    await until("it answers again", async () => {
-      const pins = await collect(cluster.pins()).catch(() => null);
-      return pins !== null && pins.length === 0;
-    });
+    // What was unpinned a moment before the kill may come back, until the other peers tell it: they do every minute or so.
+    await until(
+      "it answers again",
+      async () => {
+        const pins = await collect(cluster.pins()).catch(() => null);
+        return pins !== null && pins.length === 0;
+      },
+      240_000,
+    );
   });
 });
