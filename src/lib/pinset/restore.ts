@@ -55,6 +55,8 @@ const FAILURES_IN_A_ROW_MAX = 25;
 /** Pause before the next look at content that is still being fetched; it doubles each time up to the longest. */
 const POLL_FIRST_MS = 1_000;
 const POLL_LONGEST_MS = 15_000;
+/** A peer that is still removing what was unpinned before may forget a pin that comes meanwhile, and has to be told again. */
+const RECOVER_AGAIN_MS = 10_000;
 
 /** Refused pins whose reason is told; the journal has all of them. */
 const REASONS_KEPT_MAX = 10_000;
@@ -193,11 +195,14 @@ async function readAgain(
   const untilMs = deps.clock.monotonicMs() + options.waitMs;
   const peers = await deps.cluster.peers(deps.signal);
   const members = peers.filter(({ state }) => state !== "gone").length;
+  let recoveredMs = Number.NEGATIVE_INFINITY;
   for (let pauseMs = POLL_FIRST_MS; ; pauseMs = Math.min(pauseMs * 2, POLL_LONGEST_MS)) {
     const problems = newList();
     const check = new SelectionCheck(deps, options, { problems, reasons, members });
     try {
-      const { verified, pending } = await check.run(plan, pauseMs === POLL_FIRST_MS);
+      const mayRecover = deps.clock.monotonicMs() >= recoveredMs + RECOVER_AGAIN_MS;
+      if (mayRecover) recoveredMs = deps.clock.monotonicMs();
+      const { verified, pending } = await check.run(plan, mayRecover);
       if (pending === 0 || deps.clock.monotonicMs() >= untilMs) return { verified, problems };
     } finally {
       await problems.close();

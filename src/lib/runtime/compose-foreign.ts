@@ -89,17 +89,23 @@ async function isUdpFree(host: string, port: number): Promise<boolean> {
   });
 }
 
-async function processOn({ hostIp, hostPort, protocol }: PublishedPort): Promise<string | null> {
-  if (protocol === "udp") return (await isUdpFree(hostIp, hostPort)) ? null : "another process has it";
+/**
+ * Who has a port that no container says it has; null for nobody.
+ * @param isStarting true where a container of the service's own may come up at this moment: the engine has its ports before
+ *   it says so
+ */
+async function processOn({ hostIp, hostPort, protocol }: PublishedPort, isStarting: boolean): Promise<string | null> {
+  if (protocol === "udp") return isStarting || (await isUdpFree(hostIp, hostPort)) ? null : "another process has it";
   if ((await probePort(hostIp, hostPort)) !== "in-use") return null;
   const owner = await findPortOwner(hostPort);
+  if (isStarting && owner !== null && /\bdocker(?:-proxy|d)\b/.test(owner.command)) return null;
   return owner === null ? "another process has it" : `process ${owner.pid} has it: ${owner.command}`;
 }
 
 /** Who has a port that a service is to publish; null where nobody has, or a container of the project itself. */
 async function portTaken(
   port: PublishedPort,
-  project: string,
+  { service, project }: { readonly service: string; readonly project: string },
   containers: readonly ContainerInfo[],
 ): Promise<ForeignThing | null> {
   const { hostIp, hostPort, protocol } = port;
@@ -110,7 +116,13 @@ async function portTaken(
   );
   const name = `${hostIp}:${hostPort}/${protocol}`;
   if (holder === undefined) {
-    const what = await processOn(port);
+    const isStarting = containers.some(
+      ({ Labels, Ports }) =>
+        Labels[LABELS.project] === project &&
+        Labels[LABELS.service] === service &&
+        Ports.every(({ PublicPort }) => PublicPort === undefined),
+    );
+    const what = await processOn(port, isStarting);
     const remedy = "stop it, or choose another port in the settings";
     return what === null ? null : { kind: "port", name, what, remedy };
   }
@@ -131,7 +143,9 @@ export async function foreignPorts(
   containers: readonly ContainerInfo[],
 ): Promise<readonly ForeignThing[]> {
   const looked = await Promise.all(
-    services.flatMap(({ ports }) => ports.map(async (port) => await portTaken(port, project, containers))),
+    services.flatMap(({ name: service, ports }) =>
+      ports.map(async (port) => await portTaken(port, { service, project }, containers)),
+    ),
   );
   return looked.filter((thing) => thing !== null);
 }

@@ -250,6 +250,18 @@ describe("a restore", () => {
     expect(cluster.recovered).toEqual([lost?.cid]);
   });
 
+  test("asks a peer again that has forgotten the pin while it still removed what was unpinned before", async () => {
+    const pins = manyPins(4);
+    const forgotten = pins[1]?.cid ?? "";
+    const cluster = createMemoryCluster({ peers: ["a", "b"] });
+    cluster.reported.set(forgotten, "unexpectedly_unpinned");
+    cluster.faults.onRecover = () => {
+      if (cluster.recovered.length > 1) cluster.reported.delete(forgotten);
+    };
+    expect(await restore(depsOf(cluster, pins), { waitMs: 60_000 })).toMatchObject({ verified: 4 });
+    expect(cluster.recovered).toEqual([forgotten, forgotten]);
+  });
+
   test("waits for peers that are fetching, and no longer than told", async () => {
     const pins = manyPins(4);
     const slow = pins[1]?.cid ?? "";
