@@ -4,6 +4,7 @@ import { FulaError } from "../kernel/errors.ts";
 import { BUCKET_KINDS, bucketName } from "../membership/kv/buckets.ts";
 import { connectNats } from "../membership/kv/connect.ts";
 import { assertRemovable, handLeadOn, leaveToOne, removePeer } from "../membership/kv/peers.ts";
+import { outlastSilence } from "../membership/outlast.ts";
 import type { ClusterView } from "../membership/kv/state.ts";
 import { natsAccess } from "./control-plane.ts";
 import { readServers } from "./control-plane-servers.ts";
@@ -80,8 +81,14 @@ async function leaveAllToOne(loaded: LoadedConfig, gone: string, wait: Wait): Pr
   const user = await connectNats(access, timeoutMs);
   try {
     const deadlineMs = wait.clock.monotonicMs() + PATIENCE_MS;
-    for (;;) {
+    // After a server went, those that are left elect: they answer nobody meanwhile.
+    const step = async (): Promise<ClusterView["streams"]> => {
       const left = shared(await readServers(loaded, wait));
+      for (const stream of left.filter(({ leader }) => leader !== null)) await leaveToOne(user, stream, gone, target);
+      return left;
+    };
+    for (;;) {
+      const left = await outlastSilence(step, { ...wait, deadlineMs });
       if (left.length === 0) return;
       if (wait.clock.monotonicMs() > deadlineMs) {
         throw new FulaError(
@@ -90,7 +97,6 @@ async function leaveAllToOne(loaded: LoadedConfig, gone: string, wait: Wait): Pr
           { hint: "fula-master status shows the servers; running the command again is safe." },
         );
       }
-      for (const stream of left.filter(({ leader }) => leader !== null)) await leaveToOne(user, stream, gone, target);
       await wait.clock.sleep(POLL_MS, wait.signal);
     }
   } finally {
