@@ -88,8 +88,7 @@ async function pinOn(member: Member, cid: string): Promise<Pin | null> {
 }
 
 async function expectHealthy(member: Member): Promise<void> {
-  const run = await member.run("status");
-  if (run.exitCode !== 0) throw new Error(`${member.name} is not healthy:\n${run.stdout}${run.stderr}`);
+  expectDone(await member.run("status"), `status of ${member.name}`);
 }
 
 /** Takes a snapshot of the pinset as the tests before have left it: the pages are those of an ordinary day. */

@@ -4,6 +4,7 @@ import { expect, test } from "vitest";
 import { systemClock } from "../../../src/lib/kernel/clock.ts";
 import { type Lsn, parseLsn } from "../../../src/lib/recovery/lsn.ts";
 import { withLedger } from "../../../src/lib/stack/ledger.ts";
+import { expectDone } from "../../support/cli.ts";
 import { PG_BIN_DIR } from "../../support/postgres-pair.ts";
 import { makeTestBox, type TestBox } from "../../support/test-box.ts";
 import { until } from "../../support/until.ts";
@@ -13,8 +14,7 @@ interface Listed {
 }
 
 async function json<T>(box: TestBox, argv: readonly string[]): Promise<T> {
-  const { exitCode, stdout, stderr } = await box.run([...argv, "--json"]);
-  if (exitCode !== 0) throw new Error(`${argv.join(" ")} ended with ${exitCode}: ${stderr}${stdout}`);
+  const { stdout } = expectDone(await box.run([...argv, "--json"]), argv.join(" "));
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- what the command documents
   return JSON.parse(stdout) as T;
 }
