@@ -1,16 +1,22 @@
 /**
- * Sums vitest's JSON reports, given as arguments, to one line: `12 passed, 0 failed, 1 skipped`. Exits 1 where a test
- * failed, or where there is nothing to sum: a run that executed no test has proved nothing.
+ * Sums vitest's JSON reports, given as arguments, to one line: `12 passed, 0 failed, 1 skipped`, after a short list of
+ * the tests that failed, each with the beginning of why. Exits 1 where a test failed, or where there is nothing to sum:
+ * a run that executed no test has proved nothing.
  */
 import { readFile } from "node:fs/promises";
+import { relative } from "node:path";
 import { z } from "zod";
 
 const reportSchema = z.object({
   success: z.boolean(),
   testResults: z.array(
     z.object({
+      name: z.string(),
       status: z.string(),
-      assertionResults: z.array(z.object({ status: z.string() })),
+      message: z.string().optional(),
+      assertionResults: z.array(
+        z.object({ status: z.string(), fullName: z.string(), failureMessages: z.array(z.string()).nullish() }),
+      ),
     }),
   ),
 });
@@ -34,8 +40,24 @@ export function sumReport(json: string): Sum {
   return { passed, failed: counted === 0 && !success ? 1 : counted, skipped: statuses.length - passed - failed };
 }
 
+/** As much of a failure as tells its kind; the whole of it stands where the test ran. */
+const TOLD_CHARACTERS = 400;
+
+/** The tests of one report that failed, `file > test: why`, each on lines of its own. */
+export function failuresOf(json: string): string[] {
+  return reportSchema.parse(JSON.parse(json)).testResults.flatMap(({ name, status, message, assertionResults }) => {
+    const failed = assertionResults.filter((each) => each.status === "failed");
+    const reasons = failed.map((each) => [each.fullName, each.failureMessages?.[0]] as const);
+    if (status === "failed" && failed.length === 0) reasons.push(["before its first test", message]);
+    return reasons.map(
+      ([test, why]) => `${relative("", name)} > ${test}\n  ${(why ?? "without a word").slice(0, TOLD_CHARACTERS)}`,
+    );
+  });
+}
+
 if (import.meta.main) {
-  const sums = await Promise.all(process.argv.slice(2).map(async (file) => sumReport(await readFile(file, "utf8"))));
+  const reports = await Promise.all(process.argv.slice(2).map(async (file) => await readFile(file, "utf8")));
+  const sums = reports.map(sumReport);
   const total = sums.reduce(
     (sum, each) => ({
       passed: sum.passed + each.passed,
@@ -44,6 +66,8 @@ if (import.meta.main) {
     }),
     { passed: 0, failed: 0, skipped: 0 },
   );
+  const failures = reports.flatMap(failuresOf);
+  if (failures.length > 0) console.log(failures.join("\n"));
   const skipped = total.skipped === 0 ? "" : `, ${total.skipped} skipped`;
   console.log(`${total.passed} passed, ${total.failed} failed${skipped}`);
   if (total.failed > 0 || total.passed === 0) process.exitCode = 1;

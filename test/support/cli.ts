@@ -68,10 +68,17 @@ function endOf(text: string): string {
   return lines.length <= TOLD_LINES ? text.trimEnd() : ["…", ...lines.slice(-TOLD_LINES)].join("\n");
 }
 
-/** Succeeds, or fails with what the run said: the error first, because reports are cut at their end. */
+/** The lines in which a command says why it failed, without the progress before them. */
+function reasonOf({ stderr, stdout }: CliRun): string {
+  const lines = stderr.trimEnd().split("\n");
+  const first = lines.findLastIndex((line) => /^(?:FULA_[A-Z_]+:|\{"error":|This is a bug)/u.test(line));
+  // What fails without an error, as a check that is not so, says so in its result.
+  return first === -1 ? endOf(stdout) : lines.slice(first).join("\n");
+}
+
+/** Succeeds, or fails with what the run said: the reason first, because reports are cut at their end. */
 export function expectDone(run: CliRun, what: string): CliRun {
   if (run.exitCode === 0) return run;
-  throw new Error(
-    `${what} ended with ${run.exitCode}: ${endOf(run.stderr)}\n--- end of its output:\n${endOf(run.stdout)}`,
-  );
+  const rest = `--- end of stderr:\n${endOf(run.stderr)}\n--- end of stdout:\n${endOf(run.stdout)}`;
+  throw new Error(`${what} ended with ${run.exitCode}: ${reasonOf(run)}\n${rest}`);
 }

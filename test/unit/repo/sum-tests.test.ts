@@ -1,12 +1,18 @@
 import { describe, expect, test } from "vitest";
-import { sumReport } from "../../../scripts/sum-tests.ts";
+import { failuresOf, sumReport } from "../../../scripts/sum-tests.ts";
 
 function report(files: readonly (readonly [string, readonly string[]])[], success = true): string {
   return JSON.stringify({
     success,
     testResults: files.map(([status, tests]) => ({
+      name: "a.test.ts",
       status,
-      assertionResults: tests.map((each) => ({ status: each })),
+      message: "no such module",
+      assertionResults: tests.map((each, index) => ({
+        status: each,
+        fullName: `test ${index}`,
+        failureMessages: each === "failed" ? [`Error: ${"why ".repeat(200)}`] : [],
+      })),
     })),
   });
 }
@@ -28,6 +34,20 @@ describe("the sum of a test run", () => {
   test("a run whose set-up failed before any file counts as one failure", () => {
     expect(sumReport(report([], false))).toEqual({ passed: 0, failed: 1, skipped: 0 });
     expect(sumReport(report([["failed", ["failed"]]], false))).toEqual({ passed: 0, failed: 1, skipped: 0 });
+  });
+
+  test("what failed is named, with the beginning of why and no more", () => {
+    const failures = failuresOf(
+      report([
+        ["failed", ["passed", "failed"]],
+        ["failed", []],
+        ["passed", ["passed"]],
+      ]),
+    );
+    expect(failures).toHaveLength(2);
+    expect(failures[0]).toMatch(/^a\.test\.ts > test 1\n {2}Error: why why/u);
+    expect(failures[0]?.length).toBeLessThan(450);
+    expect(failures[1]).toBe("a.test.ts > before its first test\n  no such module");
   });
 
   test("what is no report is an error, not a zero", () => {
