@@ -100,6 +100,17 @@ describe("a storage node is looked at with real daemons", () => {
     expect(kuboPeerId).not.toBeNull();
   });
 
+  test("what is not so for a moment, once all was well, is waited for", async () => {
+    const looks: (readonly string[])[] = [[], ["192.0.2.1:9094"]];
+    const openApis = async (): Promise<readonly string[]> => looks.shift() ?? [];
+    const waited: string[] = [];
+    const check = checkOf(cluster.peer("node"), { openApis });
+    const { claims } = await awaitStorage(check, PATIENCE_MS, (text) => void waited.push(text));
+    expect(claims.filter(({ holds }) => !holds)).toEqual([]);
+    expect(waited.join("\n")).toContain("private: waiting");
+    expect(looks).toEqual([]);
+  });
+
   test("a follower that trusts another node than the masters is found by what the daemon says itself", async () => {
     const check = checkOf(cluster.peer("gullible"));
     await until("trust in the other node is seen", async () => {

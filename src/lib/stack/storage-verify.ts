@@ -218,9 +218,14 @@ export async function lookAtStorage(check: StorageCheck): Promise<StorageLook> {
   }
 }
 
+/** True where the node kept a pin that was tried on it: it is not asked to take another. */
+function tookPin({ claims }: StorageLook): boolean {
+  return claims.some(({ name, holds: well }) => name === "no-trace" && !well);
+}
+
 /**
  * Looks until every claim holds, or the patience is over: joining and replicating take their time, and a probe that the
- * node has given up is tried again. What is wanted to be refused is tried once, at the end.
+ * node has given up is tried again. What is wanted to be refused is tried once all else is well, or at the end.
  * @param report is told what is still waited for
  * @returns what was seen last
  */
@@ -232,9 +237,14 @@ export async function awaitStorage(
   const { clock, signal } = check;
   const startMs = clock.monotonicMs();
   for (;;) {
-    const look = await lookAtStorage({ ...check, tryToWrite: false });
+    let look = await lookAtStorage({ ...check, tryToWrite: false });
     const elapsedMs = clock.monotonicMs() - startMs;
-    if (isWell(look) || elapsedMs >= patienceMs) return await lookAtStorage(check);
+    const isOver = elapsedMs >= patienceMs;
+    if (isOver || isWell(look)) {
+      look = await lookAtStorage(check);
+      // A daemon that was well a moment ago and is busy now has the rest of the time.
+      if (isOver || isWell(look) || tookPin(look)) return look;
+    }
     await retryIfStuck(check.clusterApi, check.document.probe, signal).catch((error: unknown) => {
       // What does not answer is what the next look says.
       if (!isFulaError(error)) throw error;
