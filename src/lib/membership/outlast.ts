@@ -1,5 +1,6 @@
 import type { Clock } from "../kernel/clock.ts";
 import { isFulaError } from "../kernel/errors.ts";
+import { retryUntil } from "../kernel/retry.ts";
 import { isWorthAnotherAttempt } from "./kv/budget.ts";
 
 /** How long a silence of the control plane is borne. */
@@ -24,22 +25,24 @@ function sentenceOf(error: unknown): string {
  * Does the work as often as it takes: servers that lost their leader, or take others in, elect anew within seconds, and answer
  * nobody meanwhile.
  * @param work is called anew after a silence, so that whatever it has done by then must be no harm to do again
- * @throws what `work` throws, FULA_CONTROL_PLANE_UNREACHABLE only where the time is over or waiting does not help
+ * @throws what `work` throws, FULA_CONTROL_PLANE_UNREACHABLE only where the time is over or waiting does not help; the
+ *   signal's reason
  */
 export async function outlastSilence<T>(
   work: (isFirst: boolean) => Promise<T>,
   { clock, signal, deadlineMs, onWait }: Patience,
 ): Promise<T> {
   let said: string | null = null;
-  for (;;) {
-    try {
-      return await work(said === null);
-    } catch (error) {
-      if (!isWorthAnotherAttempt(error) || signal.aborted || clock.monotonicMs() >= deadlineMs) throw error;
+  return await retryUntil(async (attempt) => await work(attempt === 0), {
+    clock,
+    signal,
+    deadlineMs,
+    pauseMs: AGAIN_MS,
+    shouldRetry: isWorthAnotherAttempt,
+    onRetry: (error) => {
       const sentence = sentenceOf(error);
       if (sentence !== said) onWait?.(sentence);
       said = sentence;
-    }
-    await clock.sleep(AGAIN_MS, signal);
-  }
+    },
+  });
 }

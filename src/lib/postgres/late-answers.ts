@@ -1,5 +1,6 @@
 import type { Clock } from "../kernel/clock.ts";
 import { FulaError } from "../kernel/errors.ts";
+import { retryUntil } from "../kernel/retry.ts";
 import { explainDatabaseError, isLateAnswer, targetOf } from "./database-errors.ts";
 import type { Pool } from "./pool.ts";
 
@@ -23,17 +24,16 @@ export async function outlastLateAnswers<T>(
   patience: LatePatience | null,
   signal?: AbortSignal,
 ): Promise<T> {
-  const deadlineMs = patience === null ? 0 : patience.clock.monotonicMs() + patience.patienceMs;
-  for (;;) {
-    signal?.throwIfAborted();
-    try {
-      return await ask();
-    } catch (error) {
-      const isOver = patience === null || patience.clock.monotonicMs() >= deadlineMs;
-      if (isOver || !isLateAnswer(error instanceof FulaError ? error.cause : error)) throw error;
-      await patience.clock.sleep(AGAIN_MS, signal);
-    }
-  }
+  signal?.throwIfAborted();
+  if (patience === null) return await ask();
+  const { clock, patienceMs } = patience;
+  return await retryUntil(ask, {
+    clock,
+    signal,
+    deadlineMs: clock.monotonicMs() + patienceMs,
+    pauseMs: AGAIN_MS,
+    shouldRetry: (error) => isLateAnswer(error instanceof FulaError ? error.cause : error),
+  });
 }
 
 /**

@@ -2,6 +2,7 @@ import type { LoadedConfig } from "../config/load.ts";
 import type { Clock } from "../kernel/clock.ts";
 import { isFulaError, messageOf } from "../kernel/errors.ts";
 import type { Log } from "../kernel/log.ts";
+import { retryUntil } from "../kernel/retry.ts";
 import { isLateAnswer } from "../postgres/database-errors.ts";
 import { readKnownEpochs } from "../stack/ledger-epoch-file.ts";
 import type { HealthCheck } from "./health.ts";
@@ -38,26 +39,24 @@ export async function waitForLedger<T>(loaded: LoadedConfig, deps: LedgerWaitDep
   const { clock, log, signal, open, tell } = deps;
   await using waiting = new AsyncDisposableStack();
   let why: string | null = null;
-  for (;;) {
-    try {
-      return await open();
-    } catch (error) {
+  const say = async (failure: unknown): Promise<void> => {
+    const message = messageOf(failure);
+    if (message !== why) log.warn("ledger.waiting", { error: failure });
+    const isFirst = why === null;
+    why = message;
+    if (!isFirst) return;
+    const run: HealthCheck["run"] = async () => await Promise.resolve({ state: "failed", error: why ?? message });
+    waiting.use(await tell({ name: "ledger", critical: true, timeoutMs: 1_000, cacheMs: 0, run }));
+  };
+  return await retryUntil(open, {
+    clock,
+    signal,
+    pauseMs: POLL_MS,
+    shouldRetry: async (error) => {
+      // A start that is ended says so, whatever the ledger said last.
       signal?.throwIfAborted();
-      if (!(await isWorthWaiting(error, loaded))) throw error;
-      if (messageOf(error) !== why) log.warn("ledger.waiting", { error });
-      if (why === null) {
-        waiting.use(
-          await tell({
-            name: "ledger",
-            critical: true,
-            timeoutMs: 1_000,
-            cacheMs: 0,
-            run: async () => await Promise.resolve({ state: "failed", error: why ?? messageOf(error) }),
-          }),
-        );
-      }
-      why = messageOf(error);
-    }
-    await clock.sleep(POLL_MS, signal);
-  }
+      return await isWorthWaiting(error, loaded);
+    },
+    onRetry: say,
+  });
 }
