@@ -18,7 +18,7 @@ export function packageInputs(): string {
   const { files }: { readonly files: readonly string[] } = JSON.parse(readFileSync(fromRoot("package.json"), "utf8"));
   // Not what was compiled but what it is compiled from.
   const sources = files.map((name) => (name === "dist" ? "src" : name));
-  return hashOf({ texts: [dependencyInputs()], paths: ["tsconfig.build.json", ...sources].map(fromRoot) });
+  return hashOf({ texts: [dependencyInputs()], paths: ["scripts/build.ts", ...sources].map(fromRoot) });
 }
 
 /** Lays out, in `dir`, what `npm install --global fula-master` makes: the package with the packages that it runs on. */

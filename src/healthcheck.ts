@@ -1,7 +1,7 @@
 // Whether the `serve` of this container is ready, for Docker's HEALTHCHECK: asks /readyz where the settings say that it
 // listens. Exit code 0 where it answers 200; what it answered is what `docker inspect` shows.
-import { loadConfig } from "../../dist/lib/config/load.js";
-import { probeHttp } from "../../dist/lib/runtime/http-probe.js";
+import { loadConfig } from "./lib/config/load.ts";
+import { probeHttp } from "./lib/runtime/http-probe.ts";
 
 /** Less than the timeout that the Dockerfile gives this check. */
 const ANSWER_TIMEOUT_MS = 4_000;
