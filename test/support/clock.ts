@@ -4,6 +4,8 @@ import type { Clock } from "../../src/lib/kernel/clock.ts";
 export class FakeClock implements Clock {
   /** What was slept, in order, in milliseconds. */
   readonly sleptMs: number[] = [];
+  /** Called at each sleep: what happens meanwhile. */
+  onSleep: () => void = () => {};
   #nowMs: number;
 
   constructor(startMs: number = Date.UTC(2026, 10, 20, 3)) {
@@ -26,6 +28,7 @@ export class FakeClock implements Clock {
     await Promise.resolve();
     signal?.throwIfAborted();
     this.sleptMs.push(ms);
+    this.onSleep();
     this.step(ms);
   }
 }

@@ -28,7 +28,16 @@ export interface ListingCheck {
   readonly expectsPeers: boolean;
   /** True where there is no earlier snapshot to compare with. */
   readonly isFirst: boolean;
+  readonly clock: Clock;
   readonly signal?: AbortSignal | undefined;
+}
+
+/** What the peers of a cluster know together. */
+export interface KnownToPeers {
+  /** Pins that at least one of them has. */
+  readonly held: number;
+  /** Peers that answered. */
+  readonly answering: number;
 }
 
 /**
@@ -36,10 +45,10 @@ export interface ListingCheck {
  * that have reached it so far as if they were all. @returns null where this box is the whole cluster
  * @throws FulaError FULA_CLUSTER_UNREADABLE where other peers should be there and none can be seen
  */
-export async function countKnownToPeers(check: ListingCheck): Promise<number | null> {
+export async function countKnownToPeers(check: ListingCheck): Promise<KnownToPeers | null> {
   const { cluster, expectsPeers, isFirst, signal } = check;
   const members = (await cluster.peers(signal)).filter(({ state }) => state !== "gone");
-  if (members.length > 1) return countHeld(cluster, signal);
+  if (members.length > 1) return await countKnown(check);
   if (!expectsPeers || !isFirst) return null;
   throw new FulaError(
     "FULA_CLUSTER_UNREADABLE",
@@ -48,54 +57,76 @@ export async function countKnownToPeers(check: ListingCheck): Promise<number | n
   );
 }
 
+async function countKnown({ cluster, signal }: ListingCheck): Promise<KnownToPeers> {
+  const held = await countHeld(cluster, signal);
+  // Asked last: whoever does not answer any more may have been missing while pins were counted.
+  const peers = await cluster.peers(signal);
+  return { held, answering: peers.filter(({ state }) => state === "answers").length };
+}
+
 async function countHeld(cluster: PinCluster, signal: AbortSignal | undefined): Promise<number> {
   let held = 0;
   for await (const status of cluster.statuses({ signal })) if (isHeldSomewhere(status)) held += 1;
   return held;
 }
 
+/** Pause between two looks at what the peers know. */
+const POLL_MS = 2_000;
+
+/** What was unpinned reaches every peer within seconds, and is theirs until then. */
+const SETTLE_MS = 60_000;
+
 /**
- * Refuses a listing that is shorter than what the peers know together. @param known what `countKnownToPeers` gave
- * before the pins were listed
+ * Refuses a listing that is shorter than what the peers know together, and goes on being so: pins may have been removed
+ * while it was made, and before some of the peers had heard of it. What a peer knew that fell silent meanwhile still counts.
+ * @param known what `countKnownToPeers` gave before the pins were listed
  * @throws FulaError FULA_CLUSTER_UNREADABLE
  */
 export async function assertCaughtUp(
   listed: number,
-  known: number | null,
-  { cluster, signal }: ListingCheck,
+  known: KnownToPeers | null,
+  check: ListingCheck,
+  patienceMs: number = SETTLE_MS,
 ): Promise<void> {
-  if (known === null || !isTooShort(listed, known)) return;
-  // Pins may have been removed since: what the peers know now counts as well.
-  const knownNow = await countHeld(cluster, signal);
-  if (!isTooShort(listed, knownNow)) return;
-  throw new FulaError(
+  if (known === null || !isTooShort(listed, known.held)) return;
+  const { clock, signal } = check;
+  const untilMs = clock.monotonicMs() + patienceMs;
+  for (;;) {
+    const now = await countKnown(check);
+    if (now.answering >= known.answering && !isTooShort(listed, now.held)) return;
+    if (clock.monotonicMs() >= untilMs) throw notCaughtUp(listed, Math.max(now.held, known.held));
+    await clock.sleep(POLL_MS, signal);
+  }
+}
+
+function notCaughtUp(listed: number, known: number): FulaError {
+  return new FulaError(
     "FULA_CLUSTER_UNREADABLE",
-    `The cluster peer lists ${formatCount(listed, "pin")}, its peers know ${knownNow}: it has not caught up with them. No snapshot was taken.`,
+    `The cluster peer lists ${formatCount(listed, "pin")}, its peers know ${known}: it has not caught up with them. No snapshot was taken.`,
     {
       hint: "wait until it has, then run the command again; fula-master sweep tells how many are missing.",
-      details: { listed, known: knownNow },
+      details: { listed, known },
     },
   );
 }
-
-/** Pause between two looks at a peer that catches up. */
-const CATCH_UP_POLL_MS = 2_000;
 
 /**
  * Waits until a peer that has just joined lists what the others know: thousands of pins take it minutes.
  * @throws FulaError FULA_CLUSTER_UNREADABLE where it has not after `patienceMs`
  */
-export async function waitUntilCaughtUp(check: ListingCheck, clock: Clock, patienceMs: number): Promise<void> {
+export async function waitUntilCaughtUp(check: ListingCheck, patienceMs: number): Promise<void> {
+  const { clock, signal } = check;
   const untilMs = clock.monotonicMs() + patienceMs;
   for (;;) {
     try {
       const known = await countKnownToPeers(check);
-      await assertCaughtUp(await countListed(check), known, check);
+      // What is listed grows as well: it is listed anew.
+      await assertCaughtUp(await countListed(check), known, check, 0);
       return;
     } catch (error) {
       if (!isFulaError(error, "FULA_CLUSTER_UNREADABLE") || clock.monotonicMs() >= untilMs) throw error;
     }
-    await clock.sleep(CATCH_UP_POLL_MS, check.signal);
+    await clock.sleep(POLL_MS, signal);
   }
 }
 

@@ -169,8 +169,9 @@ function acceptanceOf(options: SnapshotOptions): Acceptance {
   return { maxShrinkPercent, acceptShrink, allowEmptyFirst };
 }
 
-function listingOf({ cluster, signal }: SnapshotDeps, options: SnapshotOptions, history: History): ListingCheck {
-  return { cluster, signal, expectsPeers: options.expectsPeers ?? false, isFirst: history.baseline === null };
+function listingOf(deps: SnapshotDeps, options: SnapshotOptions, history: History): ListingCheck {
+  const { cluster, clock, signal } = deps;
+  return { cluster, clock, signal, expectsPeers: options.expectsPeers ?? false, isFirst: history.baseline === null };
 }
 
 async function prepare(deps: SnapshotDeps, options: SnapshotOptions): Promise<Preparation> {

@@ -102,7 +102,7 @@ export function snapshotStep(run: JoinRun): JoinStep {
       await using cluster = await openPinCluster(loaded, { clock });
       const expectsPeers = expectsOtherPeers(loaded.config);
       report("waiting for the pins that other peers know");
-      await waitUntilCaughtUp({ cluster, signal, expectsPeers, isFirst: true }, clock, CATCH_UP_PATIENCE_MS);
+      await waitUntilCaughtUp({ cluster, clock, signal, expectsPeers, isFirst: true }, CATCH_UP_PATIENCE_MS);
       report("taking");
       const taken = await takeSnapshot(
         { cluster, paths, trustedKeys: snapshot.trustedKeys, clock, signal },
