@@ -57,6 +57,9 @@ function describeFailure(error: unknown): string {
   return error instanceof FulaError ? `${error.code}: ${error.message}` : messageOf(error);
 }
 
+/** Whoever waits for a service to be well again, as a failover does, is not told for long that it is not. */
+const FAILED_CACHE_MS = 500;
+
 /** One check with its cache: never runs twice at the same time, however many ask and however long it hangs. */
 class CachedCheck {
   readonly #check: HealthCheck;
@@ -88,7 +91,8 @@ class CachedCheck {
   async #measured(): Promise<Measured> {
     const { cacheMs, timeoutMs } = this.#check;
     const nowMs = this.#clock.monotonicMs();
-    if (this.#last !== null && nowMs - this.#last.atMs < cacheMs) return this.#last;
+    const keptMs = this.#last?.outcome.state === "failed" ? Math.min(cacheMs, FAILED_CACHE_MS) : cacheMs;
+    if (this.#last !== null && nowMs - this.#last.atMs < keptMs) return this.#last;
     this.#running ??= this.#start();
     const leftMs = timeoutMs - (nowMs - this.#runningSinceMs);
     return await this.#withDeadline(this.#running, Math.max(0, leftMs));
@@ -135,7 +139,7 @@ function statusOf(checks: readonly CheckReport[]): HealthReport["status"] {
   return checks.every(({ state }) => state === "ok") ? "ready" : "degraded";
 }
 
-/** Puts checks together. They are looked at side by side, each at most once every `cacheMs`. */
+/** Puts checks together. They are looked at side by side, each at most once every `cacheMs`, one that failed twice a second. */
 export function createHealth(checks: readonly HealthCheck[], clock: Clock): Health {
   const cached = checks.map((check) => new CachedCheck(check, clock));
   return {

@@ -5,6 +5,7 @@ import { messageOf } from "../kernel/errors.ts";
 import type { Log } from "../kernel/log.ts";
 import type { Random } from "../kernel/random.ts";
 import type { LedgerEpochRecord, LedgerStore } from "../membership/ledger-records.ts";
+import { KeptSession } from "../postgres/kept-session.ts";
 import type { LedgerServer } from "../recovery/postgres/ledger-server.ts";
 import { actOnEpoch, type AgentContext, type AgentReport } from "../stack/ledger-agent.ts";
 import { type FollowedEpoch, readKnownEpochs } from "../stack/ledger-epoch-file.ts";
@@ -75,6 +76,7 @@ export class LedgerAgent implements AsyncDisposable {
   #listening: AsyncDisposable | null = null;
   #own: OwnPostgres | null = null;
   #server: LedgerServer | null = null;
+  #kept: KeptSession | null = null;
   #keeper: AsyncDisposable | null = null;
   #follower: Follower | null = null;
   #report: AgentReport | null = null;
@@ -132,6 +134,7 @@ export class LedgerAgent implements AsyncDisposable {
     await this.#keeper?.[Symbol.asyncDispose]();
     await this.#listening?.[Symbol.asyncDispose]();
     await this.#store?.close();
+    await this.#kept?.[Symbol.asyncDispose]();
     await this.#stopCopy();
   }
 
@@ -191,7 +194,7 @@ export class LedgerAgent implements AsyncDisposable {
   #context(store: LedgerStore): AgentContext {
     const { random, linkTo } = this.#deps;
     const parts = { loaded: this.#loaded, store, server: this.#server, random, signal: this.#end.signal };
-    return { ...parts, ...(linkTo && { linkTo }) };
+    return { ...parts, ...(this.#kept && { kept: this.#kept }), ...(linkTo && { linkTo }) };
   }
 
   /** Opens what is not open yet; settings are read again from time to time. */
@@ -206,7 +209,10 @@ export class LedgerAgent implements AsyncDisposable {
     if (!isDeepStrictEqual(own, this.#own)) {
       await this.#keeper?.[Symbol.asyncDispose]();
       this.#keeper = null;
-      this.#server = own === null ? null : await openServer(this.#loaded);
+      await this.#kept?.[Symbol.asyncDispose]();
+      const server = own === null ? null : await openServer(this.#loaded);
+      this.#server = server;
+      this.#kept = server === null ? null : new KeptSession(async () => await server.connect());
       this.#own = own;
       log.info("ledger.own_server", { where: this.#server?.site.where ?? null });
     }

@@ -1,20 +1,5 @@
 import { createPrivateKey, type KeyObject, webcrypto, X509Certificate } from "node:crypto";
 import { isIP } from "node:net";
-// oxlint-disable-next-line import/no-unassigned-import -- @peculiar/x509 refuses to load without it
-import "reflect-metadata";
-import {
-  AuthorityKeyIdentifierExtension,
-  BasicConstraintsExtension,
-  ExtendedKeyUsage,
-  ExtendedKeyUsageExtension,
-  KeyUsageFlags,
-  KeyUsagesExtension,
-  PemConverter,
-  SubjectAlternativeNameExtension,
-  SubjectKeyIdentifierExtension,
-  X509CertificateGenerator,
-  X509Certificate as IssuerCertificate,
-} from "@peculiar/x509";
 import { Secret } from "../kernel/secret.ts";
 
 /** A certificate and its private key (PKCS#8), both in PEM. */
@@ -52,11 +37,19 @@ export function privateKeyIn(pem: string): KeyObject | null {
   }
 }
 
+/** Loaded by whoever makes certificates, which is seldom: it takes longer than many a command does. */
+async function loadX509(): Promise<typeof import("@peculiar/x509")> {
+  // It refuses to load without it.
+  await import("reflect-metadata");
+  return await import("@peculiar/x509");
+}
+
 async function makeKeyPair(): Promise<webcrypto.CryptoKeyPair> {
   return await webcrypto.subtle.generateKey(EC, true, ["sign", "verify"]);
 }
 
 async function privatePem(key: webcrypto.CryptoKey): Promise<Secret> {
+  const { PemConverter } = await loadX509();
   return new Secret(PemConverter.encode(await webcrypto.subtle.exportKey("pkcs8", key), "PRIVATE KEY"));
 }
 
@@ -70,7 +63,8 @@ function serialNumber(): string {
 /** Makes who vouches for the servers of a federation: good for ten years, P-256. */
 export async function makeAuthority(clusterId: string, nowMs: number): Promise<CertificateAndKey> {
   const keys = await makeKeyPair();
-  const certificate = await X509CertificateGenerator.createSelfSigned(
+  const x509 = await loadX509();
+  const certificate = await x509.X509CertificateGenerator.createSelfSigned(
     {
       serialNumber: serialNumber(),
       name: [{ CN: [`fula-master control plane ${clusterId}`] }],
@@ -79,9 +73,9 @@ export async function makeAuthority(clusterId: string, nowMs: number): Promise<C
       signingAlgorithm: SIGNING,
       keys,
       extensions: [
-        new BasicConstraintsExtension(true, 0, true),
-        new KeyUsagesExtension(KeyUsageFlags.keyCertSign | KeyUsageFlags.cRLSign, true),
-        await SubjectKeyIdentifierExtension.create(keys.publicKey),
+        new x509.BasicConstraintsExtension(true, 0, true),
+        new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign, true),
+        await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),
       ],
     },
     webcrypto,
@@ -99,7 +93,8 @@ export async function issueCertificate(
   nowMs: number,
 ): Promise<CertificateAndKey> {
   const keys = await makeKeyPair();
-  const issuer = new IssuerCertificate(authority.certificate.raw);
+  const x509 = await loadX509();
+  const issuer = new x509.X509Certificate(authority.certificate.raw);
   const signingKey = await webcrypto.subtle.importKey(
     "pkcs8",
     authority.key.export({ type: "pkcs8", format: "der" }),
@@ -107,7 +102,7 @@ export async function issueCertificate(
     false,
     ["sign"],
   );
-  const certificate = await X509CertificateGenerator.create(
+  const certificate = await x509.X509CertificateGenerator.create(
     {
       serialNumber: serialNumber(),
       subject: [{ CN: [subject.name] }],
@@ -119,15 +114,15 @@ export async function issueCertificate(
       publicKey: keys.publicKey,
       signingKey,
       extensions: [
-        new BasicConstraintsExtension(false, undefined, true),
-        new KeyUsagesExtension(KeyUsageFlags.digitalSignature, true),
+        new x509.BasicConstraintsExtension(false, undefined, true),
+        new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
         // Of two servers either may be the one that calls.
-        new ExtendedKeyUsageExtension([ExtendedKeyUsage.serverAuth, ExtendedKeyUsage.clientAuth]),
-        new SubjectAlternativeNameExtension(
+        new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.serverAuth, x509.ExtendedKeyUsage.clientAuth]),
+        new x509.SubjectAlternativeNameExtension(
           subject.names.map((value) => ({ type: isIP(value) === 0 ? "dns" : "ip", value })),
         ),
-        await SubjectKeyIdentifierExtension.create(keys.publicKey),
-        await AuthorityKeyIdentifierExtension.create(issuer.publicKey),
+        await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),
+        await x509.AuthorityKeyIdentifierExtension.create(issuer.publicKey),
       ],
     },
     webcrypto,

@@ -18,6 +18,7 @@ import { type AgentAct, type AgentDecision, decideAgent, type OwnServerState } f
 import { assertNotRolledBack, noteEpoch, readKnownEpochs } from "./ledger-epoch-file.ts";
 import { lookAtOwnServer } from "./own-state.ts";
 import { linkTo } from "./standby-link.ts";
+import { withinLimit } from "./look.ts";
 import { CARETAKER, joinLockFile } from "./step-run.ts";
 import { lookAtPrimary } from "./standby-look.ts";
 import { readStoppedLog } from "./stopped-log.ts";
@@ -31,6 +32,8 @@ export interface AgentContext {
   readonly server: LedgerServer | null;
   readonly random: Random;
   readonly signal: AbortSignal;
+  /** A connection to `server` that is kept from round to round; default is one of the round's own. */
+  readonly kept?: KeptSession;
   /** The way to another box's server; default by the federation's certificates. */
   readonly linkTo?: (server: LedgerServer, other: { readonly node: string; readonly address: string }) => PrimaryLink;
 }
@@ -48,6 +51,8 @@ const ORDERLY_STOP_MS = 3_000;
 /** How long a server may take to come up, to detach, or to be promoted. */
 const PATIENCE_MS = 60_000;
 const RECORD_PATIENCE_MS = 20_000;
+/** What answers in a millisecond where it answers. */
+const KEPT_LOOK_MS = 2_000;
 
 function epochOf({ number, uuid }: LedgerEpochRecord): Epoch {
   return { number: BigInt(number), uuid };
@@ -74,10 +79,11 @@ export async function actOnEpoch(context: AgentContext): Promise<AgentReport> {
   // A federation that cannot write waits for this: what is looked at, and done then, is so over one connection.
   const own = context.server;
   const { node, site, clock, log } = own;
-  await using kept = new KeptSession(async () => await own.connect());
+  await using round = new AsyncDisposableStack();
+  const kept = context.kept ?? round.use(new KeptSession(async () => await own.connect()));
   const server: LedgerServer = { node, site, clock, log, connect: async () => await kept.connect() };
   const [state, attested] = await Promise.all([
-    lookAtOwnServer(server, epoch.value, signal),
+    lookOverKept(kept, server, epoch.value, signal),
     store.get("attest", server.node),
     noted,
   ]);
@@ -97,6 +103,26 @@ export async function actOnEpoch(context: AgentContext): Promise<AgentReport> {
   if (free === null) return { ...nothing, server: state, because: "a command works at this box" };
   await STEPS[decision.act](step);
   return { ...decision, server: state, epoch };
+}
+
+/** Looks at this box's server; where a connection that was there before tells nothing, over a new one. */
+async function lookOverKept(
+  kept: KeptSession,
+  server: LedgerServer,
+  epoch: LedgerEpochRecord,
+  signal: AbortSignal,
+): Promise<OwnServerState> {
+  const look = async (): Promise<OwnServerState> => await lookAtOwnServer(server, epoch, signal);
+  if (!kept.isOpen) return await look();
+  try {
+    // A server that is frozen says nothing at all.
+    const state = await withinLimit({ clock: server.clock, signal, limitMs: KEPT_LOOK_MS }, look);
+    if (state.kind !== "silent") return state;
+  } catch {
+    signal.throwIfAborted();
+  }
+  kept.drop();
+  return await look();
 }
 
 /** Not while a command works at this box: a resync stops the server to rewrite its data, and it must not be started under its hands. */

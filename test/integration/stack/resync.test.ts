@@ -7,6 +7,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { PROJECT_ROOT } from "../../../src/lib/kernel/project.ts";
 import { systemRandom } from "../../../src/lib/kernel/random.ts";
 import type { LedgerEpochRecord } from "../../../src/lib/membership/ledger-records.ts";
+import { KeptSession } from "../../../src/lib/postgres/kept-session.ts";
 import { ensureSlot, listSlotPins } from "../../../src/lib/recovery/postgres/slots.ts";
 import type { SyncKeeper } from "../../../src/lib/server/sync-keeper.ts";
 import { actOnEpoch } from "../../../src/lib/stack/ledger-agent.ts";
@@ -89,6 +90,36 @@ async function leftovers(box: StandbyTestBox): Promise<readonly string[]> {
   const files = (await readdir(site.rootDir)).filter((name) => /^data\.|^recovery\.inprogress$|^conf\.kept/.test(name));
   return [...pins.map(({ name }) => name), ...sessions.map(({ node }) => node), ...files];
 }
+
+test("a box that keeps the connection to its server looks over a new one where the kept one hangs or is gone", async () => {
+  const { signal, random } = pair.first.context();
+  const server = await serverOf(pair.first);
+  const connected: number[] = [];
+  await using kept = new KeptSession(async () => {
+    const session = await server.connect();
+    connected.push(session.pid);
+    return session;
+  });
+  const round = async (): Promise<string | undefined> => {
+    const parts = { loaded: await pair.first.load(), store: pair.first.store(), server, random, signal };
+    return (await actOnEpoch({ ...parts, kept })).server?.kind;
+  };
+  expect(await round()).toBe("primary");
+  expect(await round()).toBe("primary");
+  expect(connected).toHaveLength(1);
+  const [frozen = 0] = connected;
+  process.kill(frozen, "SIGSTOP");
+  try {
+    expect(await round()).toBe("primary");
+    expect(connected).toHaveLength(2);
+  } finally {
+    process.kill(frozen, "SIGCONT");
+  }
+  await using other = await server.connect();
+  await other.client.query("select pg_terminate_backend($1, 5000)", [connected[1]]);
+  expect(await round()).toBe("primary");
+  expect(connected).toHaveLength(3);
+});
 
 test("a former primary with rows of its own is rewound, and streams; a change of the primary in the middle stops that and leaves nothing", async () => {
   const { first, second } = pair;

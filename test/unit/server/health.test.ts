@@ -87,6 +87,29 @@ describe("readiness", () => {
     expect(runs).toBe(2);
   });
 
+  test("is well again within half a second of what failed, however long its answers are kept", async () => {
+    const clock = new ManualClock();
+    let isUp = false;
+    const checkOfLedger = check(
+      "ledger",
+      async () => {
+        if (!isUp) throw new Error("down");
+        return OK;
+      },
+      { cacheMs: 10_000 },
+    );
+    const health = createHealth([checkOfLedger], clock);
+    expect((await health.report()).status).toBe("unready");
+    isUp = true;
+    await clock.step(499);
+    expect((await health.report()).status).toBe("unready");
+    await clock.step(1);
+    expect((await health.report()).status).toBe("ready");
+    isUp = false;
+    await clock.step(9_999);
+    expect((await health.report()).status).toBe("ready");
+  });
+
   test("of a server that ends is stopping, whatever its dependencies are", async () => {
     const clock = new ManualClock();
     const health = createHealth([check("disk", async () => OK)], clock);

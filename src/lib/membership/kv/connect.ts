@@ -1,15 +1,9 @@
-import {
-  type Authenticator,
-  connect,
-  errors,
-  type NatsConnection,
-  nkeyAuthenticator,
-  nkeys,
-} from "@nats-io/transport-node";
+import { type Authenticator, connect, errors, type NatsConnection } from "@nats-io/transport-node";
 import { FulaError, messageOf } from "../../kernel/errors.ts";
 import type { Secret } from "../../kernel/secret.ts";
 import { Budget, controlPlaneSilent } from "./budget.ts";
 import { explainNatsError, isRefusal } from "./explain.ts";
+import { userAuthenticator } from "./nkey-authenticator.ts";
 import type { KvDeps, KvTarget } from "./target.ts";
 
 type Access = Pick<KvTarget, "servers" | "nkeySeed" | "ca">;
@@ -51,16 +45,14 @@ export async function connectNats(target: Access, timeoutMs: number): Promise<Na
 
 /** @throws FulaError FULA_CONTROL_PLANE_UNREACHABLE for a seed that is none; the library would only say so to nobody */
 function authenticatorOf(nkeySeed: Secret): Authenticator {
-  const seed = new TextEncoder().encode(nkeySeed.reveal());
   try {
-    nkeys.fromSeed(seed);
+    return userAuthenticator(nkeySeed.reveal());
   } catch {
     throw new FulaError("FULA_CONTROL_PLANE_UNREACHABLE", "What this box logs in with is no seed of an NKey.", {
       hint: "it begins with SU and has 58 characters: check the file that controlPlane.nkeyFile names.",
       details: { silence: "unreachable", refused: true },
     });
   }
-  return nkeyAuthenticator(seed);
 }
 
 /** Time that one server has to answer who connects. */
