@@ -8,7 +8,7 @@ export const SEALED_WALLETS: SealedTable = {
       name: "wallet_sealed",
       text: `
         select id::text, user_id, encrypted_wallet_address from user_wallets
-         where encrypted_wallet_address is not null and user_id is not null order by id for update`,
+         where encrypted_wallet_address is not null and user_id is not null order by user_wallets.id for update`,
     });
     return rows.flatMap((row) => {
       const sealed = walletSealed(row.encrypted_wallet_address);

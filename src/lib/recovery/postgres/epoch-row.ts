@@ -15,7 +15,8 @@ export interface EpochRow extends Epoch {
 export async function readEpochRows(session: Session): Promise<readonly Epoch[]> {
   const { rows } = await session.query<{ number: string; uuid: string }>({
     name: "recovery_epoch_rows",
-    text: "select number::text, uuid::text from ledger_epochs order by number desc",
+    // With its table: alone it would be the column of the answer, a text, of which the ninth is the last.
+    text: "select number::text, uuid::text from ledger_epochs as e order by e.number desc",
     values: [],
   });
   return rows.map(({ number, uuid }) => ({ number: BigInt(number), uuid }));

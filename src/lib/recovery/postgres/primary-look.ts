@@ -120,7 +120,7 @@ async function listWal(session: Session): Promise<ReadonlySet<string>> {
 async function readPrimaryEpochs(session: Session): Promise<readonly PrimaryEpoch[]> {
   const { rows } = await session.query<{ number: string; uuid: string; timeline: number | null }>({
     name: "recovery_primary_epochs",
-    text: "select number::text, uuid::text, timeline from ledger_epochs order by number desc",
+    text: "select number::text, uuid::text, timeline from ledger_epochs as e order by e.number desc",
     values: [],
   });
   return rows.map(({ number, uuid, timeline }) => ({ number: BigInt(number), uuid, timeline }));
