@@ -1,6 +1,7 @@
 import type { PeerPinStatus, PinCluster, PinStatus } from "../cluster/pins.ts";
 import type { Clock } from "../kernel/clock.ts";
 import { FulaError, isFulaError } from "../kernel/errors.ts";
+import { retryUntil } from "../kernel/retry.ts";
 import { formatCount } from "../kernel/units.ts";
 
 /** What a peer says about a CID that is not, or soon no longer, in its pinset, or when it says nothing. */
@@ -116,18 +117,18 @@ function notCaughtUp(listed: number, known: number): FulaError {
  */
 export async function waitUntilCaughtUp(check: ListingCheck, patienceMs: number): Promise<void> {
   const { clock, signal } = check;
-  const untilMs = clock.monotonicMs() + patienceMs;
-  for (;;) {
-    try {
-      const known = await countKnownToPeers(check);
-      // What is listed grows as well: it is listed anew.
-      await assertCaughtUp(await countListed(check), known, check, 0);
-      return;
-    } catch (error) {
-      if (!isFulaError(error, "FULA_CLUSTER_UNREADABLE") || clock.monotonicMs() >= untilMs) throw error;
-    }
-    await clock.sleep(POLL_MS, signal);
-  }
+  const look = async (): Promise<void> => {
+    const known = await countKnownToPeers(check);
+    // What is listed grows as well: it is listed anew.
+    await assertCaughtUp(await countListed(check), known, check, 0);
+  };
+  await retryUntil(look, {
+    clock,
+    signal,
+    deadlineMs: clock.monotonicMs() + patienceMs,
+    pauseMs: POLL_MS,
+    shouldRetry: (error) => isFulaError(error, "FULA_CLUSTER_UNREADABLE"),
+  });
 }
 
 async function countListed({ cluster, signal }: ListingCheck): Promise<number> {
