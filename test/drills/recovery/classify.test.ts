@@ -14,6 +14,7 @@ import type { KnownBackup } from "../../../src/lib/recovery/postgres/retained.ts
 import type { ProofReason, Rung } from "../../../src/lib/recovery/types.ts";
 import { asLedgerServer, linkTo } from "../../support/ledger-servers.ts";
 import { openPostgresRig, type PostgresRig, type RigServer } from "../../support/postgres-pair.ts";
+import { until } from "../../support/until.ts";
 import {
   cutOff,
   damage,
@@ -101,6 +102,14 @@ async function judge({ is, of, change, isOverwritten = false, against, rung, pro
   const expected = `${rung} (${proof})`;
   const why = found === expected ? "" : ` because ${decision.proof.reason}; ${JSON.stringify(decision.refused)}`;
   return { case: is, expected, found: `${found}${why}` };
+}
+
+/** Of a standby that streams: a primary writes a record of its own every now and then, and may do so during a look. */
+async function judgeInStep(each: Case): Promise<Row> {
+  return await until(`${each.is} is in step`, async () => {
+    const row = await judge(each);
+    return row.found === "catchup (gap_within_retention)" ? null : row;
+  });
 }
 
 /** Fails with every wrong row at once. */
@@ -572,7 +581,6 @@ describe("the rung of a returned box", () => {
     makeStandby(rig, phantom, { primary_conninfo: primary.conninfo("phantom") });
     await phantom.start();
     const running: readonly Case[] = [
-      { is: "a standby that streams", of: () => live, rung: "zero_gap", proof: "zero_gap" },
       {
         is: "a standby that serves rows of nobody else",
         of: () => phantom,
@@ -587,7 +595,8 @@ describe("the rung of a returned box", () => {
         proof: "epoch_above_arbiter",
       },
     ];
-    expectRight(await judgeAll(running));
+    const streams: Case = { is: "a standby that streams", of: () => live, rung: "zero_gap", proof: "zero_gap" };
+    expectRight([await judgeInStep(streams), ...(await judgeAll(running))]);
     await cutOff(live);
     await writeRows(primary, 200);
     expectRight(

@@ -191,9 +191,13 @@ test("a server that is in sync is left as it is, without what a killed run held,
   const { first } = pair;
   await leaveBehind(first);
   expect(await leftovers(first)).toHaveLength(3);
-  expect(await resync(first.context(), choice())).toMatchObject({ outcome: "in_sync", rungs: ["zero_gap"] });
-  expect(await leftovers(first)).toEqual([]);
   const { site } = await serverOf(first);
+  const postmaster = await readFile(join(site.dataDir, "postmaster.pid"), "utf8");
+  const looked = await resync(first.context(), choice());
+  // A primary writes a record of its own every now and then: with bad luck, during the look.
+  expect(looked).toMatchObject({ outcome: "in_sync", rungs: [expect.stringMatching(/^(zero_gap|catchup)$/u)] });
+  expect(await readFile(join(site.dataDir, "postmaster.pid"), "utf8")).toBe(postmaster);
+  expect(await leftovers(first)).toEqual([]);
   await site.stop("fast");
   await rm(site.dataDir, { recursive: true });
   const report = await resync(first.context(), choice());
