@@ -10,8 +10,8 @@ import type { Fence } from "../../src/lib/postgres/fence.ts";
 import type { ConnectionOptions } from "../../src/lib/postgres/pool.ts";
 import type { TestDatabase } from "./postgres.ts";
 
-/** Long enough that a busy machine renews in time, short enough to wait for. */
-const TTL_MS = 3_000;
+/** Long enough that a machine which stands still for seconds renews in time: who waits for an end gives one of their own. */
+const TTL_MS = 60_000;
 
 /** A lease in this process, and what it did. */
 export interface TestLease extends AsyncDisposable {
