@@ -1,6 +1,7 @@
 import { hourlyFee } from "../../src/lib/billing/fee.ts";
 import { formatUnits, parseUnits } from "../../src/lib/billing/money.ts";
 import type { Pool } from "../../src/lib/postgres/pool.ts";
+import { leaveHourEnd } from "./hours.ts";
 
 const GIB = 2n ** 30n;
 const POLICY = { freeTierBytes: 524_288_000n, fulaPerGibMonth: parseUnits("3") };
@@ -86,6 +87,7 @@ async function credit(pool: Pool, number: number, type: string, units: bigint, r
  * pay for every hour, one for the first two and one never. Written by plain statements, not by what bills.
  */
 export async function fillBilledLedger(pool: Pool, hours: number): Promise<void> {
+  await leaveHourEnd();
   await pool.query(
     `insert into billing_mode (mode, first_hour, changed_by)
      values ('keyed', date_trunc('hour', now(), 'UTC') - $1::integer * interval '1 hour', 'test')`,

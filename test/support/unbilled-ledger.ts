@@ -6,7 +6,7 @@ import { systemClock } from "../../src/lib/kernel/clock.ts";
 import { silentLog } from "../../src/lib/kernel/log.ts";
 import { systemRandom } from "../../src/lib/kernel/random.ts";
 import type { Pool } from "../../src/lib/postgres/pool.ts";
-import { until } from "./until.ts";
+import { leaveHourEnd } from "./hours.ts";
 
 export const GIB = 2n ** 30n;
 
@@ -30,22 +30,12 @@ export async function currentHour(pool: Pool): Promise<Hour> {
   return hourFromSql(rows[0]?.hour ?? new Date(Number.NaN));
 }
 
-/** Waits for the next hour where the running one is about to end, so that no test sees it turn. */
-async function leaveHourEnd(pool: Pool): Promise<void> {
-  await until("the hour is not about to turn", async () => {
-    const { rows } = await pool.query<{ far: boolean }>(
-      "select extract(epoch from clock_timestamp())::bigint % 3600 < 3590 as far",
-    );
-    return rows[0]?.far;
-  });
-}
-
 /**
  * A ledger that bills by key and has billed nothing of the last `hours` hours that are over.
  * @returns the first hour that is to be billed
  */
 export async function fillUnbilledLedger(pool: Pool, hours: number, accounts: readonly WantedAccount[]): Promise<Hour> {
-  await leaveHourEnd(pool);
+  await leaveHourEnd();
   const first = (await currentHour(pool)) - hours;
   await pool.query("insert into billing_mode (mode, first_hour, changed_by) values ('keyed', $1, 'test')", [
     formatHour(first),

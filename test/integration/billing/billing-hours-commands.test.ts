@@ -82,13 +82,14 @@ describe("billing run", () => {
     const lease = await startLease({
       connection: box.database.options,
       node,
-      ttlMs: 15_000,
+      // Whatever the machine does meanwhile, it is the first epoch that is billed under.
+      ttlMs: 600_000,
       exclusive: true,
       clock: systemClock,
       random: systemRandom,
       log: silentLog,
       whileHeld: async (_fence, signal) => {
-        await systemClock.sleep(60_000, signal).catch(() => {});
+        await systemClock.sleep(600_000, signal).catch(() => {});
       },
     });
     try {

@@ -400,7 +400,7 @@ describe("a connection that is lost", () => {
       let sent = 0;
       const cutting = watched(client, "query", async () => {
         sent += 1;
-        if (sent === statements) await database.pool.query("select pg_terminate_backend($1, 5000)", [rows[0]?.pid]);
+        if (sent === statements) await database.pool.query("select pg_terminate_backend($1, 60000)", [rows[0]?.pid]);
       });
       await client.query("begin");
       const failed = await creditUsersTx(cutting, [credit]).then(

@@ -133,7 +133,7 @@ describe("a run without keys", () => {
           // The server ends the session: what is sent next meets a connection that is gone.
           if (count === at) {
             const { rows } = await client.query<{ pid: number }>("select pg_backend_pid() as pid");
-            await pool.query("select pg_terminate_backend($1, 5000)", [rows[0]?.pid]);
+            await pool.query("select pg_terminate_backend($1, 60000)", [rows[0]?.pid]);
           }
           return await Reflect.apply(client.query.bind(client), undefined, args);
         };

@@ -13,6 +13,7 @@ import { verifyLedger } from "../../../src/lib/billing/verify.ts";
 import { formatHour, hourFromSql, hourKey } from "../../../src/lib/billing/hour.ts";
 import { assertBillingMode } from "../../../src/lib/billing/mode-guard.ts";
 import { createPool } from "../../../src/lib/postgres/pool.ts";
+import { leaveHourEnd } from "../../support/hours.ts";
 import { asSuperuser, freshDatabase, type TestDatabase } from "../../support/postgres.ts";
 import {
   currentHour,
@@ -26,6 +27,7 @@ import {
 let database: TestDatabase;
 const clients: Client[] = [];
 beforeEach(async () => {
+  await leaveHourEnd();
   database = await freshDatabase();
 });
 afterEach(async () => {

@@ -184,7 +184,9 @@ describe("setting an account right", () => {
     await writer.query(INSERT, ["c", "ada", "bafytwo", 7]);
     const repairing = repairUsage(pool, difference, { operator: "carol" });
     await until("the repair waits for the account", async () => {
-      const { rows } = await pool.query("select from pg_locks where not granted");
+      const { rows } = await pool.query(
+        "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
+      );
       return rows.length > 0;
     });
     await writer.query("commit");

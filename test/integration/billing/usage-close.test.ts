@@ -4,11 +4,13 @@ import { formatHour, type Hour } from "../../../src/lib/billing/hour.ts";
 import { type CloseUsageOptions, closeUsageHour, type UsageHolder } from "../../../src/lib/billing/usage-close.ts";
 import { usageAt, usageClosedThrough } from "../../../src/lib/billing/usage.ts";
 import { systemClock } from "../../../src/lib/kernel/clock.ts";
+import { leaveHourEnd } from "../../support/hours.ts";
 import { freshDatabase, type TestDatabase } from "../../support/postgres.ts";
 
 let database: TestDatabase;
 
 beforeEach(async () => {
+  await leaveHourEnd();
   database = await freshDatabase();
 });
 afterEach(async () => {

@@ -234,7 +234,9 @@ describe("a change of pins", () => {
       await pool.query(INSERT, ["b", "bob", "bafyone", 20, "pinned"]);
       const waiting = pool.query(INSERT, ["c", "ada", "bafytwo", 30, "pinned"]);
       await until("the second change of ada's pins waits", async () => {
-        const { rows } = await pool.query("select from pg_locks where not granted");
+        const { rows } = await pool.query(
+          "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
+        );
         return rows.length > 0;
       });
       await holder.query("commit");

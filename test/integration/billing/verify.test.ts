@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type LedgerVerdict, verifyLedger } from "../../../src/lib/billing/verify.ts";
 import { fillBilledLedger, keyAgo, userOf } from "../../support/billed-ledger.ts";
+import { leaveHourEnd } from "../../support/hours.ts";
 import { asSuperuser, copyOf, freshDatabase, type TestDatabase } from "../../support/postgres.ts";
 
 const HOURS = 5;
@@ -12,18 +13,29 @@ function brokenIn(verdict: LedgerVerdict): readonly string[] {
 }
 
 let filled: TestDatabase;
+/** The one that ran when it was filled: in the next one its newest hour would wait to be billed. */
+let filledIn = 0;
 
 beforeAll(async () => {
-  filled = await freshDatabase();
-  await fillBilledLedger(filled.pool, HOURS);
-  await filled.pool.end();
+  await fill();
 });
 
 afterAll(async () => {
   await filled.drop();
 });
 
+async function fill(): Promise<void> {
+  filledIn = await leaveHourEnd();
+  filled = await freshDatabase();
+  await fillBilledLedger(filled.pool, HOURS);
+  await filled.pool.end();
+}
+
 async function billed(): Promise<TestDatabase> {
+  if ((await leaveHourEnd()) !== filledIn) {
+    await filled.drop();
+    await fill();
+  }
   return await copyOf(filled.name);
 }
 
