@@ -77,7 +77,8 @@ export async function makeMasterBox(
   writeSettings(
     baseDir,
     name,
-    servers === null ? { mode: "sqlite" } : { mode: "nats", servers: servers.urls, nkeyFile },
+    // Nothing here is about time: a busy machine may need longer than operators get to open all buckets.
+    servers === null ? { mode: "sqlite" } : { mode: "nats", servers: servers.urls, nkeyFile, timeout: "20s" },
   );
   const { keyId } = await ensureSigningKey((await box.load()).paths.keysDir);
   const context = contextOf(baseDir);

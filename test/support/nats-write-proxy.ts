@@ -23,16 +23,16 @@ export async function startNatsWriteProxy(
   let writes = 0;
   let isOver = false;
   const sockets = new Set<Socket>();
-  const forward = (chunk: Buffer, server: Socket): void => {
+  const forward = (lines: Buffer, server: Socket): void => {
     if (isOver) return;
-    const places = Array.from(chunk.toString("latin1").matchAll(WRITE), ({ index }) => index);
+    const places = Array.from(lines.toString("latin1").matchAll(WRITE), ({ index }) => index);
     const allowed = lastWrite - writes;
     if (places.length <= allowed) {
       writes += places.length;
-      server.write(chunk);
+      server.write(lines);
       return;
     }
-    server.write(chunk.subarray(0, places[allowed]));
+    server.write(lines.subarray(0, places[allowed]));
     writes += allowed;
     isOver = true;
     onEnd();
@@ -43,7 +43,16 @@ export async function startNatsWriteProxy(
       sockets.add(socket);
       socket.on("error", () => {}).on("close", () => sockets.delete(socket));
     }
-    client.on("data", (chunk) => forward(chunk, server)).on("close", () => server.destroy());
+    // A chunk may end within a line: what is behind the last end of one waits for the rest.
+    let unread: Buffer = Buffer.alloc(0);
+    const onData = (chunk: Buffer): void => {
+      unread = Buffer.concat([unread, chunk]);
+      const end = unread.lastIndexOf("\r\n") + 2;
+      if (end < 2) return;
+      forward(unread.subarray(0, end), server);
+      unread = unread.subarray(end);
+    };
+    client.on("data", onData).on("close", () => server.destroy());
     server.on("data", (chunk) => isOver || client.write(chunk)).on("close", () => client.destroy());
   });
   listener.listen(0, "127.0.0.1");

@@ -1,5 +1,6 @@
 import {
   DiscardPolicy,
+  jetstream,
   type JetStreamManager,
   jetstreamManager,
   type JsMsg,
@@ -22,6 +23,9 @@ import { KV_DEPS, kvTarget, openTestKv } from "../../support/kv-stores.ts";
 import { EMPTY_SNAPSHOT, endpointOf, newMember, newOperator, newPool, sealedTo } from "../../support/membership.ts";
 import { type NatsServers, startNatsServers } from "../../support/nats-servers.ts";
 
+/** What a busy machine may take for one question. */
+const PATIENT_MS = 20_000;
+
 let servers: NatsServers;
 let connection: NatsConnection;
 let manager: JetStreamManager;
@@ -30,7 +34,7 @@ beforeAll(async () => {
   servers = await startNatsServers(1);
   const authenticator = nkeyAuthenticator(new TextEncoder().encode(servers.user.seed));
   connection = await connect({ servers: [...servers.urls], authenticator });
-  manager = await jetstreamManager(connection);
+  manager = await jetstreamManager(connection, { timeout: PATIENT_MS });
 });
 
 afterAll(async () => {
@@ -40,7 +44,7 @@ afterAll(async () => {
 
 /** A bucket as any other client of NATS sees it. */
 async function bucket(prefix: string, name: string): Promise<KV> {
-  return await new Kvm(connection).open(`${prefix}_${name}`);
+  return await new Kvm(jetstream(connection, { timeout: PATIENT_MS })).open(`${prefix}_${name}`);
 }
 
 test("the six buckets are plain KV buckets on disk, of one revision a key, whose answers come from the leader", async () => {
@@ -205,7 +209,7 @@ test("a list that came from a server which is behind is asked for again, and nev
   await Promise.all(ids.map(async (id) => await store.createPool(newPool(id))));
   const link = new NatsLink(kvTarget(servers), KV_DEPS);
   try {
-    const patience = (): Budget => new Budget(KV_DEPS.clock, 5_000);
+    const patience = (): Budget => new Budget(KV_DEPS.clock, PATIENT_MS);
     const listed = async (lagging: number): Promise<number> =>
       (await new Bucket(new LaggingLink(link, lagging), "LAG", "pool").list(patience, ">")).length;
     expect(await listed(1)).toBe(60);
@@ -244,12 +248,12 @@ test("an entry of the index that is taken back takes neither the pool's end nor 
   try {
     const members = new Interrupted(link, "BACK", "member");
     const pools = poolsOf(link, "BACK", members);
-    await pools.retract(link.budget(5_000), "gone", endpointOf("fula-1"));
+    await pools.retract(link.budget(PATIENT_MS), "gone", endpointOf("fula-1"));
     await store.createPool(newPool("masters"));
     await store.addMember(newMember("masters", "fula-1"), []);
     await store.rekey({ pool: "masters", expectedEpoch: 0, sealed: sealedTo(["fula-1"]) });
     members.meanwhile = async () => await store.noteApplied("masters", endpointOf("fula-1"), 1);
-    await pools.retract(link.budget(5_000), "masters", endpointOf("fula-1"));
+    await pools.retract(link.budget(PATIENT_MS), "masters", endpointOf("fula-1"));
     expect(await store.getMember("masters", endpointOf("fula-1"))).toMatchObject({ appliedEpoch: 1 });
   } finally {
     await link.close();

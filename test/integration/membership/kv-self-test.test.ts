@@ -25,7 +25,7 @@ async function connectAll(
 
 function targetOf(connections: readonly NatsConnection[], nowMs: number): SelfTestTarget {
   const rounds = 10;
-  return { connections, prefix: "FULA", replicas: 0, rounds, random: systemRandom, nowMs, timeoutMs: 5_000 };
+  return { connections, prefix: "FULA", replicas: 0, rounds, random: systemRandom, nowMs, timeoutMs: 20_000 };
 }
 
 async function streamNames(connection: NatsConnection | undefined): Promise<readonly string[]> {

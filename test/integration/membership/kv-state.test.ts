@@ -8,6 +8,8 @@ import { startNatsServers, type NatsServer, type NatsServers, type NatsUser } fr
 import { until } from "../../support/until.ts";
 
 const ADDRESS = "nats://test";
+/** What a busy machine may take for one question. */
+const PATIENT_MS = 20_000;
 
 async function login(urls: readonly string[], user: NatsUser, stack: AsyncDisposableStack): Promise<NatsConnection> {
   const authenticator = nkeyAuthenticator(new TextEncoder().encode(user.seed));
@@ -19,7 +21,7 @@ async function login(urls: readonly string[], user: NatsUser, stack: AsyncDispos
 }
 
 async function look(system: NatsConnection): Promise<ClusterView> {
-  return await readClusterView(system, { prefix: "FULA", timeoutMs: 3_000, address: ADDRESS }, systemClock);
+  return await readClusterView(system, { prefix: "FULA", timeoutMs: PATIENT_MS, address: ADDRESS }, systemClock);
 }
 
 function serverNamed({ servers }: NatsServers, name: string): NatsServer {
@@ -34,21 +36,28 @@ test("three servers tell who leads, who has what, how they sync, who went away, 
   const [first = "", ...others] = nats.urls;
   const user = await login([first, ...others], nats.user, stack);
   const formed = await until("a bucket on three servers", async () => {
-    const client = jetstream(user, { timeout: 500 });
+    // One that is asked before a server has met the leader is lost: it is asked again soon.
+    const client = jetstream(user, { timeout: 2_000 });
     const kv = await new Kvm(client).create("FULA_users", { replicas: 3, allow_direct: false }).catch(() => null);
     return kv === null ? null : await kv.put("a", "b").catch(() => null);
   });
-  expect(formed).toBe(1);
+  expect(formed).toBeGreaterThan(0);
   const system = await login([first], nats.system, stack);
-  const view = await until("all replicas are current", async () => {
+  // Whoever answers much later than the others is not waited for.
+  const { view, tookMs } = await until("all servers answer, and all replicas are current", async () => {
+    const askedMs = systemClock.monotonicMs();
     const seen = await look(system);
-    return seen.streams[0]?.peers.length === 2 && seen.streams[0].peers.every(({ current }) => current) ? seen : null;
+    const [stream] = seen.streams;
+    const isWhole = stream?.peers.length === 2 && stream.peers.every(({ current }) => current);
+    const areThere = seen.servers.length === 3 && seen.metaLeader !== null && seen.members.length === 2;
+    return isWhole && areThere ? { view: seen, tookMs: systemClock.monotonicMs() - askedMs } : null;
   });
   const names = nats.servers.map(({ name }) => name);
   expect(view.servers).toEqual(
     names.map((name) => ({ name, version: "2.15.2", syncAlways: true, clockOffsetMs: expect.any(Number) })),
   );
-  expect(view.servers.every(({ clockOffsetMs }) => Math.abs(clockOffsetMs ?? Number.NaN) < 1_000)).toBe(true);
+  // They have one clock; when in the time of the question each has read it, is not known.
+  expect(view.servers.every(({ clockOffsetMs }) => Math.abs(clockOffsetMs ?? Number.NaN) < 1_000 + tookMs)).toBe(true);
   expect(view.clustered).toBe(true);
   expect(new Set([view.metaLeader, ...view.members.map(({ name }) => name)])).toEqual(new Set(names));
   expect(view.streams).toMatchObject([{ bucket: "FULA_users", replicas: 3, storage: "file", directGets: false }]);
@@ -58,11 +67,10 @@ test("three servers tell who leads, who has what, how they sync, who went away, 
   await serverNamed(nats, follower).process.stop();
   const after = await until("the leader tells who went", async () => {
     const seen = await look(system);
-    return seen.members.some(({ offline }) => offline) ? seen : null;
+    return seen.members.some(({ offline }) => offline) && seen.metaLeader !== null ? seen : null;
   });
   expect(after.servers.map(({ name }) => name)).not.toContain(follower);
   expect(after.members.find(({ offline }) => offline)).toMatchObject({ name: follower, current: false });
-  expect(after.metaLeader).not.toBeNull();
 
   // The survivor may have led, and goes on saying so: nobody is heard who agrees.
   const last = nats.servers.filter(({ name }) => name !== connected && name !== follower);

@@ -40,7 +40,7 @@ test("a bucket whose lead is handed on is led by another server, and has all tha
   const revision = await store.put("epoch", newEpoch(), 0);
   const user = await connectNats(target, target.timeoutMs);
   try {
-    const manager = await jetstreamManager(user, { checkAPI: false });
+    const manager = await jetstreamManager(user, { checkAPI: false, timeout: target.timeoutMs });
     const bucket = `${target.prefix}_ledger`;
     const leader = async (): Promise<string | null> =>
       (await manager.streams.info(`KV_${bucket}`)).cluster?.leader ?? null;

@@ -186,7 +186,7 @@ describe("a migration that is killed at a record", () => {
     return proxy.writes;
   }
 
-  test("is finished by running it again", { timeout: SOAK ? 600_000 : 30_000 }, async () => {
+  test("is finished by running it again", { timeout: SOAK ? 600_000 : 240_000 }, async () => {
     const writes = await writesOfAll();
     expect(writes).toBeGreaterThan(20);
     const points = SOAK ? Array.from({ length: writes }, (_, at) => at) : [Math.floor(writes / 2), writes - 1];

@@ -9,7 +9,7 @@ import { tempDir } from "../../support/temp-dir.ts";
 
 async function makeFile(): Promise<string> {
   const path = join(tempDir(), "control-plane.sqlite");
-  const store = await openSqliteStore(path, { clock: systemClock, timeoutMs: 1_000, create: true });
+  const store = await openSqliteStore(path, { clock: systemClock, timeoutMs: 60_000, create: true });
   for (let at = 0; at < 200; at += 1) {
     const id = `0x${String(at).padStart(40, "0")}`;
     await store.addOperator({

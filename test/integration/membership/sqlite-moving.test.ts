@@ -6,7 +6,9 @@ import { holdWrites } from "../../../src/lib/membership/sqlite/moving.ts";
 import { openSqliteStore } from "../../../src/lib/membership/sqlite/sqlite-store.ts";
 import { tempDir } from "../../support/temp-dir.ts";
 
-const OPTIONS = { clock: systemClock, timeoutMs: 60, create: true };
+const OPTIONS = { clock: systemClock, timeoutMs: 60_000, create: true };
+/** For who has to wait until the time is up. */
+const IMPATIENT = { ...OPTIONS, timeoutMs: 60 };
 const ADMIN = {
   id: "system",
   role: "admin",
@@ -17,13 +19,14 @@ const ADMIN = {
 
 test("while a control plane is moved nobody writes to it, and everybody may read", async () => {
   const path = join(tempDir(), "control-plane.sqlite");
-  await using store = await openSqliteStore(path, OPTIONS);
+  await using patient = await openSqliteStore(path, OPTIONS);
+  await using store = await openSqliteStore(path, IMPATIENT);
   {
     await using _held = await holdWrites(path, OPTIONS);
     await expect(store.addOperator(ADMIN)).rejects.toMatchObject({ code: "FULA_CONTROL_PLANE_UNREACHABLE" });
     expect(await store.listOperators()).toEqual([]);
   }
-  await store.addOperator(ADMIN);
+  await patient.addOperator(ADMIN);
 });
 
 test("a backup has the whole state, the log included, and only its owner may read it", async () => {

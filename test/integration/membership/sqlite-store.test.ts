@@ -10,7 +10,7 @@ describeMembershipStore("SQLite", async () => {
   const dir = mkdtempSync(join(tmpdir(), "fula-test-"));
   const opened: MembershipStore[] = [];
   const open = async (file: string): Promise<MembershipStore> => {
-    const store = await openSqliteStore(join(dir, file), { clock: systemClock, timeoutMs: 2_000, create: true });
+    const store = await openSqliteStore(join(dir, file), { clock: systemClock, timeoutMs: 60_000, create: true });
     opened.push(store);
     return store;
   };

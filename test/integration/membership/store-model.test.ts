@@ -166,7 +166,7 @@ test("whatever is done to a SQLite store, it answers and ends as plain lists do"
   timeout: PROPERTY_TIMEOUT_MS,
 }, async () => {
   const path = join(tempDir(), "control-plane.sqlite");
-  await using store = await openSqliteStore(path, { clock: systemClock, timeoutMs: 2_000, create: true });
+  await using store = await openSqliteStore(path, { clock: systemClock, timeoutMs: 60_000, create: true });
   expect(await compare(store, 25, 2_000)).toBeGreaterThan(250);
 });
 

@@ -8,7 +8,7 @@ import { openSqliteStore } from "../../../src/lib/membership/sqlite/sqlite-store
 import { newOperator } from "../membership.ts";
 
 const [file = "", from = "0", count = "0"] = process.argv.slice(2);
-await using store = await openSqliteStore(file, { clock: systemClock, timeoutMs: 10_000, create: true });
+await using store = await openSqliteStore(file, { clock: systemClock, timeoutMs: 60_000, create: true });
 for (let number = Number(from); number < Number(from) + Number(count); number += 1) {
   await store.addOperator(newOperator(`0x${number.toString(16).padStart(40, "0")}`));
   process.stdout.write(`${number}\n`);
