@@ -5,6 +5,7 @@ import { describe, expect, onTestFinished, test } from "vitest";
 import { createPool, type Pool, type PoolOptions } from "../../../src/lib/postgres/pool.ts";
 import { silentLog } from "../../../src/lib/kernel/log.ts";
 import { withTransaction } from "../../../src/lib/postgres/transaction.ts";
+import { findFreePort } from "../../support/free-port.ts";
 import { asSuperuser, emptyDatabase, testPostgres } from "../../support/postgres.ts";
 import { until } from "../../support/until.ts";
 
@@ -88,12 +89,7 @@ describe("the pool", () => {
 
 describe("a database that cannot be used", () => {
   test("a closed port is unreachable: exit code 4", async () => {
-    const server = createServer().listen(0, "127.0.0.1");
-    await once(server, "listening");
-    const address = server.address();
-    server.close();
-    await once(server, "close");
-    const port = typeof address === "object" && address !== null ? address.port : 0;
+    const port = await findFreePort();
     const pool = poolWith({
       host: "127.0.0.1",
       port,

@@ -6,7 +6,7 @@ import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { fetchHttpsDocument, type HttpsDocument } from "../../../src/lib/runtime/https-document.ts";
-import { findFreePort } from "../../../src/lib/runtime/processes.ts";
+import { findFreePort } from "../../support/free-port.ts";
 import { tempDir } from "../../support/temp-dir.ts";
 
 const ROOT = join(import.meta.dirname, "..", "..", "..");

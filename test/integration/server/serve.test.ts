@@ -14,6 +14,7 @@ import { silentLog } from "../../../src/lib/kernel/log.ts";
 import { snapshotCheck } from "../../../src/lib/server/health-checks.ts";
 import { startServer } from "../../../src/lib/server/start.ts";
 import { runCliForTest } from "../../support/cli.ts";
+import { findFreePort } from "../../support/free-port.ts";
 import { emptyDatabase } from "../../support/postgres.ts";
 import { errorCodeOf, sendHttp, sendSigned, signNow } from "../../support/http.ts";
 import { makeKey, makeServingBox, type ServingBox, startTestServer } from "../../support/serving.ts";
@@ -188,7 +189,8 @@ describe("a server", () => {
     await using box = await makeServingBox();
     const { host, port } = box.database.options;
     const proxy = new TcpProxy(host, port);
-    const proxyPort = await proxy.listen(0);
+    // It is given back later: none of those that any connection may get meanwhile.
+    const proxyPort = await proxy.listen(await findFreePort());
     onTestFinished(async () => {
       await proxy.end();
     });

@@ -3,9 +3,9 @@ import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { systemClock } from "../../../src/lib/kernel/clock.ts";
 import { registerNode } from "../../../src/lib/membership/federation-nodes.ts";
-import { findFreePort } from "../../../src/lib/runtime/processes.ts";
 import { makeRegistration } from "../../support/federation.ts";
 import { treeOf } from "../../support/file-tree.ts";
+import { findFreePort } from "../../support/free-port.ts";
 import { emptyDatabase, type TestDatabase } from "../../support/postgres.ts";
 import { makeTestBox, type TestBox } from "../../support/test-box.ts";
 

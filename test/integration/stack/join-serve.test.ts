@@ -1,9 +1,9 @@
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { findFreePort } from "../../../src/lib/runtime/processes.ts";
 import { readDaemonFile } from "../../../src/lib/stack/daemon-file.ts";
 import { treeOf } from "../../support/file-tree.ts";
+import { findFreePort } from "../../support/free-port.ts";
 import { makeTestBox, type TestBox } from "../../support/test-box.ts";
 
 let box: TestBox;

@@ -6,9 +6,9 @@ import { type LoadedConfig, loadConfig } from "../../../src/lib/config/load.ts";
 import { systemClock } from "../../../src/lib/kernel/clock.ts";
 import { ensureDir } from "../../../src/lib/kernel/files.ts";
 import { inspectEmbeddedPostgres, stopUnusedPostgres } from "../../../src/lib/runtime/embedded-postgres.ts";
-import { findFreePort } from "../../../src/lib/runtime/processes.ts";
 import { writeInstallation } from "../../../src/lib/stack/installation.ts";
 import { openLedger, withLedger } from "../../../src/lib/stack/ledger.ts";
+import { findFreePort } from "../../support/free-port.ts";
 import { removeTree } from "../../support/postgres-child.ts";
 
 const deps = { clock: systemClock };
