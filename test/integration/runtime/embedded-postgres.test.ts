@@ -18,8 +18,15 @@ import {
   stopUnusedPostgres,
 } from "../../../src/lib/runtime/embedded-postgres.ts";
 import { findLeftovers, findPostmaster, stopPostmaster } from "../../../src/lib/runtime/postgres-process.ts";
-import { argumentsOf, findFreePort, listPids, programOf } from "../../../src/lib/runtime/processes.ts";
+import {
+  argumentsOf,
+  listPids,
+  type ProcessIdentity,
+  programOf,
+  signalProcess,
+} from "../../../src/lib/runtime/processes.ts";
 import { superviseEmbeddedPostgres } from "../../../src/lib/runtime/supervised-postgres.ts";
+import { findFreePort } from "../../support/free-port.ts";
 import { debianBinDirs, type HolderSettings, PostgresHolder, removeTree } from "../../support/postgres-child.ts";
 
 const PASSWORD = "p'a\"s$s\\ w%ord";
@@ -96,6 +103,13 @@ async function until(what: string, holds: () => boolean | Promise<boolean>): Pro
     if (performance.now() > deadline) throw new Error(`Never happened: ${what}`);
     await systemClock.sleep(10);
   }
+}
+
+/** A process of the server that lives as long as it does: others, such as one that served a query, may be about to end. */
+async function checkpointer(): Promise<ProcessIdentity> {
+  const found = (await findLeftovers(dataDir())).find(({ pid }) => argumentsOf(pid).join(" ").includes("checkpointer"));
+  if (found === undefined) throw new Error("the server has no checkpointer");
+  return found;
 }
 
 describe("first start", () => {
@@ -210,18 +224,30 @@ describe("sharing", () => {
   });
 });
 
+/** Kills a process that makes a server while initdb runs for it. @returns false where initdb was quicker */
+async function isKilledInInitdb(root: string): Promise<boolean> {
+  const killed = hold();
+  const list = async (dir: string): Promise<readonly string[]> => await readdir(dir).catch((): string[] => []);
+  await until("initdb is at work, or through", async () => {
+    const names = await list(root);
+    if (names.includes("data")) return true;
+    const unfinished = names.find((name) => name.startsWith("init-") && !name.endsWith(".password"));
+    return unfinished !== undefined && (await list(join(root, unfinished))).includes("base");
+  });
+  await killed.kill9();
+  return !(await list(root)).includes("data");
+}
+
 describe("crashes", () => {
   test("a kill -9 of initdb's parent in the middle leaves nothing that passes for a database", async () => {
-    const killed = hold();
     const root = join(baseDir, "state", "postgres");
-    await until("initdb is at work", async () => {
-      const names = await readdir(root).catch((): string[] => []);
-      const unfinished = names.find((name) => name.startsWith("init-") && !name.endsWith(".password"));
-      return (
-        unfinished !== undefined && (await readdir(join(root, unfinished)).catch((): string[] => [])).includes("base")
-      );
+    await until("one is killed in the middle", async () => {
+      if (await isKilledInInitdb(root)) return true;
+      // It was through before this process had a look: anew.
+      await stopUnusedPostgres(options(), systemClock);
+      await removeTree(join(baseDir, "state"));
+      return false;
     });
-    await killed.kill9();
     expect(await readdir(root)).not.toContain("data");
     const running = await ensure();
     expect(await query(running.port, "select 1")).toEqual([[1]]);
@@ -234,7 +260,8 @@ describe("crashes", () => {
   test("what was committed survives a kill -9 of the server and of every process of it", async () => {
     const running = await ensure();
     await query(running.port, "create table kept as select generate_series(1, 1000) as n");
-    for (const { pid } of await findLeftovers(dataDir())) process.kill(pid, "SIGKILL");
+    // Some end by themselves as soon as the first of them is gone.
+    for (const identity of await findLeftovers(dataDir())) signalProcess(identity, "SIGKILL");
     await running.exited;
     const again = await ensure();
     expect(again.attached).toBe(false);
@@ -243,8 +270,7 @@ describe("crashes", () => {
 
   test("a left-over process that does not notice its server's death is ended before the next start", async () => {
     const running = await ensure();
-    const stuck = (await findLeftovers(dataDir())).find(({ pid }) => pid !== running.pid);
-    if (stuck === undefined) throw new Error("the server has no second process");
+    const stuck = await checkpointer();
     process.kill(stuck.pid, "SIGSTOP");
     process.kill(running.pid, "SIGKILL");
     await running.exited;
@@ -258,7 +284,7 @@ describe("crashes", () => {
     const first = await ensure();
     await first.stop();
     const { uid, gid } = await stat(dataDir());
-    const stranger = spawn("sleep", ["60"], { ...(IS_ROOT ? { uid, gid } : {}), stdio: "ignore" });
+    const stranger = spawn("sleep", ["600"], { ...(IS_ROOT ? { uid, gid } : {}), stdio: "ignore" });
     strays.push(stranger);
     const text = `${stranger.pid}\n${dataDir()}\n1700000000\n${first.port}\n\n127.0.0.1\n  1234567         0\nready   \n`;
     await writeFile(join(dataDir(), "postmaster.pid"), text);
@@ -305,8 +331,8 @@ describe("crashes", () => {
   test("a server that a stuck process keeps from a fast stop is stopped at once", async () => {
     const running = await ensure();
     const postmaster = await findPostmaster(dataDir());
-    const stuck = (await findLeftovers(dataDir())).find(({ pid }) => pid !== running.pid);
-    if (postmaster === null || stuck === undefined) throw new Error("no server");
+    const stuck = await checkpointer();
+    if (postmaster === null) throw new Error("no server");
     process.kill(stuck.pid, "SIGSTOP");
     expect(await stopPostmaster(postmaster, systemClock, 300)).toBe("immediate");
     await running.exited;

@@ -5,15 +5,11 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { type LoadedConfig, loadConfig } from "../../../src/lib/config/load.ts";
 import { systemClock } from "../../../src/lib/kernel/clock.ts";
-import {
-  findFreePort,
-  identifyProcess,
-  identifySelf,
-  isSameProcessRunning,
-} from "../../../src/lib/runtime/processes.ts";
+import { identifyProcess, identifySelf, isSameProcessRunning } from "../../../src/lib/runtime/processes.ts";
 import { type DaemonDeps, daemonState, startDaemon, stopDaemon } from "../../../src/lib/stack/daemon.ts";
 import { readDaemonFile, writeDaemonFile } from "../../../src/lib/stack/daemon-file.ts";
 import { runCliForTest } from "../../support/cli.ts";
+import { findFreePort } from "../../support/free-port.ts";
 import { ManualClock } from "../../support/manual-clock.ts";
 import { PostgresHolder } from "../../support/postgres-child.ts";
 import { until } from "../../support/until.ts";
@@ -124,7 +120,15 @@ describe("failures", () => {
       const state = await daemonState(loaded);
       return state.status === "running" && state.notReady !== null;
     });
-    await clock.step(60_000);
+    let isOver = false;
+    void failed.then(() => {
+      isOver = true;
+    });
+    // It may be in the middle of a question just now, and sleep once more after that.
+    await until("its patience is over", async () => {
+      await clock.step(60_000);
+      return isOver;
+    });
     await expect(failed).resolves.toMatchObject({
       code: "FULA_DAEMON_START",
       message: expect.stringContaining("/readyz says 503: the ledger is on fire"),
