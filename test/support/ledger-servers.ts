@@ -49,12 +49,13 @@ export async function enterEpoch(primary: RigServer, epoch: Epoch): Promise<void
   );
 }
 
-/** A primary of epoch 1 and a standby that streams from it. */
+/** A primary of epoch 1 and a standby that streams from it. @param settings of the primary */
 export async function ledgerPair(
   rig: PostgresRig,
   names: readonly [string, string] = ["one", "two"],
+  settings: Readonly<Record<string, string>> = {},
 ): Promise<{ readonly primary: RigServer; readonly standby: RigServer; readonly epoch: Epoch }> {
-  const primary = await rig.primary(names[0], { ledger: true });
+  const primary = await rig.primary(names[0], { ledger: true, settings });
   const epoch = newEpoch(1n);
   await enterEpoch(primary, epoch);
   const standby = await rig.standby(primary, names[1]);

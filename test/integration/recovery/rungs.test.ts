@@ -34,7 +34,8 @@ async function catchUp(work: ReplicaWork, primary: RigServer): Promise<readonly 
 async function diverged(
   rig: PostgresRig,
 ): Promise<{ primary: RigServer; old: RigServer; next: Epoch; tail: DivergedTail }> {
-  const { primary: old, standby: primary } = await ledgerPair(rig);
+  // What the old primary commits by itself after the fork would be counted with what somebody wrote.
+  const { primary: old, standby: primary } = await ledgerPair(rig, ["one", "two"], { autovacuum: "off" });
   await old.sql("insert into user_credits (user_id) values ('both')", [], "ledger");
   await rig.streaming(old, "two");
   const next = await failOver(primary, async () => {
