@@ -31,14 +31,15 @@ async function installer(options: PoolOptions, dir: string, delayMs: number): Pr
     output += text;
     if (output.startsWith("ready\n")) ready.resolve();
   });
-  child.once("exit", () => {
+  // Not at "exit": what it has written may still be on its way.
+  const closed = once(child, "close");
+  void closed.then(() => {
     ready.resolve();
   });
   await ready.promise;
   return async () => {
-    const exited = once(child, "exit");
     child.stdin.end();
-    const [exitCode] = await exited;
+    const [exitCode] = await closed;
     expect(exitCode).toBe(0);
     const applied: number[] = JSON.parse(output.slice("ready\n".length));
     return applied;

@@ -30,7 +30,7 @@ test("a session whose client was swallowed in the midst of a statement is ended,
   const ended = await until("it is ended", async () => (await endStuckSessions(database.pool, SILENT_MS))[0]);
   expect(ended).toMatchObject({ pid: dead.pid, applicationName: "fula-master/cron@master-1" });
   // What it did has not been committed, and nobody waits for it any more.
-  await database.pool.query("set lock_timeout = 5000; update counters set n = n + 10");
+  await database.pool.query("set lock_timeout = 60000; update counters set n = n + 10");
   expect((await database.pool.query("select n from counters")).rows).toEqual([{ n: 10 }]);
 });
 

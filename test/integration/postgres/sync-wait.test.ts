@@ -149,7 +149,7 @@ describe.each(WAYS)("a commit whose wait for a standby ends by %s is there and w
 
   test("in the taking of the lease, which is held only when a standby has it", async () => {
     // The server takes what is still going on for a holder's for as long.
-    await using lease = await startTestLease({ options }, { node: "fula-1" });
+    await using lease = await startTestLease({ options }, { node: "fula-1", ttlMs: 3_000 });
     await endWait(way);
     await until("the lease tells of its lost session", async () => lease.events().includes("lease.session_lost"));
     expect(lease.holdings).toEqual([]);

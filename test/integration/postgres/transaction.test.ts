@@ -114,7 +114,7 @@ describe("trying again", () => {
       await client.query("update counters set value = value + 1");
       if (runs > 1) return;
       const { rows } = await client.query<{ pid: number }>("select pg_backend_pid() as pid");
-      await asSuperuser(`select pg_terminate_backend(${rows[0]?.pid}, 5000)`);
+      await asSuperuser(`select pg_terminate_backend(${rows[0]?.pid}, 60000)`);
       await client.query("select 1");
     });
     expect(runs).toBe(2);

@@ -116,7 +116,7 @@ test("a box that keeps the connection to its server looks over a new one where t
     process.kill(frozen, "SIGCONT");
   }
   await using other = await server.connect();
-  await other.client.query("select pg_terminate_backend($1, 5000)", [connected[1]]);
+  await other.client.query("select pg_terminate_backend($1, 60000)", [connected[1]]);
   expect(await round()).toBe("primary");
   expect(connected).toHaveLength(3);
 });
