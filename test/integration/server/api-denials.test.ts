@@ -143,7 +143,8 @@ describe("signing out everywhere", () => {
 
   test("is not done by a gateway that acts for its user; and where he has, none acts for him any more", async () => {
     const user = "gateway@example.org";
-    const service = { "x-fula-service-auth": signServiceAuth(api.secrets.service, user, NOW_SECONDS + 60) };
+    const expires = Math.floor(Date.now() / 1_000) + 60;
+    const service = { "x-fula-service-auth": signServiceAuth(api.secrets.service, user, expires) };
     expect(await mayIn(service)).toBe(200);
     expect((await post("/api/v1/sessions/revoke-all", service)).status).toBe(403);
     await post("/api/v1/sessions/revoke-all", await api.bearer(user));

@@ -2,6 +2,7 @@ import { describe, expect, test } from "vitest";
 import { z } from "zod";
 import { isFulaError } from "../../../src/lib/kernel/errors.ts";
 import type { Pool } from "../../../src/lib/postgres/pool.ts";
+import { leaveHourEnd } from "../../support/hours.ts";
 import { sendHttp } from "../../support/http.ts";
 import { makeServingBox, type ServingBox, startTestServer, type TestServer } from "../../support/serving.ts";
 import { until } from "../../support/until.ts";
@@ -31,6 +32,7 @@ async function billingCheck(box: ServingBox): Promise<z.infer<typeof readiness>[
 
 /** An account that stores 10 GiB, in a ledger that has not been billed for three hours. */
 async function missThreeHours(pool: Pool): Promise<void> {
+  await leaveHourEnd();
   await pool.query(
     `with account as (insert into user_credits (user_id, balance_fula, opening_fula) values ($1, 100, 100) returning id)
      insert into user_usage (account_id, bytes) select id, $2 from account`,
