@@ -168,10 +168,11 @@ const jetStream = z.object({
 async function formed(servers: readonly NatsServer[]): Promise<void> {
   await until("the servers have formed a cluster", async () => {
     const views = await Promise.all(
-      servers.map(async ({ name, monitor }) => ({
-        name,
-        meta: jetStream.parse(await (await askHttp(`${monitor}/jsz`)).json()).meta_cluster,
-      })),
+      servers.map(async ({ name, monitor }) => {
+        // One that is busy may be slow to answer.
+        const answer = await askHttp(`${monitor}/jsz`).catch(() => null);
+        return { name, meta: answer === null ? undefined : jetStream.parse(await answer.json()).meta_cluster };
+      }),
     );
     const leaders = new Set(views.map(({ meta }) => meta?.leader ?? ""));
     const replicas = views.find(({ name, meta }) => meta?.leader === name)?.meta?.replicas ?? [];

@@ -57,7 +57,8 @@ export async function makeTestBox(): Promise<TestBox> {
     [Symbol.asyncDispose]: async () => {
       const loaded = await load().catch(() => null);
       if (loaded !== null) await stopDaemon(loaded, { clock: systemClock, env: {} }, { force: true });
-      await rm(root, { recursive: true, force: true });
+      // Of a server that has just ended, something may still be written.
+      await rm(root, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
     },
   };
 }

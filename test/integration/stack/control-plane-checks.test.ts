@@ -61,12 +61,12 @@ test("three servers that are well pass every check, one that goes is told, and o
   await using nats = await startNatsServers(3);
   const baseDir = makeBox(nats);
   await fill(baseDir);
-  await until("all replicas are current", async () => {
-    const checks = await doctor(baseDir, ["nats-replicas"]);
-    return checks.every(({ verdict }) => verdict === "ok");
+  // Servers on a busy machine elect anew now and then, and their replicas are behind for a moment.
+  const part = await until("all of it is well in one look", async () => {
+    const [checks, seen] = await Promise.all([doctor(baseDir), controlPlaneOf(baseDir)]);
+    const isWell = checks.length === CHECKS.length && checks.every(({ verdict }) => verdict === "ok");
+    return isWell && seen.metaLeader !== null && seen.servers.every(({ state }) => state === "current") ? seen : null;
   });
-  const [well, part] = await Promise.all([doctor(baseDir), controlPlaneOf(baseDir)]);
-  expect(well.map(({ name, verdict }) => `${name} ${verdict}`)).toEqual(CHECKS.map((name) => `${name} ok`));
   expect(part).toMatchObject({ mode: "nats", replicas: 3, operators: 2, admins: 1 });
   expect(part.servers.map(({ state, version }) => `${state} ${version}`)).toEqual(Array(3).fill("current 2.15.2"));
   expect(part.servers.filter(({ leads }) => leads).map(({ name }) => name)).toEqual([part.metaLeader]);
@@ -74,30 +74,31 @@ test("three servers that are well pass every check, one that goes is told, and o
 
   const [gone, other] = nats.servers.filter(({ name }) => name !== part.metaLeader);
   await gone?.process.stop();
-  const lost = await until("the leader tells who went", async () => {
+  // The streams that it led have no leader for a moment, which fails a check.
+  await until("the leader tells who went, and nothing else is wrong", async () => {
     const checks = await doctor(baseDir, ["nats-servers", "nats-replicas"]);
-    return checks.some(
+    const isTold = checks.some(
       ({ verdict, message }) => verdict === "warning" && message.startsWith(`${gone?.name} is a server`),
-    )
-      ? checks
-      : null;
+    );
+    return isTold && checks.every(({ verdict }) => verdict !== "failed");
   });
-  expect(lost.filter(({ verdict }) => verdict === "failed")).toEqual([]);
-  expect((await controlPlaneOf(baseDir)).servers.find(({ name }) => name === gone?.name)).toMatchObject({
-    state: "offline",
-    version: null,
+  const offline = await until("status tells it, too", async () => {
+    const { servers } = await controlPlaneOf(baseDir);
+    return servers.find(({ name, state }) => name === gone?.name && state === "offline");
   });
+  expect(offline.version).toBeNull();
 
   await other?.process.kill();
-  const alone = await until("the one that is left is asked, and knows no leader", async () => {
+  await until("the one that is left is asked, and knows no leader", async () => {
     const checks = await doctor(baseDir, ["control-plane", "nats-replicas"]);
     const replicas = checks.find(({ name }) => name === "nats-replicas");
-    return replicas?.message.includes("have no leader") === true ? checks : null;
+    // Both look at the same time: one may have seen the last of the leader.
+    const isRefused = checks.find(({ name }) => name === "control-plane")?.verdict === "failed";
+    return isRefused && replicas?.message.includes("have no leader") === true;
   });
-  expect(alone.find(({ name }) => name === "control-plane")?.verdict).toBe("failed");
   const left = await controlPlaneOf(baseDir);
   expect(left).toMatchObject({ state: "bad", metaLeader: null, operators: null });
-});
+}, 240_000);
 
 test("lazy syncs, a bucket in memory and direct gets fail, each with what to do", async () => {
   await using nats = await startNatsServers(1, { syncInterval: null });

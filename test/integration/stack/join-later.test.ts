@@ -50,14 +50,16 @@ async function beginEpoch(): Promise<void> {
   const store = opened.use(await openLedgerStore(loaded, { ...DEPS, signal: new AbortController().signal }));
   const server = await openOwnServer(loaded, { ...DEPS, env: {}, part: "serve" });
   await store.put("box", { ...newLedgerBox("other"), state: "joining" }, 0, "other");
-  await using _ = keepStandbys(
-    { settings: () => loaded, store, server, random: systemRandom },
-    { clock: systemClock, log: silentLog, intervalMs: 100 },
-  );
-  const { revision, value } = await until("the ledger has an epoch", async () => {
-    const seen = await store.get("epoch");
-    return seen.value?.phase === "open" ? { revision: seen.revision, value: seen.value } : null;
-  });
+  {
+    await using _ = keepStandbys(
+      { settings: () => loaded, store, server, random: systemRandom },
+      { clock: systemClock, log: silentLog, intervalMs: 100 },
+    );
+    await until("the ledger has an epoch", async () => (await store.get("epoch")).value?.phase === "open");
+  }
+  // Nobody else writes it from now on.
+  const { revision, value } = await store.confirm("epoch");
+  if (value === null) throw new Error("there is no epoch");
   // As after its right was reaffirmed: from the second epoch on, sessions have to say which one they mean.
   const second = { ...value, number: 2, uuid: systemRandom.uuid(), token: systemRandom.uuid() };
   await using session = await server.connect();
