@@ -32,6 +32,8 @@ export interface RemoveServerRequest {
 /** For an election, and for a removal to be known to all. */
 const PATIENCE_MS = 20_000;
 const POLL_MS = 200;
+/** Whoever answers nothing for so long is taken for gone. One that runs and is busy misses a question, not all of them. */
+const SILENCE_MS = 10_000;
 
 interface Wait {
   readonly clock: Clock;
@@ -129,6 +131,24 @@ export async function takeServerOut(loaded: LoadedConfig, name: string, wait: Wa
   await whenSeen(loaded, `${name} is out`, (view) => !serverNames(view).includes(name), wait);
 }
 
+/** True where the leader and all others answered. */
+function isWhole({ metaLeader, members, servers }: ClusterView): boolean {
+  return metaLeader !== null && servers.length > members.length;
+}
+
+/** Looks until all servers answer, or some have been silent for long enough: then what most of them said is what counts. */
+async function readServersPatiently(loaded: LoadedConfig, { clock, signal }: Wait): Promise<ClusterView> {
+  const deadlineMs = clock.monotonicMs() + SILENCE_MS;
+  let best = await readServers(loaded, { clock });
+  while (!isWhole(best) && clock.monotonicMs() < deadlineMs) {
+    await clock.sleep(POLL_MS, signal);
+    const view = await readServers(loaded, { clock });
+    const isLed = view.metaLeader !== null || best.metaLeader === null;
+    if (isLed && view.servers.length >= best.servers.length) best = view;
+  }
+  return best;
+}
+
 /**
  * Takes a server out that will not come back, or that is to be another master's no longer.
  * @throws FulaError FULA_CONTROL_PLANE_PEER where it runs, is none of them, or the others could not agree without it;
@@ -142,7 +162,7 @@ export async function removeServer(context: MembershipContext, request: RemoveSe
       hint: "fula-master membership migrate-to-kv moves it to servers.",
     });
   }
-  const view = await readServers(loaded, context);
+  const view = await readServersPatiently(loaded, context);
   // By force also what is lost already: without its server out of the way nothing could be made anew.
   assertRemovable(view, name, { force, buckets: force ? [] : recordBuckets(loaded) });
   const left = serverNames(view).filter((each) => each !== name);

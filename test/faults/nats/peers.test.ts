@@ -21,7 +21,7 @@ function masterAt(all: NatsServers, at: number) {
   const settings = {
     runtime: "docker",
     node: { name: server.name },
-    controlPlane: { mode: "docker", clientPort: server.clientPort },
+    controlPlane: { mode: "docker", clientPort: server.clientPort, timeout: "20s" },
   };
   const context = boxWith({ yaml: JSON.stringify(settings) });
   const keysDir = join(context.baseDir, "keys");
@@ -36,7 +36,7 @@ function masterAt(all: NatsServers, at: number) {
   };
   const withBucket = async <T>(use: (manager: Kvm) => Promise<T>): Promise<T> => {
     const access = { servers: [server.url], nkeySeed: new Secret(all.user.seed), ca: null };
-    const connection = await connectNats(access, 2_000);
+    const connection = await connectNats(access, 20_000);
     try {
       return await use(new Kvm(connection));
     } finally {
@@ -48,13 +48,20 @@ function masterAt(all: NatsServers, at: number) {
     asked,
     /** Makes the buckets, with a record in the first. */
     keep: async (value: string, replicas: number) => {
-      await withBucket(async (manager) => {
-        for (const kind of BUCKET_KINDS) await manager.create(bucketName("FULA", kind), { replicas });
-        await (await manager.open("FULA_rooms")).put("kept", value);
+      // Who leads does not know at once what the others have room for.
+      await until("the buckets are made", async () => {
+        const making = withBucket(async (manager) => {
+          for (const kind of BUCKET_KINDS) await manager.create(bucketName("FULA", kind), { replicas });
+          return await (await manager.open("FULA_rooms")).put("kept", value);
+        });
+        return await making.catch(() => null);
       });
     },
     kept: async () =>
-      await withBucket(async (manager) => (await (await manager.open("FULA_rooms")).get("kept"))?.string()),
+      await until("it is read", async () => {
+        const reading = withBucket(async (manager) => (await (await manager.open("FULA_rooms")).get("kept"))?.string());
+        return await reading.catch(() => null);
+      }),
     names: async () => serverNames(await readServers(await loadConfig(context), { clock: systemClock })),
     leave: async () => {
       await takeServerOut(await loadConfig(context), server.name, { clock: systemClock, signal });
@@ -93,8 +100,29 @@ describe("a server of the control plane", () => {
     expect(first.asked).toEqual([]);
     expect(await first.remove(third.server.name)).toMatchObject({ dryRun: false, left });
     expect(first.asked).toEqual([left.join(" ")]);
-    expect(await second.names()).toEqual(left);
+    await whole(second, left);
     await expect(first.remove(third.server.name)).rejects.toMatchObject({ code: "FULA_CONTROL_PLANE_PEER" });
+  });
+
+  test("that runs and stands still for a moment is not taken for dead", async () => {
+    await using all = await startNatsServers(3);
+    const [first, , third] = [0, 1, 2].map((at) => masterAt(all, at));
+    if (first === undefined || third === undefined) throw new Error("three were started");
+    await whole(
+      first,
+      all.servers.map(({ name }) => name),
+    );
+    await first.keep("on all three", 3);
+    third.server.process.freeze();
+    const removing = expect(first.remove(third.server.name)).rejects.toMatchObject({
+      code: "FULA_CONTROL_PLANE_PEER",
+      message: expect.stringContaining("it runs"),
+    });
+    // Longer than whoever asks all of them waits for the next answer.
+    await systemClock.sleep(1_500);
+    third.server.process.thaw();
+    await removing;
+    expect(first.asked).toEqual([]);
   });
 
   test("leaves the last one every record, and a second one to elect with brings both back", async () => {
@@ -108,14 +136,14 @@ describe("a server of the control plane", () => {
     await third.server.process.kill();
     await second.leave();
     await second.server.process.kill();
-    expect(await first.names()).toEqual([first.server.name]);
+    await whole(first, [first.server.name]);
     expect(await first.kept()).toBe("written by three");
     await first.server.process.kill();
     await first.server.process.start();
     rmSync(join(second.server.dir, "store"), { recursive: true });
     await second.server.process.start();
     await whole(first, [first.server.name, second.server.name]);
-    expect(await until("it is read", async () => await first.kept().catch(() => null))).toBe("written by three");
+    expect(await first.kept()).toBe("written by three");
   });
 
   test("is taken out by its own master, even where it leads", async () => {
@@ -132,6 +160,10 @@ describe("a server of the control plane", () => {
     });
     await leader.leave();
     const other = masters.find((master) => master !== leader);
-    expect(await other?.names()).toEqual(names.filter((name) => name !== leader.server.name));
+    if (other === undefined) throw new Error("three were started");
+    await whole(
+      other,
+      names.filter((name) => name !== leader.server.name),
+    );
   });
 });
