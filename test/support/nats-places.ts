@@ -261,11 +261,12 @@ export async function streamLeader({ servers }: PlacedServers, stream: string): 
   return await until(`${stream} has a leader`, async () => {
     const names = await Promise.all(
       servers.map(async ({ place }) => {
-        const answer = await askHttp(`http://${place.address}:${MONITOR_PORT}/jsz?streams=true`).catch(() => null);
-        if (answer === null) return null;
-        const { account_details: accounts } = streamsSchema.parse(await answer.json());
-        const details = accounts.flatMap((account) => account.stream_detail);
-        return details.find(({ name }) => name === stream)?.cluster.leader;
+        const url = `http://${place.address}:${MONITOR_PORT}/jsz?streams=true`;
+        const answer: unknown = await askHttp(url)
+          .then(async (it) => await it.json())
+          .catch(() => null);
+        const details = streamsSchema.safeParse(answer).data?.account_details.flatMap((each) => each.stream_detail);
+        return details?.find(({ name }) => name === stream)?.cluster.leader;
       }),
     );
     return names.every((name) => name === names[0]) && servers.find(({ name }) => name === names[0]);
@@ -274,10 +275,14 @@ export async function streamLeader({ servers }: PlacedServers, stream: string): 
 
 const routesSchema = z.object({ num_routes: z.int() });
 
-/** How many connections a server has with others. */
-export async function routesAt({ place }: PlacedServer): Promise<number> {
-  const answer = await askHttp(`http://${place.address}:${MONITOR_PORT}/routez`);
-  return routesSchema.parse(await answer.json()).num_routes;
+/** How many connections a server has with others; null where it does not answer. */
+export async function routesAt({ place }: PlacedServer): Promise<number | null> {
+  try {
+    const answer = await askHttp(`http://${place.address}:${MONITOR_PORT}/routez`);
+    return routesSchema.parse(await answer.json()).num_routes;
+  } catch {
+    return null;
+  }
 }
 
 /** Waits until all of these know the same leader, other than `except`. @returns its name */

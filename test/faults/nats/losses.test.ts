@@ -18,13 +18,13 @@ import {
   streamLeader,
 } from "../../support/nats-places.ts";
 import { until } from "../../support/until.ts";
-import { expectEverywhere, MAX_AGE_MS, openAt, operatorOf, PATIENT, TIMEOUT_MS } from "./stores.ts";
+import { addForSure, expectEverywhere, MAX_AGE_MS, openAt, operatorOf, PATIENT, TIMEOUT_MS } from "./stores.ts";
 import { Asker, Writer } from "./traffic.ts";
 
 /** For what a busy machine adds to a bound. */
-const SLACK_MS = 5_000;
+const SLACK_MS = 20_000;
 /** Of a leader who is gone: the servers elect another, and clients find whoever answers. */
-const RECOVERY_MS = 60_000;
+const RECOVERY_MS = 180_000;
 const ADMIN = operatorOf(1, "admin");
 const OTHER = operatorOf(2);
 
@@ -45,8 +45,8 @@ async function startAll(): Promise<MembershipStore> {
   await Promise.all(placed.servers.map(async ({ process }) => await process.start()));
   {
     await using store = await openAt(placed, placed.servers, PATIENT);
-    await store.addOperator(ADMIN);
-    await store.addOperator(OTHER);
+    await addForSure(store, ADMIN);
+    await addForSure(store, OTHER);
   }
   return await openAt(placed);
 }
@@ -161,16 +161,16 @@ test("a server whose disk is full says so, and the others go on; restarted when 
   await using writer = new Writer(store, 100).start();
   const filler = join(full.data, "filler");
   await expect(writeFile(filler, new Uint8Array(TINY_DISK_KIB * 1_024))).rejects.toThrow("ENOSPC");
-  await until("it says that it stores nothing", async () =>
-    (await complaintOf(full))?.includes("JetStream not enabled"),
-  );
-  expect(full.process.log).toContain("no space left on device");
+  const saysSo = async (): Promise<boolean> =>
+    (await complaintOf(full).catch(() => null))?.includes("JetStream not enabled") === true;
+  await until("it says that it stores nothing", saysSo);
+  await until("its log says why", async () => full.process.log.includes("no space left on device"));
   const fullMs = systemClock.monotonicMs();
   await until("writes go on", async () => writer.hasWrittenSince(fullMs), RECOVERY_MS);
 
   await rm(filler);
   // It stays as it is until somebody restarts it, as serve does with a container that is not well.
-  expect(await complaintOf(full)).toContain("JetStream not enabled");
+  expect(await saysSo()).toBe(true);
   await full.process.stop();
   await full.process.start();
   await agreedLeader(placed.servers);
@@ -178,7 +178,8 @@ test("a server whose disk is full says so, and the others go on; restarted when 
     const states = await Promise.all(placed.servers.map(metaGroupAt));
     return states.some((state) => state?.leader === full.name || state?.current.includes(full.name));
   });
-  expect(await complaintOf(full)).toBeNull();
+  // Of the buckets, each catches up by itself.
+  await until("nothing is wrong with it", async () => (await complaintOf(full).catch(() => "silent")) === null);
   await second.process.kill();
   const killedMs = systemClock.monotonicMs();
   await until("writes go on, which needs it", async () => writer.hasWrittenSince(killedMs), RECOVERY_MS);

@@ -16,7 +16,13 @@ const WITNESS = 3;
 async function makeMaster(nats: NatsServers): Promise<(...args: readonly string[]) => Promise<CliRun>> {
   const settings = {
     node: { name: "fula-test", role: "master", clusterId: CLUSTER_ID },
-    controlPlane: { mode: "nats", servers: nats.urls.slice(0, 1), nkeyFile: "user.nk", systemNkeyFile: "system.nk" },
+    controlPlane: {
+      mode: "nats",
+      servers: nats.urls.slice(0, 1),
+      nkeyFile: "user.nk",
+      systemNkeyFile: "system.nk",
+      timeout: "10s",
+    },
   };
   const { baseDir } = boxWith({});
   const inBox = (name: string): string => join(baseDir, name);
@@ -61,4 +67,4 @@ test("one server of three goes on alone with every record, once it is told that 
   expect(await store.exportSnapshot()).toEqual(STATE);
   await store.changeOperator("system", { status: "revoked" });
   expect(await store.isAuthorized("system", "operator")).toMatchObject({ allowed: false, reason: "revoked" });
-}, 120_000);
+});

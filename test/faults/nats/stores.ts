@@ -5,7 +5,9 @@ import type { KvTarget } from "../../../src/lib/membership/kv/target.ts";
 import type { Operator, OperatorRole, Pool } from "../../../src/lib/membership/records.ts";
 import type { MembershipStore } from "../../../src/lib/membership/store.ts";
 import { KV_DEPS, kvTarget } from "../../support/kv-stores.ts";
+import { outcomesOf } from "../../support/membership.ts";
 import type { PlacedServer, PlacedServers } from "../../support/nats-places.ts";
+import { until } from "../../support/until.ts";
 
 /** Half of what operators get, so that a test sees the bounds pass. */
 export const TIMEOUT_MS = 1_000;
@@ -41,6 +43,15 @@ export function poolOf(number: number): Pool {
   const createdAt = new Date(systemClock.nowMs()).toISOString();
   const owner = `x25519:${"ab".repeat(32)}`;
   return { id: `pool-${number}`, name: `pool ${number}`, encrypted: false, owner, epoch: 0, createdAt };
+}
+
+/** Adds an operator; again where nobody answered, as while a leader is elected: one who is there by then came with the first. */
+export async function addForSure(store: MembershipStore, operator: Operator): Promise<void> {
+  await until(`${operator.id} is on record`, async () => {
+    const [outcome = ""] = await outcomesOf([store.addOperator(operator)]);
+    expect(["ok", "FULA_MEMBERSHIP_EXISTS", "FULA_CONTROL_PLANE_UNREACHABLE"]).toContain(outcome);
+    return outcome !== "FULA_CONTROL_PLANE_UNREACHABLE";
+  });
 }
 
 /** Each server alone gives back every operator and pool of these; two histories would show here. */
