@@ -153,5 +153,5 @@ test(
     const answer = await fetch(`http://127.0.0.1:${words.port}/pins`, { headers: { authorization } });
     expect(answer.status).toBe(200);
   },
-  fuzzPatienceMs(60_000),
+  fuzzPatienceMs(300_000),
 );
