@@ -5,6 +5,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { systemClock } from "../../../src/lib/kernel/clock.ts";
 import { silentLog } from "../../../src/lib/kernel/log.ts";
 import { systemRandom } from "../../../src/lib/kernel/random.ts";
+import type { LedgerEpochRecord } from "../../../src/lib/membership/ledger-records.ts";
 import { LedgerAgent } from "../../../src/lib/server/ledger-agent.ts";
 import { keepStandbys } from "../../../src/lib/server/sync-keeper.ts";
 import {
@@ -27,6 +28,9 @@ import { addStandby } from "../../../src/lib/stack/standby-add.ts";
 import { findFreePort } from "../../support/free-port.ts";
 import { makeStandbyPair, type StandbyPair, type StandbyTestBox } from "../../support/standby-boxes.ts";
 import { until } from "../../support/until.ts";
+
+/** For two servers and a copy of one, made and started one after the other. */
+const HOOK_MS = 300_000;
 
 let dir: string;
 let pair: StandbyPair;
@@ -58,6 +62,14 @@ async function cutPower(box: StandbyTestBox): Promise<void> {
   await stopServer(box);
 }
 
+/** Waits until commits wait for a standby: one that a busy machine holds up is given up, and counted in again by itself. */
+async function waitedFor(name: string): Promise<LedgerEpochRecord> {
+  return await until(`commits wait for ${name}`, async () => {
+    const { value } = await pair.first.store().get("epoch");
+    return value?.syncSet.includes(name) === true && value.syncNeeded > 0 ? value : null;
+  });
+}
+
 async function move(box: StandbyTestBox, choice: FailoverChoice): Promise<FailoverEnd> {
   return await doFailover({ ...box.context(), operator: "ed25519:ops" }, choice, {
     confirm: async () => {},
@@ -87,17 +99,18 @@ beforeAll(async () => {
   await addStandby(pair.second.context(), async (tasks) => {
     for (const task of tasks) if ((await task.skip()) === null) await task.run(() => {});
   });
-});
+}, HOOK_MS);
 
 afterAll(async () => {
   for (const agent of agents.values()) await agent[Symbol.asyncDispose]();
   await pair.ledger.close().catch(() => {});
   for (const box of pair.boxes()) await stopServer(box);
   await rm(dir, { recursive: true, force: true });
-});
+}, HOOK_MS);
 
 test("a switchover over TLS is verified through the new master, and the old one is counted in again by itself", async () => {
   const choice: FailoverChoice = { ...FAILOVER, kind: "switchover", to: "two" };
+  await waitedFor("two");
   const plan = await planFailover(pair.second.context(), choice);
   expect(plan).toMatchObject({ isPossible: true, from: "one", to: "two", confirmation: "one@1" });
   expect(renderFailoverPlan(plan)).toContain("Nothing was changed. To do it: fula-master switchover --to two");
@@ -115,14 +128,12 @@ test("a switchover over TLS is verified through the new master, and the old one 
     ["sweep", "ok"],
   ]);
   expect(renderFailoverReport(end)).toContain("No acknowledged write is lost.");
-  const seen = await until("one is counted in again", async () => {
-    const { value } = await pair.first.store().get("epoch");
-    return value?.syncSet.includes("one") === true ? value : null;
-  });
+  const seen = await waitedFor("one");
   expect(seen).toMatchObject({ number: 2, primary: "two", syncNeeded: 1 });
 });
 
 test("a failover is done where the old master's machine answers, and neither its ledger nor its gateway does", async () => {
+  await waitedFor("one");
   await cutPower(pair.second);
   const plan = await planFailover(pair.first.context(), FAILOVER);
   expect(plan).toMatchObject({ isPossible: true, from: "two", confirmation: "two@2" });
