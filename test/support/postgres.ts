@@ -24,6 +24,8 @@ export interface TestDatabase extends AsyncDisposable {
 }
 
 const HELD_CLIENT_GRACE_MS = 1_000;
+/** Of the tests' own pools; a master's give a connection a few seconds, which a busy machine may need for a login. */
+const CONNECT_TIMEOUT_MS = 30_000;
 
 /** The server that the whole run shares. */
 export function testPostgres(): TestPostgres {
@@ -55,7 +57,7 @@ async function createDatabase(template: string): Promise<TestDatabase> {
     part: "test",
     node: "test",
   };
-  const pool = createPool(options);
+  const pool = createPool({ ...options, connectTimeoutMs: CONNECT_TIMEOUT_MS });
   let dropped = false;
   const drop = async (): Promise<void> => {
     if (dropped) return;

@@ -62,6 +62,8 @@ describe("a master that runs", () => {
       "base/state/blocks",
       "base/state/pins.sqlite-wal",
       "base/state/pins.sqlite-shm",
+      // What those who read it tell one another.
+      "base/state/control-plane.sqlite-shm",
     ];
     const before = await treeOf(box.root, own);
     const { exitCode, stdout } = await box.run([...box.joinArgs, "--json"]);
