@@ -7,6 +7,7 @@ import { type Fence, fenceCte, fenceValues } from "../../../src/lib/postgres/fen
 import { migrateDown, migrateUp } from "../../../src/lib/postgres/migrator.ts";
 import type { Pool } from "../../../src/lib/postgres/pool.ts";
 import { FaultProxy } from "../../support/fault-proxy.ts";
+import { findFreePort } from "../../support/free-port.ts";
 import { startLeaseProcess, startTestLease } from "../../support/leases.ts";
 import { freshDatabase, type TestDatabase, testPostgres } from "../../support/postgres.ts";
 import { TcpProxy } from "../../support/tcp-proxy.ts";
@@ -155,7 +156,7 @@ describe("a lease", () => {
   test("is taken again when the server is back, after it was gone for a while", async () => {
     await using database = await freshDatabase();
     const proxy = new TcpProxy(database.options.host, database.options.port);
-    const port = await proxy.listen(0);
+    const port = await proxy.listen(await findFreePort());
     await using leader = await startTestLease(database, {
       node: "master-1",
       connection: { ...database.options, port },
@@ -358,7 +359,7 @@ describe("a holder that is not there any more", () => {
   test("cut off without a word knows by itself that its time is over before anybody else leads", async () => {
     await using database = await databaseWithWrites();
     const proxy = new TcpProxy(database.options.host, database.options.port);
-    const port = await proxy.listen(0);
+    const port = await proxy.listen(await findFreePort());
     await using cut = await startTestLease(database, {
       node: "master-1",
       connection: { ...database.options, port },
