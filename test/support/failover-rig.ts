@@ -303,9 +303,10 @@ export class RigWriter implements AsyncDisposable {
   async #write(): Promise<void> {
     let next = 0;
     while (!this.#end.signal.aborted) {
-      const epoch = await this.#rig.epoch();
-      const port = this.#rig.address.ports[epoch.primary];
-      if (epoch.phase === "open" && port !== undefined) next = await this.#writeAt(poolOf(port, epoch), epoch, next);
+      // Nobody may be there to tell it at the moment.
+      const epoch = await this.#rig.epoch().catch(() => null);
+      const port = epoch?.phase === "open" ? this.#rig.address.ports[epoch.primary] : undefined;
+      if (epoch !== null && port !== undefined) next = await this.#writeAt(poolOf(port, epoch), epoch, next);
       else await systemClock.sleep(5);
     }
   }
