@@ -16,7 +16,7 @@ const LAST_ATTEMPT_MS = 250;
 test("opening waits for servers that come one after the other, and says each time for what", async () => {
   await using servers = await startNatsServers(3, { start: false });
   const said: string[] = [];
-  const target = kvTarget(servers, { replicas: 3 });
+  const target = kvTarget(servers, { replicas: 3, bootstrapTimeoutMs: 600_000 });
   const opening = openKvStore(target, { ...KV_DEPS, onWait: (sentence) => said.push(sentence) });
   await until("it waits for a server", async () => said.length > 0);
   expect(said).toEqual([expect.stringMatching(/^waiting for a NATS server to answer at nats:/)]);
