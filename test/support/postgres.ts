@@ -2,8 +2,10 @@ import { randomBytes } from "node:crypto";
 import { Client } from "pg";
 import { inject } from "vitest";
 import { systemClock } from "../../src/lib/kernel/clock.ts";
+import { sqlStateOf } from "../../src/lib/postgres/database-errors.ts";
 import { createPool, type Pool, type PoolOptions } from "../../src/lib/postgres/pool.ts";
 import type { TestPostgres } from "./postgres-server.ts";
+import { until } from "./until.ts";
 
 declare module "vitest" {
   interface ProvidedContext {
@@ -44,10 +46,26 @@ export async function asSuperuser(sql: string, database = "postgres"): Promise<v
   }
 }
 
+/** SQLSTATE object_in_use: the server gives sessions that it has told to end five seconds for that, which a busy one exceeds. */
+const IN_USE = "55006";
+
+/** Runs a statement that needs a database without sessions, as soon as the last of them is gone. */
+async function onceUnused(sql: string): Promise<void> {
+  await until("the database is used by nobody", async () => {
+    try {
+      await asSuperuser(sql);
+      return true;
+    } catch (error) {
+      if (sqlStateOf(error) !== IN_USE) throw error;
+      return false;
+    }
+  });
+}
+
 async function createDatabase(template: string): Promise<TestDatabase> {
   const { host, port, owner } = testPostgres();
   const name = `test_${randomBytes(8).toString("hex")}`;
-  await asSuperuser(`create database ${name} template ${template} owner ${owner.user}`);
+  await onceUnused(`create database ${name} template ${template} owner ${owner.user}`);
   const options = {
     host,
     port,
@@ -64,7 +82,7 @@ async function createDatabase(template: string): Promise<TestDatabase> {
     dropped = true;
     // A client that a failed test still holds would keep `end` waiting for ever; dropping the database cuts it off.
     const ended = pool.ended ? Promise.resolve() : pool.end();
-    await asSuperuser(`drop database ${name} with (force)`);
+    await onceUnused(`drop database ${name} with (force)`);
     await Promise.race([ended, systemClock.sleep(HELD_CLIENT_GRACE_MS)]);
   };
   return {
