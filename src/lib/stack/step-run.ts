@@ -26,6 +26,8 @@ export function joinLockFile(locksDir: string): string {
 /** The caretaker of the control plane in `serve` holds the lock for seconds; while it starts or stops a container, longer. */
 const CARETAKER_MS = 60_000;
 const CARETAKER_POLL_MS = 200;
+/** Looks at a lock of which nothing tells who has it. */
+const NAMELESS_LOOKS_MAX = 5;
 
 /** What the caretaker in `serve` calls itself where it holds the lock. */
 export const CARETAKER = "serve";
@@ -41,12 +43,16 @@ export async function acquireJoinLock(
 ): Promise<ProcessLock> {
   const lockFile = joinLockFile(locksDir);
   const deadlineMs = clock.monotonicMs() + CARETAKER_MS;
+  let namelessLooks = 0;
   for (;;) {
     try {
       return await acquireLock(lockFile, purpose, clock);
     } catch (error) {
-      const isCaretaker = isFulaError(error, "FULA_LOCKED") && readLockHolder(lockFile)?.purpose === CARETAKER;
-      if (!isCaretaker || clock.monotonicMs() >= deadlineMs) throw error;
+      const holder = isFulaError(error, "FULA_LOCKED") ? readLockHolder(lockFile) : undefined;
+      // The name comes a moment after the lock, and goes a moment before it.
+      if (holder === null) namelessLooks += 1;
+      const mayBeCaretaker = holder === null ? namelessLooks <= NAMELESS_LOOKS_MAX : holder?.purpose === CARETAKER;
+      if (!mayBeCaretaker || clock.monotonicMs() >= deadlineMs) throw error;
     }
     await clock.sleep(CARETAKER_POLL_MS, signal);
   }

@@ -1,8 +1,10 @@
+import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { systemClock } from "../../../src/lib/kernel/clock.ts";
-import { acquireLock } from "../../../src/lib/kernel/lock.ts";
+import { acquireLock, readLockHolder } from "../../../src/lib/kernel/lock.ts";
 import { acquireJoinLock, CARETAKER, joinLockFile } from "../../../src/lib/stack/step-run.ts";
+import { FakeClock } from "../../support/clock.ts";
 import { tempDir } from "../../support/temp-dir.ts";
 
 const deps = { clock: systemClock, signal: new AbortController().signal };
@@ -20,6 +22,22 @@ test("whoever joins waits for the caretaker of this box, and is told of another 
     code: "FULA_LOCKED",
     message: expect.stringContaining("(join, "),
   });
+});
+
+test("a lock that has lost its name is looked at again: the caretaker is just letting go of it", async () => {
+  const locksDir = join(tempDir(), "locks");
+  const lockFile = joinLockFile(locksDir);
+  using caretaker = await acquireLock(lockFile, CARETAKER, systemClock);
+  rmSync(`${lockFile}.holder`);
+  const refused = acquireJoinLock(locksDir, "join", { ...deps, clock: new FakeClock() });
+  await expect(refused).rejects.toMatchObject({ code: "FULA_LOCKED" });
+  const clock = new FakeClock();
+  clock.onSleep = () => {
+    caretaker.release();
+  };
+  using lock = await acquireJoinLock(locksDir, "join", { ...deps, clock });
+  expect(clock.sleptMs).toHaveLength(1);
+  expect(readLockHolder(lock.path)?.purpose).toBe("join");
 });
 
 test("whoever waits for the caretaker is let go by Ctrl-C", async () => {
