@@ -4,11 +4,14 @@ import { isFulaError, systemErrorCode } from "../kernel/errors.ts";
 import { acquireLock, type ProcessLock } from "../kernel/lock.ts";
 import { retry } from "../kernel/retry.ts";
 
-/** A rewrite of a small file takes milliseconds; whoever holds the lock for five seconds is not just slow. */
-const LOCK_DELAYS_MS: readonly number[] = Array.from({ length: 100 }, () => 50);
+/**
+ * A rewrite of a small file takes milliseconds, but seconds on a disk that has much else to write, and there may be several before
+ * this one; whoever holds the lock for half a minute is not just slow.
+ */
+const LOCK_DELAYS_MS: readonly number[] = Array.from({ length: 600 }, () => 50);
 
 /**
- * Waits a few seconds for a lock that is held only while a small file is rewritten.
+ * Waits for a lock that is held only while a small file is rewritten.
  * @throws FulaError FULA_LOCKED, FULA_PATH_NOT_WRITABLE, FULA_DISK_FULL
  */
 export async function waitForLock(
