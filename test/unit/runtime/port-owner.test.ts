@@ -1,15 +1,16 @@
 import { createServer } from "node:net";
 import { expect, test } from "vitest";
 import { findPortOwner, probePort, renderCommandLine } from "../../../src/lib/runtime/port-owner.ts";
+import { findFreePort } from "../../support/free-port.ts";
 
 test.each(["127.0.0.1", "::1", "0.0.0.0"])("the process that listens on %s is found", async (host) => {
   const server = createServer();
+  // One that Linux gives to nobody by itself, so that it is free again afterwards.
+  const port = await findFreePort(host);
   await new Promise<void>((resolve, reject) => {
     server.once("error", reject);
-    server.listen(0, host, resolve);
+    server.listen(port, host, resolve);
   });
-  const address = server.address();
-  const port = typeof address === "object" && address !== null ? address.port : 0;
   expect(await probePort(host, port)).toBe("in-use");
   expect(await findPortOwner(port)).toMatchObject({ pid: process.pid, command: expect.stringContaining("node") });
   await new Promise((resolve) => {

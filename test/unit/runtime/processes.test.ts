@@ -14,6 +14,7 @@ import {
   signalProcess,
   workingDirOf,
 } from "../../../src/lib/runtime/processes.ts";
+import { until } from "../../support/until.ts";
 
 const PID_FREE = 4_194_305; // Above the kernel's largest pid (PID_MAX_LIMIT, 2^22).
 
@@ -92,7 +93,8 @@ describe("identity", () => {
 describe("what a process shows", () => {
   test("its arguments come one by one, empty ones included", async () => {
     const child = await start("sleep", "60");
-    expect(argumentsOf(child.pid)).toEqual(["sleep", "60"]);
+    // A program that has just begun has no arguments yet for a moment.
+    await expect.poll(() => argumentsOf(child.pid)).toEqual(["sleep", "60"]);
     const empty = await start("sh", "-c", "kill -STOP $$", "", "a b", "");
     await expect.poll(() => argumentsOf(empty.pid)).toEqual(["sh", "-c", "kill -STOP $$", "", "a b", ""]);
   });
@@ -121,11 +123,16 @@ describe("signalProcess", () => {
 });
 
 test("a free port is one that can be listened on", async () => {
-  const port = await findFreePort();
-  const server = createServer();
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
-  server.once("error", reject);
-  server.listen({ host: "127.0.0.1", port }, resolve);
-  await promise;
-  server.close();
+  // Somebody else may be given the same port in between: then another one.
+  await until("one can", async () => {
+    const server = createServer();
+    const listening = once(server, "listening");
+    server.listen({ host: "127.0.0.1", port: await findFreePort() });
+    const canListen = await listening.then(
+      () => true,
+      () => false,
+    );
+    server.close();
+    return canListen;
+  });
 });

@@ -8,7 +8,8 @@ import { silentLog } from "../../../src/lib/kernel/log.ts";
 import { createGatewayListener } from "../../../src/lib/server/gateway-listener.ts";
 import { createMetrics } from "../../../src/lib/server/metrics.ts";
 
-const IDLE_MS = 500;
+/** Longer than the process is kept from reading what is there, on a busy machine. */
+const IDLE_MS = 1_500;
 const SUMMARY: Omit<ExchangeSummary, "status"> = {
   requestId: "1",
   operation: null,

@@ -8,17 +8,19 @@ import {
   judgeClock,
   judgeNode,
 } from "../../../src/lib/stack/preflight-host.ts";
+import { findFreePort } from "../../support/free-port.ts";
 
 let server: Server;
 let port: number;
 
 beforeEach(async () => {
   server = createServer();
-  await new Promise<void>((resolve) => {
-    server.listen(0, "127.0.0.1", resolve);
+  // One that Linux gives to nobody by itself, so that it is free once the server has let go of it.
+  port = await findFreePort();
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", reject);
+    server.listen(port, "127.0.0.1", resolve);
   });
-  const address = server.address();
-  port = typeof address === "object" && address !== null ? address.port : 0;
 });
 
 afterEach(async () => {

@@ -1,8 +1,9 @@
 import { tmpdir } from "node:os";
 import { describe, expect, test } from "vitest";
+import { tempDir } from "../../support/temp-dir.ts";
 import { differenceOf, parseConsoleBlocks, runConsoleSteps, sectionOf } from "../../support/console-blocks.ts";
 
-const run = { cwd: tmpdir(), env: { PATH: process.env["PATH"] ?? "" }, timeoutMs: 10_000 };
+const run = { cwd: tmpdir(), env: { PATH: process.env["PATH"] ?? "" }, timeoutMs: 50_000 };
 const fence = "```";
 
 function consoleBlock(body: string): string {
@@ -99,6 +100,16 @@ describe("running", () => {
 
   test("a command that hangs is ended and named", async () => {
     await expect(runConsoleSteps(steps("$ sleep 60"), { ...run, timeoutMs: 200 })).rejects.toThrow(/sleep 60\nkilled/);
+  });
+
+  test("a command that only looks is typed again until it prints what the document says, and no other is", async () => {
+    const text = "$ rm -f looked\n$ test -e looked || { touch looked; exit 1; }\n$ rm looked";
+    const dir = { ...run, cwd: tempDir() };
+    const again = { looks: /^test /, withinMs: 50_000 };
+    await runConsoleSteps(steps(text), { ...dir, again });
+    await expect(runConsoleSteps(steps(text), { ...dir, again: { ...again, looks: /^rm / } })).rejects.toThrow(
+      /exit code 1/,
+    );
   });
 
   test("a background process that outlives its command does not hold the next one up", async () => {
