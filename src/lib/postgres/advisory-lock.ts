@@ -1,5 +1,6 @@
 import type { Pool, PoolClient } from "pg";
 import type { Clock } from "../kernel/clock.ts";
+import { answerWithin } from "../kernel/deadline.ts";
 import { explainDatabaseError, targetOf } from "./database-errors.ts";
 
 /** The session that holds a lock, as the server sees it. */
@@ -34,6 +35,8 @@ export function describeSession(session: SessionInfo | null): string {
 }
 
 const POLL_MS = 250;
+/** A server that does not answer in this time learns from the end of the connection that the lock is free. */
+const UNLOCK_MS = 1_000;
 const REPORT_MS = 1_000;
 
 /** Who holds the session lock `key` in this database; null for nobody. */
@@ -127,6 +130,15 @@ async function waitForLock(client: PoolClient, key: bigint, wait: LockWait): Pro
 }
 
 /**
+ * Lets go of a lock in words: the server hears a moment later that a connection is closed, and whoever asks for the lock in
+ * between would find it held. A connection that is lost, or in a transaction that failed, has only the end to tell it by.
+ */
+async function unlock(client: PoolClient, key: bigint, clock: Clock): Promise<void> {
+  const unlocking = client.query("select pg_advisory_unlock($1)", [key.toString()]);
+  await answerWithin(clock, UNLOCK_MS, unlocking).catch(() => {});
+}
+
+/**
  * Runs `use` with a connection of its own that holds the session lock `key`. The lock lives exactly as long as the
  * connection: whoever works on that connection can never go on after the lock is lost. The connection is closed at the
  * end, so neither the lock nor a setting leaks into the pool.
@@ -146,7 +158,11 @@ export async function withAdvisoryLock<T>(
   }
   try {
     await waitForLock(client, key, wait);
-    return await use(client);
+    try {
+      return await use(client);
+    } finally {
+      await unlock(client, key, wait.clock);
+    }
   } catch (error) {
     throw explainDatabaseError(error, targetOf(pool));
   } finally {
