@@ -99,14 +99,19 @@ beforeEach(async () => {
 
 describe("two gateways", () => {
   test("that write different keys of one bucket at the same time lose none", async () => {
+    let written = 0;
     const writer = async (at: OwnBuckets, id: string): Promise<void> => {
-      for (let round = 0; round < 5; round += 1) expect(await put(at, `${id}/${round}`, `${id} ${round}`)).toBe("done");
+      // A gateway may be through before the other one has begun: they go on until they have met.
+      for (let round = 0; round < 5 || conflicts === 0; round += 1) {
+        expect(await put(at, `${id}/${round}`, `${id} ${round}`)).toBe("done");
+        written += 1;
+      }
     };
     await Promise.all(
       gateways.flatMap((at, gate) => Array.from({ length: 16 }, async (_, id) => await writer(at, `${gate}-${id}`))),
     );
-    for (const at of gateways) expect((await contents(at)).size).toBe(160);
-    expect(conflicts).toBeGreaterThan(0);
+    expect(written).toBeGreaterThanOrEqual(160);
+    for (const at of gateways) expect((await contents(at)).size).toBe(written);
   });
 
   test("let exactly one of 32 conditional PUTs win, whichever gateway it came to", async () => {

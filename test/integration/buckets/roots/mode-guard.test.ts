@@ -27,6 +27,7 @@ beforeEach(async () => {
 });
 afterEach(async () => {
   await guards.disposeAsync();
+  await untilNobodyServes();
 });
 afterAll(async () => {
   await database.drop();
@@ -44,6 +45,19 @@ async function serve(mode: SavingMode, node = "m-1", more: Partial<ModeGuardOpti
       ...more,
     }),
   );
+}
+
+/** A goodbye is not waited for any longer than half a second: a busy server may hear it later. */
+async function untilNobodyServes(): Promise<void> {
+  await until("nobody serves", async () => {
+    const { serving } = await readSavingState(database.pool);
+    return Object.values(serving).flat().length === 0;
+  });
+}
+
+async function end(master: AsyncDisposable): Promise<void> {
+  await master[Symbol.asyncDispose]();
+  await untilNobodyServes();
 }
 
 function roots(): PostgresRoots {
@@ -74,7 +88,7 @@ describe("the mode in which buckets are saved", () => {
     { other: "cas", isServing: false, wanted: "fleet", becomes: "fleet" },
   ])("another one: $other, serving: $isServing; a master that wants $wanted: $becomes", async (row) => {
     const other = await serve(row.other, "m-2");
-    if (!row.isServing) await other[Symbol.asyncDispose]();
+    if (!row.isServing) await end(other);
     const joined = serve(row.wanted);
     if (row.becomes === "refused") {
       await expect(joined).rejects.toMatchObject({
@@ -100,7 +114,7 @@ describe("the mode in which buckets are saved", () => {
   test("is changed by hand only while nobody serves in another one", async () => {
     const master = await serve("cas");
     await expect(changeSavingMode(database.pool, "single")).rejects.toMatchObject({ code: "FULA_BUCKET_MODE" });
-    await master[Symbol.asyncDispose]();
+    await end(master);
     expect(await changeSavingMode(database.pool, "single")).toBe("cas");
     expect(await changeSavingMode(database.pool, "single")).toBe("single");
   });
@@ -108,7 +122,7 @@ describe("the mode in which buckets are saved", () => {
   test("is left to the fleet's gateways no more once there is a bucket that they cannot read", async () => {
     const master = await serve("cas");
     await roots().cas(bucketNamed("photos"), moveTo(null, rootCid(1)));
-    await master[Symbol.asyncDispose]();
+    await end(master);
     await expect(serve("fleet")).rejects.toMatchObject({
       code: "FULA_BUCKET_MODE",
       message: expect.stringContaining("1 bucket"),
@@ -119,7 +133,7 @@ describe("the mode in which buckets are saved", () => {
     const master = await serve("cas");
     await roots().cas(bucketNamed("photos"), moveTo(null, rootCid(1)));
     const state = await roots().get(bucketNamed("photos"));
-    await master[Symbol.asyncDispose]();
+    await end(master);
     await changeSavingMode(database.pool, "single");
     await expect(roots().cas(bucketNamed("photos"), moveTo(state, rootCid(2)))).rejects.toMatchObject({
       code: "FULA_BUCKET_MODE",
@@ -139,7 +153,9 @@ describe("the mode in which buckets are saved", () => {
     const changed = changeSavingMode(database.pool, "single");
     await until("the change waits", async () => {
       const { rowCount } = await database.pool.query(
-        "select from pg_locks where not granted and relation = 'bucket_roots'::regclass",
+        // Tables of other tests' databases have the same number there.
+        `select from pg_locks where not granted and relation = 'bucket_roots'::regclass
+            and database = (select oid from pg_database where datname = current_database())`,
       );
       return rowCount === 1;
     });
@@ -176,7 +192,8 @@ describe("a master's part in it", () => {
 
   test("ends with it", async () => {
     const master = await serve("cas");
-    await master[Symbol.asyncDispose]();
+    expect((await readSavingState(database.pool)).serving.cas).toHaveLength(1);
+    await end(master);
     expect((await readSavingState(database.pool)).serving).toEqual({ cas: [], single: [], fleet: [] });
   });
 });
@@ -195,7 +212,7 @@ describe("a gateway of the existing fleet", () => {
     const master = await serve("fleet");
     await fleetMove("bafyfleet");
     await fleetMove("bafyfleet2");
-    await master[Symbol.asyncDispose]();
+    await end(master);
     await serve("cas");
     const refused = { code: "FULA_BUCKET_NOT_IMPORTED" };
     const photos = bucketNamed("photos");
