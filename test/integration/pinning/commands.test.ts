@@ -112,7 +112,11 @@ test("a master that serves does what waits, and counts it; no token of the user 
   const all = rows.map(({ row }) => row).join("\n");
   expect(all).toContain(rawCid("sent").toString());
   for (const secret of [token, createHash("sha256").update(token).digest("hex")]) expect(all).not.toContain(secret);
-  const metrics = await (await fetch(`http://127.0.0.1:${box.ports.server}/metrics`)).text();
+  // A worker counts what it has done when the ledger has told it so, which may be a moment after others can read it.
+  const metrics = await until("both are counted", async () => {
+    const text = await (await fetch(`http://127.0.0.1:${box.ports.server}/metrics`)).text();
+    return /^fula_pinning_jobs_total\{outcome="pinned"\} [2-9]/m.test(text) && text;
+  });
   expect(metrics).toMatch(/^fula_pinning_jobs_total\{outcome="pinned"\} 2$/m);
   expect(metrics).toMatch(/^fula_pinning_queue_jobs\{state="dead"\} 0$/m);
   const sent = rawCid("sent").toString();
