@@ -28,6 +28,7 @@ import { until } from "./until.ts";
 export const PG_BIN_DIR = "/usr/lib/postgresql/15/bin";
 export const PG_HOST = "127.0.0.1";
 const START_TIMEOUT_MS = 60_000;
+const CONNECT_TIMEOUT_MS = 30_000;
 const MEMORY_DIR = "/dev/shm";
 const MEMORY_BYTES_MIN = 4 * 1024 ** 3;
 
@@ -135,7 +136,7 @@ export class RigServer {
     values: readonly unknown[] = [],
     database?: string,
   ): Promise<readonly T[]> {
-    const client = new Client({ ...this.connection(database), connectionTimeoutMillis: 10_000 });
+    const client = new Client({ ...this.connection(database), connectionTimeoutMillis: CONNECT_TIMEOUT_MS });
     client.on("error", () => {});
     try {
       await client.connect();

@@ -1,10 +1,10 @@
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { rmSync } from "node:fs";
 import { join } from "node:path";
-import { type Lsn, parseLsn } from "../../src/lib/recovery/lsn.ts";
+import { formatLsn, type Lsn, parseLsn } from "../../src/lib/recovery/lsn.ts";
 import { findLeftovers } from "../../src/lib/runtime/postgres-process.ts";
-import { signalProcess } from "../../src/lib/runtime/processes.ts";
-import type { PostgresRig, PrimaryOptions, RigServer } from "./postgres-pair.ts";
+import { type ProcessIdentity, signalProcess } from "../../src/lib/runtime/processes.ts";
+import { PG_BIN_DIR, type PostgresRig, type PrimaryOptions, type RigServer } from "./postgres-pair.ts";
 import { until } from "./until.ts";
 
 /** UUIDs of the epochs of these histories: the federation's, and one that somebody began beside it. */
@@ -14,6 +14,9 @@ export const EPOCHS = {
   third: "33333333-3333-4333-8333-333333333333",
   beside: "bbbbbbbb-2222-4222-8222-222222222222",
 } as const;
+
+/** Of the servers of the rig, unless they are told else. */
+const SEGMENT_BYTES = 1024n * 1024n;
 
 const LEDGER_EPOCHS = `
   create table ledger_epochs (
@@ -49,6 +52,67 @@ export async function makeOrigin(rig: PostgresRig, name: string, options: Primar
   await origin.sql("create table rows (id bigint generated always as identity, text text)", [], "ledger");
   await writeEpoch(origin, 1, EPOCHS.first);
   return origin;
+}
+
+/** Stops all processes of a server until it is disposed of: what is on its disk is what a kill at this moment would leave. */
+async function holdStill(server: RigServer): Promise<Disposable> {
+  const held = new Map<number, ProcessIdentity>();
+  const letGo = (): void => {
+    for (const identity of held.values()) signalProcess(identity, "SIGCONT");
+  };
+  try {
+    // Once more, for what its main process began before it was stopped itself.
+    for (let round = 0; round < 2; round += 1) {
+      for (const identity of await findLeftovers(server.dataDir)) {
+        held.set(identity.pid, identity);
+        signalProcess(identity, "SIGSTOP");
+      }
+    }
+  } catch (error) {
+    letGo();
+    throw error;
+  }
+  return { [Symbol.dispose]: letGo };
+}
+
+async function receivedBy(standby: RigServer): Promise<Lsn> {
+  const [row] = await standby.sql<{ lsn: string }>("select pg_last_wal_receive_lsn()::text as lsn");
+  return parseLsn(row?.lsn ?? "");
+}
+
+/** Whether a server that stands still has a record on its disk that begins at a position of its first timeline or later. */
+function hasRecordAfter(rig: PostgresRig, server: RigServer, lsn: Lsn): boolean {
+  const args = ["-p", join(server.dataDir, "pg_wal"), "-t", "1", "-s", formatLsn(lsn), "-n", "1"];
+  const { uid, gid } = rig.user;
+  const how = { cwd: "/", uid, gid, encoding: "utf8", env: { LC_ALL: "C" } } as const;
+  const { error, stdout, stderr } = spawnSync(join(PG_BIN_DIR, "pg_waldump"), args, how);
+  if (error !== undefined) throw error;
+  if (stdout === "" && !stderr.includes("could not find")) throw new Error(`pg_waldump: ${stderr}`);
+  return stdout !== "";
+}
+
+/**
+ * Holds a primary still at a moment at which its standbys have all that it wrote. It writes by itself, too, every fifteen
+ * seconds or so: where it did that in between, another moment is waited for.
+ * @param atSegmentStart whether its log is to end at the beginning of a segment then
+ */
+export async function holdInStep(
+  rig: PostgresRig,
+  primary: RigServer,
+  standbys: readonly RigServer[],
+  atSegmentStart = false,
+): Promise<Disposable> {
+  return await until(`${primary.name} and its standbys are in step`, async () => {
+    if (atSegmentStart) await endSegment(primary);
+    for (const { name } of standbys) await rig.streaming(primary, name);
+    using hold = new DisposableStack();
+    const held = hold.use(await holdStill(primary));
+    const [end, ...others] = await Promise.all(standbys.map(receivedBy));
+    if (end === undefined || others.some((lsn) => lsn !== end) || hasRecordAfter(rig, primary, end)) return null;
+    if (atSegmentStart && end % SEGMENT_BYTES !== 0n) return null;
+    hold.move();
+    return held;
+  });
 }
 
 /** Cuts a standby off. @returns the end of what it has */
@@ -128,17 +192,16 @@ class Album {
   }
 
   /** Keeps the data as they would be, had the server been killed at this moment. */
-  async freeze(server: RigServer, name: string): Promise<RigServer> {
-    const processes = await findLeftovers(server.dataDir);
-    try {
-      for (const identity of processes) signalProcess(identity, "SIGSTOP");
-      const copy = await this.#rig.copyOf(server, `${this.#prefix}${name}`);
-      rmSync(join(copy.dataDir, "postmaster.pid"), { force: true });
-      this.states.set(name, copy);
-      return copy;
-    } finally {
-      for (const identity of processes) signalProcess(identity, "SIGCONT");
-    }
+  async freeze(server: RigServer, name: string): Promise<void> {
+    using _ = await holdStill(server);
+    await this.keep(server, name);
+  }
+
+  /** The same of a server that stands still. */
+  async keep(server: RigServer, name: string): Promise<void> {
+    const copy = await this.#rig.copyOf(server, `${this.#prefix}${name}`);
+    rmSync(join(copy.dataDir, "postmaster.pid"), { force: true });
+    this.states.set(name, copy);
   }
 }
 
@@ -179,9 +242,7 @@ export async function makeHistory(rig: PostgresRig, prefix: string, options: His
   await other.start();
   await endSegment(old);
   await writeRows(old, 700);
-  if (options.atSegmentStart) await endSegment(old);
-  await both();
-  const forkLsn = await cutOff(heir);
+  const forkLsn = await fork(rig, album, { old, heir, other }, options.atSegmentStart);
   await leaveOldSide(rig, album, old, other);
   await promote(heir, 2, EPOCHS.second);
   const history = { forkLsn, primary: heir, states: album.states };
@@ -190,13 +251,32 @@ export async function makeHistory(rig: PostgresRig, prefix: string, options: His
   return history;
 }
 
-/** What the old primary and its other standby do after the fork. */
-async function leaveOldSide(rig: PostgresRig, album: Album, old: RigServer, other: RigServer): Promise<void> {
+/** Who parts at the fork. */
+interface Parting {
+  readonly old: RigServer;
+  readonly heir: RigServer;
+  readonly other: RigServer;
+}
+
+/** Cuts the heir off, and keeps what the others have at that moment. @returns the end of what all three have */
+async function fork(
+  rig: PostgresRig,
+  album: Album,
+  { old, heir, other }: Parting,
+  atSegmentStart: boolean,
+): Promise<Lsn> {
+  using _ = await holdInStep(rig, old, [heir, other], atSegmentStart);
+  const forkLsn = await cutOff(heir);
+  await album.keep(old, "old-0");
   await album.take(other, "at-fork");
   await other.start();
-  await rig.streaming(old, other.name);
+  // From now on it receives, and replays nothing.
   await other.sql("select pg_wal_replay_pause()");
-  await album.freeze(old, "old-0");
+  return forkLsn;
+}
+
+/** What the old primary and its other standby do after the fork. */
+async function leaveOldSide(rig: PostgresRig, album: Album, old: RigServer, other: RigServer): Promise<void> {
   await writeRows(old, 1);
   await album.freeze(old, "old-1");
   await writeRows(old, 499);

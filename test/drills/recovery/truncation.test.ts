@@ -1,12 +1,21 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { PostgresProbe } from "../../../src/lib/recovery/postgres/replica-probe.ts";
+import type { Lsn } from "../../../src/lib/recovery/lsn.ts";
 import { followPrimary } from "../../../src/lib/recovery/postgres/follow.ts";
 import { truncateWal } from "../../../src/lib/recovery/postgres/truncate.ts";
 import { asLedgerServer, linkTo, patiently, workAt } from "../../support/ledger-servers.ts";
 import { openPostgresRig, type PostgresRig, type RigServer } from "../../support/postgres-pair.ts";
 import { property } from "../../support/property.ts";
-import { cutOff, endSegment, EPOCHS, makeOrigin, promote, writeRows } from "../../support/recovery-states.ts";
+import {
+  cutOff,
+  endSegment,
+  EPOCHS,
+  holdInStep,
+  makeOrigin,
+  promote,
+  writeRows,
+} from "../../support/recovery-states.ts";
 import { until } from "../../support/until.ts";
 
 const never = new AbortController().signal;
@@ -51,12 +60,21 @@ async function makeThree(rig: PostgresRig): Promise<readonly RigServer[]> {
   return [old, ...standbys];
 }
 
+/** Cuts the heir off, and has the other standby receive from then on without replaying. */
+async function fork(rig: PostgresRig, old: RigServer, heir: RigServer, other: RigServer): Promise<Lsn> {
+  using _ = await holdInStep(rig, old, [heir, other]);
+  const forkLsn = await cutOff(heir);
+  await other.sql("select pg_wal_replay_pause()");
+  return forkLsn;
+}
+
 async function tryPlan(rig: PostgresRig, three: readonly RigServer[], plan: Plan, run: number): Promise<void> {
   const [old, heir, other] = await Promise.all(three.map(async (each, n) => await rig.copyOf(each, `run${run}of${n}`)));
   if (old === undefined || heir === undefined || other === undefined) throw new Error("There are three");
   await old.start();
   for (const standby of [heir, other]) {
-    standby.configure({ primary_conninfo: old.conninfo(standby.name) });
+    // The heir's first checkpoint, whenever it comes, is to leave the log that the way back begins with.
+    standby.configure({ primary_conninfo: old.conninfo(standby.name), wal_keep_size: "256MB" });
     await standby.start();
     await rig.streaming(old, standby.name);
   }
@@ -65,8 +83,7 @@ async function tryPlan(rig: PostgresRig, three: readonly RigServer[], plan: Plan
   if (plan.hasRestartPoint) await old.sql("checkpoint");
   for (const standby of [heir, other]) await rig.streaming(old, standby.name);
   if (plan.hasRestartPoint) await other.sql("checkpoint");
-  const forkLsn = await cutOff(heir);
-  await other.sql("select pg_wal_replay_pause()");
+  const forkLsn = await fork(rig, old, heir, other);
   await writeRows(old, plan.after);
   await until("the other standby has received it", async () => {
     const rows = await old.sql("select from pg_stat_replication where flush_lsn >= pg_current_wal_flush_lsn()");
