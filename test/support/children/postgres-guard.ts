@@ -1,4 +1,4 @@
-import { rmSync } from "node:fs";
+import { readlinkSync, realpathSync, rmSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
 
@@ -8,8 +8,20 @@ const [dir] = process.argv.slice(2);
 if (dir === undefined) throw new Error("usage: postgres-guard.ts <dir>");
 
 const GRACE_MS = 10_000;
+const place = realpathSync(dir);
 
-function signal(pid: number, name: NodeJS.Signals | 0): boolean {
+/** Pids are given anew: that of a server which has ended may be anybody's by now. A server works in its data directory. */
+function isServer(pid: number): boolean {
+  try {
+    return `${readlinkSync(`/proc/${pid}/cwd`)}/`.startsWith(`${place}/`);
+  } catch {
+    return false;
+  }
+}
+
+/** @returns false where it has ended */
+function signal(pid: number, name: NodeJS.Signals): boolean {
+  if (!isServer(pid)) return false;
   try {
     process.kill(pid, name);
     return true;
@@ -21,7 +33,7 @@ function signal(pid: number, name: NodeJS.Signals | 0): boolean {
 async function stop(pid: number): Promise<void> {
   // SIGINT is PostgreSQL's fast shutdown, SIGQUIT its immediate one.
   if (!signal(pid, "SIGINT")) return;
-  for (let waitedMs = 0; signal(pid, 0) && waitedMs < GRACE_MS; waitedMs += 50) {
+  for (let waitedMs = 0; isServer(pid) && waitedMs < GRACE_MS; waitedMs += 50) {
     await sleep(50);
     if (waitedMs === GRACE_MS / 2) signal(pid, "SIGQUIT");
   }
