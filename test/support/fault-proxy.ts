@@ -75,7 +75,8 @@ class Passage {
   readonly #server: Socket;
   readonly #proxy: FaultProxy;
   readonly #reader = new MessageReader();
-  readonly #closed: Promise<unknown>;
+  /** Fulfilled when both sides are. */
+  readonly closed: Promise<unknown>;
   readonly #toServer = new Lane();
   readonly #toClient = new Lane();
   #areAnswersLost = false;
@@ -85,7 +86,7 @@ class Passage {
     this.#client = client;
     this.#server = server;
     this.#proxy = proxy;
-    this.#closed = Promise.all([closeOf(client), closeOf(server)]);
+    this.closed = Promise.all([closeOf(client), closeOf(server)]);
     client.on("close", () => {
       if (!this.#isLost) this.#toServer.send(proxy.delayMs, () => server.end());
     });
@@ -106,7 +107,7 @@ class Passage {
     this.#isLost = true;
     this.#client.destroy();
     this.#server.destroy();
-    await this.#closed;
+    await this.closed;
   }
 
   reset(): void {
@@ -189,7 +190,8 @@ export class FaultProxy implements AsyncDisposable {
       const target = connect({ host: this.#host, port: this.#port, noDelay: true });
       const passage = new Passage(client, target, this);
       this.#passages.add(passage);
-      target.once("close", () => this.#passages.delete(passage));
+      // A client of whom everything is swallowed outlives its server: who ends the proxy ends that one, too.
+      void passage.closed.then(() => this.#passages.delete(passage));
     });
     server.listen(0, "127.0.0.1");
     await once(server, "listening");
