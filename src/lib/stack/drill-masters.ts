@@ -123,6 +123,8 @@ function settingsOf(
     api: { port: api },
     billing: {
       enabled: "on",
+      // Longer than any drill waits: whoever takes over a lease has not waited until it ran out.
+      leaseTtl: "10m",
       fulaPerGbMonth: formatUnits(PRICE.fulaPerGibMonth),
       freeTierBytes: Number(PRICE.freeTierBytes),
     },

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { createCid, RAW_CODEC } from "../blocks/cid.ts";
+import { retry } from "../kernel/retry.ts";
 import { formatCount } from "../kernel/units.ts";
 import { connectDocker } from "../runtime/docker.ts";
 import { probeHttp } from "../runtime/http-probe.ts";
@@ -12,6 +13,8 @@ import { stackServices } from "./stack-values.ts";
 
 const READYZ_TIMEOUT_MS = 10_000;
 const BLOCK_BYTES = 64;
+/** What is busy for a moment, or is just starting, is asked again before it is said not to answer. */
+const ASK_AGAIN_MS = [1_000, 3_000] as const;
 
 const readinessSchema = z.object({
   checks: z.array(z.object({ name: z.string(), state: z.string(), error: z.string().nullable() })),
@@ -35,9 +38,10 @@ export const servicesDrill = defineDrill({
   run: async (scene, check) => {
     await check("ledger", async () => await lookAtLedger(scene));
     await check("blocks", async () => await lookAtBlocks(scene));
-    await check("pinset", async () => await lookAtPinset(scene));
-    await check("serve", async () => await lookAtServe(scene));
-    await check("containers", async () => await lookAtContainers(scene));
+    const again = { delaysMs: ASK_AGAIN_MS, clock: scene.clock, signal: scene.signal };
+    await check("pinset", async () => await retry(async () => await lookAtPinset(scene), again));
+    await check("serve", async () => await retry(async () => await lookAtServe(scene), again));
+    await check("containers", async () => await retry(async () => await lookAtContainers(scene), again));
   },
 });
 
