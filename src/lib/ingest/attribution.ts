@@ -133,7 +133,8 @@ class LeaseAttribution implements Attribution {
   }
 
   async #runBatch(bearer: string, digest: string, batch: readonly Call[]): Promise<void> {
-    const { masters, decisions, node } = this.#parts;
+    const { masters, decisions, node, clock } = this.#parts;
+    const askedMs = clock.monotonicMs();
     try {
       const answer = await masters.ask(bearer, { node, blocks: distinct(batch) });
       if (answer.state === "refused" && answer.status === 402 && batch.length > 1) {
@@ -141,7 +142,7 @@ class LeaseAttribution implements Attribution {
         for (const call of batch) await this.#runBatch(bearer, digest, [call]);
         return;
       }
-      decisions.learned(digest, answer);
+      decisions.learned(digest, answer, askedMs);
       for (const { done } of batch) done.resolve(answer);
     } catch (error) {
       for (const { done } of batch) done.reject(error);

@@ -32,8 +32,8 @@ export interface Decisions {
    *   429 where too many credentials come from one address
    */
   decide(bearer: string, address: string): Promise<Client>;
-  /** Notes what a master has just said about a credential. */
-  learned(digest: string, answer: MasterAnswer): void;
+  /** Notes what a master said about a credential. @param askedMs when it was asked, by the monotonic clock */
+  learned(digest: string, answer: MasterAnswer, askedMs: number): void;
 }
 
 /** What deciding needs. */
@@ -57,7 +57,8 @@ const CREDENTIALS_MAX = 10_000;
 
 interface Known {
   readonly answer: MasterAnswer;
-  readonly atMs: number;
+  /** When it was asked for: the master may have made up its mind at once, and its answer have come late. */
+  readonly askedMs: number;
 }
 
 /** SHA-256 of a credential, in hex: what it is remembered by, because it is none. */
@@ -80,14 +81,16 @@ export function createDecisions(parts: DecisionParts): Decisions {
   const { masters, verifyLocally, pace, node, mode, clock, memoryMs } = parts;
   const known = new LRUCache<string, Known>({ max: CREDENTIALS_MAX });
   const asking = new Map<string, Promise<MasterAnswer>>();
-  const learned = (digest: string, answer: MasterAnswer): void => {
-    known.set(digest, { answer, atMs: clock.monotonicMs() });
+  const learned = (digest: string, answer: MasterAnswer, askedMs: number): void => {
+    // An answer that was overtaken by that to a later question tells nothing any more.
+    if ((known.get(digest)?.askedMs ?? askedMs) <= askedMs) known.set(digest, { answer, askedMs });
   };
   const ask = (bearer: string, digest: string): Promise<MasterAnswer> => {
     const pending = asking.get(digest);
     if (pending !== undefined) return pending;
+    const askedMs = clock.monotonicMs();
     const question = masters.ask(bearer, { node, blocks: [] }).then((answer) => {
-      learned(digest, answer);
+      learned(digest, answer, askedMs);
       return answer;
     });
     asking.set(digest, question);
@@ -99,12 +102,12 @@ export function createDecisions(parts: DecisionParts): Decisions {
     const found = known.get(digest);
     if (found === undefined) return null;
     const forMs = found.answer.state === "accepted" ? YES_MS : NO_MS;
-    return clock.monotonicMs() - found.atMs < forMs ? found.answer : null;
+    return clock.monotonicMs() - found.askedMs < forMs ? found.answer : null;
   };
   /** While no master answers: what was said last, and else what the credential says by itself. */
   const withoutMasters = (digest: string, local: LocalVerdict, cause: unknown): Client => {
     const last = known.get(digest);
-    if (mode === "open" && last !== undefined && clock.monotonicMs() - last.atMs < memoryMs) {
+    if (mode === "open" && last !== undefined && clock.monotonicMs() - last.askedMs < memoryMs) {
       return clientOf(digest, last.answer, clock);
     }
     if (mode === "open" && local.state === "accepted") {

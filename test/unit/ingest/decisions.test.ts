@@ -24,6 +24,8 @@ class Scene {
   readonly asked: string[] = [];
   answer: MasterAnswer | null = YES;
   local: LocalVerdict = { state: "unknown" };
+  /** What answers wait for. */
+  held: Promise<void> = Promise.resolve();
   waitMs: number | null = null;
   readonly decisions: Decisions;
 
@@ -32,7 +34,7 @@ class Scene {
       masters: {
         ask: async (bearer) => {
           this.asked.push(bearer);
-          await Promise.resolve();
+          await this.held;
           if (this.answer !== null) return this.answer;
           throw new FulaError("FULA_INGEST_MASTERS_SILENT", "No master.");
         },
@@ -77,6 +79,25 @@ describe("an answer of a master", () => {
     }
   });
 
+  test("counts from when it was asked, however late it comes, and is overtaken by that to a later question", async () => {
+    const scene = new Scene("strict");
+    const late = Promise.withResolvers<void>();
+    scene.held = late.promise;
+    const first = scene.status();
+    await scene.clock.step(4_000);
+    late.resolve();
+    expect(await first).toBe(USER);
+    await scene.clock.step(5_999);
+    expect([await scene.status(), scene.asked.length]).toEqual([USER, 1]);
+    await scene.clock.step(1);
+    expect([await scene.status(), scene.asked.length]).toEqual([USER, 2]);
+    const gone = { state: "refused", status: 401, because: "revoked" } as const;
+    scene.decisions.learned(digestOfBearer("t"), gone, scene.clock.monotonicMs() - 1);
+    expect(await scene.status()).toBe(USER);
+    scene.decisions.learned(digestOfBearer("t"), gone, scene.clock.monotonicMs());
+    expect(await scene.status()).toBe(401);
+  });
+
   test("is one for all who ask at the same moment, and belongs to its credential alone", async () => {
     const scene = new Scene("strict");
     expect(await Promise.all([scene.status(), scene.status(), scene.status("other")])).toEqual([USER, USER, USER]);
@@ -94,7 +115,8 @@ describe("an answer of a master", () => {
   test("about a lease is one about the client as well", async () => {
     const scene = new Scene("strict");
     await scene.status();
-    scene.decisions.learned(digestOfBearer("t"), { state: "refused", status: 402, because: "full" });
+    const full = { state: "refused", status: 402, because: "full" } as const;
+    scene.decisions.learned(digestOfBearer("t"), full, scene.clock.monotonicMs());
     expect([await scene.status(), scene.asked.length]).toEqual([402, 1]);
   });
 });
@@ -131,7 +153,7 @@ describe("while no master answers", () => {
   ] as const)("%s, where %s", async (mode, _, local, before, expected) => {
     const scene = new Scene(mode);
     scene.local = local;
-    if (before !== null) scene.decisions.learned(digestOfBearer("t"), before);
+    if (before !== null) scene.decisions.learned(digestOfBearer("t"), before, scene.clock.monotonicMs());
     await scene.clock.step(20_000);
     scene.answer = null;
     expect(await scene.status()).toBe(expected);
