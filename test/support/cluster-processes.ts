@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { z } from "zod";
 import { builtBinaries } from "../infra/infra.ts";
 import { askHttp, DaemonProcess, findFreePorts, runOnce } from "./daemon-process.ts";
-import { type KuboProcess, startKubos } from "./kubo-process.ts";
+import { connectAll, type KuboProcess, startKubos } from "./kubo-process.ts";
 import { until } from "./until.ts";
 
 /** What a peer of a test cluster shall be. */
@@ -53,21 +53,24 @@ interface Place {
 
 /**
  * Seconds where the defaults are minutes: tests wait for what these cause. A peer that is dead is taken for dead after
- * twice the ping interval; a metric that another peer needs for allocating lives as long as its TTL.
+ * twice the ping interval; a metric that another peer needs for allocating lives as long as its TTL, and is sent anew
+ * after half of it. So a peer may be late by five seconds, as on a busy machine it is: with less, pins are refused now and
+ * then, and given to fewer peers than there are. Pins are given to whoever sent the other metrics of late, so a peer must
+ * not be gone, two pings after its last one, before these are over.
  */
 const FAST: Readonly<Record<string, string>> = {
-  CLUSTER_MONITORPINGINTERVAL: "1s",
+  CLUSTER_MONITORPINGINTERVAL: "6s",
   CLUSTER_PUBSUBMON_CHECKINTERVAL: "1s",
-  CLUSTER_DISK_METRICTTL: "4s",
-  CLUSTER_PINQUEUE_METRICTTL: "4s",
-  CLUSTER_TAGS_METRICTTL: "4s",
+  CLUSTER_DISK_METRICTTL: "10s",
+  CLUSTER_PINQUEUE_METRICTTL: "10s",
+  CLUSTER_TAGS_METRICTTL: "10s",
   CLUSTER_CRDT_REBROADCASTINTERVAL: "1s",
   CLUSTER_IPFSHTTP_CONNECTSWARMSDELAY: "1s",
   CLUSTER_MDNSINTERVAL: "0s",
   CLUSTER_PEERWATCHINTERVAL: "1s",
   CLUSTER_DIALPEERTIMEOUT: "3s",
-  CLUSTER_IPFSHTTP_PINTIMEOUT: "5s",
-  CLUSTER_IPFSHTTP_IPFSREQUESTTIMEOUT: "10s",
+  CLUSTER_IPFSHTTP_PINTIMEOUT: "20s",
+  CLUSTER_IPFSHTTP_IPFSREQUESTTIMEOUT: "30s",
   CLUSTER_DISABLEREPINNING: "true",
 };
 
@@ -143,17 +146,34 @@ function clusterPeer(place: Place, places: readonly Place[], secret: string): Cl
 
 const metricsSchema = z.array(z.object({ peer: z.string(), valid: z.boolean() }));
 
-/** Waits until every writer knows a live metric of every peer: before that, it allocates to fewer than there are. */
-async function joined(peers: readonly ClusterPeer[]): Promise<void> {
+/** By these a peer allocates: whoever lacks one of them is given nothing (`balanced` allocator, its `allocate_by`). */
+const ALLOCATED_BY = ["freespace", "tag:group"];
+
+/** Ids of the peers that have a live metric of this name at a peer. */
+async function liveAt({ api }: ClusterPeer, metric: string): Promise<ReadonlySet<string>> {
+  // A peer that is busy with its start may be slow to answer.
+  const answer = await askHttp(`${api}/monitor/metrics/${metric}`).catch(() => null);
+  if (answer?.status !== 200) return new Set();
+  const metrics = metricsSchema.parse(await answer.json());
+  return new Set(metrics.filter(({ valid }) => valid).map(({ peer }) => peer));
+}
+
+/**
+ * Waits until every writer knows live metrics of every peer: before that, it allocates to fewer than there are, and its
+ * listings leave out those whose ping it has not heard.
+ * @param pinging those that ping every few seconds
+ */
+async function joined(peers: readonly ClusterPeer[], pinging: readonly ClusterPeer[]): Promise<void> {
   for (const peer of peers.filter(({ isFollower }) => !isFollower)) {
-    await until(`${peer.name} sees ${peers.length} peers`, async () => {
-      // A peer that is busy with its start may be slow to answer.
-      const answer = await askHttp(`${peer.api}/monitor/metrics/freespace`).catch(() => null);
-      if (answer?.status !== 200) return false;
-      const metrics = metricsSchema.parse(await answer.json());
-      const live = new Set(metrics.filter(({ valid }) => valid).map(({ peer: id }) => id));
-      return live.size >= peers.length;
-    });
+    for (const [metric, wanted] of [
+      ...ALLOCATED_BY.map((name) => [name, peers] as const),
+      ["ping", pinging] as const,
+    ]) {
+      await until(`${peer.name} knows the metric ${metric} of ${wanted.length} peers`, async () => {
+        const live = await liveAt(peer, metric);
+        return wanted.every(({ id }) => live.has(id));
+      });
+    }
   }
 }
 
@@ -178,11 +198,13 @@ export async function startCluster(wishes: readonly PeerWish[]): Promise<TestClu
     rmSync(dir, { recursive: true, force: true });
   };
   try {
+    await connectAll(kubos.nodes);
     // The others bootstrap from the first.
     const [first, ...others] = peers;
     await first?.process.start();
     await Promise.all(others.map(async (peer) => await peer.process.start()));
-    await joined(peers);
+    const pinging = peers.filter((_, index) => wishes[index]?.env?.["CLUSTER_MONITORPINGINTERVAL"] === undefined);
+    await joined(peers, pinging);
   } catch (error) {
     await end();
     throw error;

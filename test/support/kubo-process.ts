@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { builtBinaries } from "../infra/infra.ts";
 import { askHttp, DaemonProcess, findFreePorts, runOnce } from "./daemon-process.ts";
+import { until } from "./until.ts";
 
 /** A real Kubo on loopback that knows nobody but its peers. */
 export interface KuboProcess extends AsyncDisposable {
@@ -124,6 +125,20 @@ export async function startKubos(
     throw error;
   }
   return { nodes, [Symbol.asyncDispose]: end };
+}
+
+/** Connects each with all others. Their own attempts wait for seconds after one that came before the other was up. */
+export async function connectAll(nodes: readonly KuboProcess[]): Promise<void> {
+  for (const [index, node] of nodes.entries()) {
+    for (const other of nodes.slice(index + 1)) {
+      await until(`${node.process.name} is connected with ${other.process.name}`, async () => {
+        const url = `${node.api}/api/v0/swarm/connect?arg=${other.swarmAddress}`;
+        const answer = await fetch(url, { method: "POST" });
+        await answer.text();
+        return answer.ok;
+      });
+    }
+  }
 }
 
 /** Starts one. When it is disposed of, it is gone with its repository. */

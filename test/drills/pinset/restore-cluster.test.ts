@@ -14,17 +14,6 @@ const PINS = 1_000;
 const TWICE = { replication_factor_min: 2, replication_factor_max: 2 };
 const ORIGIN = "/ip4/127.0.0.1/tcp/4001/p2p/12D3KooWPJUxz2UwuQXQtmXqPzjqWdnnh9otaNVkecRPb6XFtLD6";
 
-/**
- * Peers that are busy with a thousand pins send their metrics late; none may pass for dead meanwhile. Pins are given to
- * whoever sent the other metrics of late, so a peer must not be gone, two pings after its last one, before these are over.
- */
-const PATIENT = {
-  CLUSTER_MONITORPINGINTERVAL: "6s",
-  CLUSTER_DISK_METRICTTL: "10s",
-  CLUSTER_PINQUEUE_METRICTTL: "10s",
-  CLUSTER_TAGS_METRICTTL: "10s",
-};
-
 let cluster: TestCluster;
 let box: ClusterBox;
 /** The pinset before anything was lost. */
@@ -32,10 +21,10 @@ let before: ReadonlyMap<string, Pin>;
 
 beforeAll(async () => {
   cluster = await startCluster([
-    { name: "master", env: PATIENT },
-    { name: "store-1", follower: true, env: PATIENT },
-    { name: "store-2", follower: true, env: PATIENT },
-    { name: "store-3", follower: true, env: PATIENT },
+    { name: "master" },
+    { name: "store-1", follower: true },
+    { name: "store-2", follower: true },
+    { name: "store-3", follower: true },
   ]);
   box = makeClusterBox(cluster.peer("master"));
   await box.pinAll(Array.from({ length: PINS }, (_, number) => [`mass ${number}`, massPin(number)] as const));
