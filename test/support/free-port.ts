@@ -32,9 +32,10 @@ async function isFree(host: string, port: number): Promise<boolean> {
 export async function findFreePort(host = "127.0.0.1"): Promise<number> {
   for (let attempt = 0; attempt < ATTEMPTS; attempt += 1) {
     const port = drawPort();
-    if (given.has(port) || !(await isFree(host, port))) continue;
+    if (given.has(port)) continue;
+    // Before the look, not after it: of two that look at once, both would find it free.
     given.add(port);
-    return port;
+    if (await isFree(host, port)) return port;
   }
   throw new Error(`No free port was found on ${host} in ${ATTEMPTS} attempts`);
 }
