@@ -22,3 +22,20 @@ export async function until<T>(
   }
   throw new Error(`Waited ${withinMs} ms in vain until ${what}`);
 }
+
+/**
+ * Asks until the answer is as wanted, or the time is over, and gives the last one back: for a caller who then holds it
+ * against what it must be, and says what is wrong with it.
+ */
+export async function settled<T>(
+  ask: () => Promise<T>,
+  isAsWanted: (answer: T) => boolean,
+  withinMs: number = DEADLINE_MS,
+): Promise<T> {
+  const deadlineMs = systemClock.monotonicMs() + withinMs;
+  for (;;) {
+    const answer = await ask();
+    if (isAsWanted(answer) || systemClock.monotonicMs() >= deadlineMs) return answer;
+    await systemClock.sleep(POLL_MS_MAX);
+  }
+}

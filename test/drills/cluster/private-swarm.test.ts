@@ -5,6 +5,7 @@ import { describe, expect, test } from "vitest";
 import { PROJECT_ROOT } from "../../../src/lib/kernel/project.ts";
 import { type KuboProcess, startKubos } from "../../support/kubo-process.ts";
 import { tempDir } from "../../support/temp-dir.ts";
+import { until } from "../../support/until.ts";
 
 /** What the start script of the container makes of a key, and what it does to Kubo's configuration; no Kubo is started. */
 function runStartScript(key: string | null, isPrivate: boolean) {
@@ -85,8 +86,10 @@ test("nodes with the same key connect, and one with another key is not let in", 
   const attempt = await connect(stranger, first, "2s");
   expect(attempt.status).toBe(500);
   expect(attempt.text).toContain("failure");
-  const peers = await fetch(`${first.api}/api/v0/swarm/peers`, { method: "POST" });
-  const text = await peers.text();
-  expect(text).toContain(second.peerId);
+  // Whoever was called is the later one to have the connection in his list.
+  const text = await until("the first has the second among its peers", async () => {
+    const peers = await (await fetch(`${first.api}/api/v0/swarm/peers`, { method: "POST" })).text();
+    return peers.includes(second.peerId) && peers;
+  });
   expect(text).not.toContain(stranger.peerId);
 });

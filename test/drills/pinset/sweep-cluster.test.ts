@@ -154,6 +154,10 @@ describe("a peer that does not trust the master", () => {
     const stranger = suspicious.peer("stranger").id;
     const pin = makePin(rawCid("everywhere").toString(), "2026-01-01T00:00:00Z", { name: "on every peer" });
     await own.pinAll([["everywhere", pin]]);
+    await until("the two that trust the master hold it", async () => {
+      const held = (await own.pinset.status(pin.cid))?.peers.filter(({ status }) => status === "pinned") ?? [];
+      return held.length === 2;
+    });
     const { exitCode, stdout } = await own.run("sweep", "--no-ledger", "--strict", "--wait", "10s");
     expect(stdout).toContain(`Peer stranger (${stranger}) is keeping its pins from this master since`);
     expect(stdout).toContain("Try: have it trust this master");
