@@ -2,11 +2,11 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { setTimeout as pause } from "node:timers/promises";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { PROJECT_ROOT } from "../../../src/lib/kernel/project.ts";
 import { blockPin } from "../../support/pin-of-block.ts";
 import { makePinsetBox, type PinsetBox } from "../../support/pinset-box.ts";
+import { until } from "../../support/until.ts";
 
 function start(file: string, args: readonly string[]): ChildProcess {
   const child = spawn(process.execPath, [file, ...args], { stdio: ["pipe", "pipe", "inherit"] });
@@ -67,25 +67,31 @@ describe("a restore that is killed with SIGKILL", () => {
     const pins = 2_000;
     const box = await makePinsetBox(pins);
     await box.snapshot();
-    await box.withPins(async (cluster) => {
-      const numbers = Array.from({ length: pins }, (_, number) => number);
-      await Promise.all(numbers.map(async (number) => cluster.remove(blockPin(number).cid)));
-    });
+    const unpinAll = async (): Promise<void> => {
+      await box.withPins(async (cluster) => {
+        const numbers = Array.from({ length: pins }, (_, number) => number);
+        await Promise.all(numbers.map(async (number) => cluster.remove(blockPin(number).cid)));
+      });
+    };
+    await unpinAll();
     const launcher = join(PROJECT_ROOT, "bin", "fula-master.js");
     const count = async (): Promise<number> => box.withPins(async (cluster) => (await cluster.count()) ?? 0);
     let before = 0;
-    for (let kills = 0; kills < 3; kills += 1) {
+    for (let kills = 0; kills < 3; ) {
       const child = start(launcher, ["restore", "--concurrency", "1", "--quiet", "--base-dir", box.baseDir]);
       const exited = once(child, "exit");
       const target = before + 100;
-      for (const deadline = Date.now() + 60_000; (await count()) < target; await pause(5)) {
-        expect(Date.now(), "the restore wrote nothing for a minute").toBeLessThan(deadline);
-        expect(child.exitCode).toBeNull();
-      }
+      await until("the restore has written some", async () => child.exitCode !== null || (await count()) >= target);
       child.kill("SIGKILL");
       await exited;
+      expect(child.exitCode).toBeOneOf([null, 0]);
       before = await count();
-      expect(before).toBeLessThan(pins);
+      if (before < pins) kills += 1;
+      else {
+        // On a busy machine it may be through before anybody has looked: once more.
+        await unpinAll();
+        before = 0;
+      }
     }
     const child = start(launcher, ["restore", "--json", "--quiet", "--base-dir", box.baseDir]);
     const exited = once(child, "exit");
@@ -101,5 +107,5 @@ describe("a restore that is killed with SIGKILL", () => {
     });
     const expected = Array.from({ length: pins }, (_, number) => blockPin(number));
     expect(await box.pins()).toEqual(expected.toSorted((a, b) => (a.cid < b.cid ? -1 : 1)));
-  }, 120_000);
+  }, 300_000);
 });

@@ -14,6 +14,8 @@ import { runOnTinyDisk } from "../../support/tiny-disk.ts";
 import { tempDir } from "../../support/temp-dir.ts";
 
 const CHILD = join(PROJECT_ROOT, "test/support/children/take-snapshot.ts");
+/** Changes that every snapshot makes, at the least. */
+const KILLS_MIN = 5;
 
 /** Takes a snapshot in a process of its own and kills it at its n-th change of the directories that it works in. */
 async function killAtChange(baseDir: string, order: string, change: number): Promise<boolean> {
@@ -46,7 +48,8 @@ describe("a snapshot that is killed with SIGKILL", () => {
       const seen = new Map<number, string>();
       let killed = 0;
       let wasKilled = true;
-      for (let change = 1; wasKilled; change += 1) {
+      // One that is through at an early change was not seen in time, on a busy machine: that change comes again.
+      for (let change = 1; wasKilled || killed <= KILLS_MIN; change += wasKilled ? 1 : 0) {
         wasKilled = await killAtChange(baseDir, order, change);
         killed += wasKilled ? 1 : 0;
         const trustedKeys = await loadTrustedKeys(keysDir, []);
@@ -63,7 +66,7 @@ describe("a snapshot that is killed with SIGKILL", () => {
           seen.set(manifest.sequence, text);
         }
       }
-      expect(killed).toBeGreaterThan(5);
+      expect(killed).toBeGreaterThan(KILLS_MIN);
       expect(readdirSync(snapshotsDir).filter((name) => name.startsWith("."))).toEqual([]);
       expect(existsSync(memoryFile(stateDir))).toBe(true);
       const trustedKeys = await loadTrustedKeys(keysDir, []);
@@ -74,7 +77,7 @@ describe("a snapshot that is killed with SIGKILL", () => {
         expect(found).toMatchObject({ ok: true, pinCount: 3_000 });
       }
     },
-    180_000,
+    360_000,
   );
 });
 
