@@ -20,6 +20,8 @@ const CLUSTER = "6f1e9a4e-0000-4000-8000-000000000001";
 const FEDERATION = `federation:${CLUSTER}`;
 const wallet = new TestWallet(7);
 const DAG_CBOR_CODEC = 0x71;
+/** How long what was revoked counts as known; more than a busy machine takes for two requests. */
+const MAX_AGE_SECONDS = 12;
 
 let boxes: readonly [ServingBox, ServingBox];
 let servers: readonly TestServer[];
@@ -228,7 +230,7 @@ describe("what a master can", () => {
 describe("while the ledger is silent", () => {
   test("only those are let in of whom all is known, and each as long as it may be true", async () => {
     await using box = await makeServingBox({
-      identity: { eip712: "v2", denyListRefresh: "200ms", denyListMaxAge: "6s" },
+      identity: { eip712: "v2", denyListRefresh: "200ms", denyListMaxAge: `${MAX_AGE_SECONDS}s` },
     });
     const { host, port } = box.database.options;
     const proxy = new TcpProxy(host, port);
@@ -271,7 +273,7 @@ describe("while the ledger is silent", () => {
     await until("what was revoked is not known any more", async () => (await byBearer(ofWallet)).status === 503);
     expect((await byBearer(ofUser)).status).toBe(503);
     const known = await signed("GET", "/photos");
-    expect([known.status, Number(known.headers["x-fula-stale"]) >= 6]).toEqual([200, true]);
+    expect([known.status, Number(known.headers["x-fula-stale"]) >= MAX_AGE_SECONDS]).toEqual([200, true]);
     expect((await signed("PUT", "/photos/b")).status).toBe(503);
   });
 });
