@@ -34,7 +34,8 @@ export const ENGINE_PROGRAMS: Readonly<Record<string, string>> = {
  * @throws Error that says what is missing and how to get it
  */
 export async function ensureEngine(install: () => void, say: Say): Promise<EngineState> {
-  const found = await detectDockerEngine({ env: process.env });
+  // One that is there and silent is waited for, as one that was just started is: a second one could not start beside it.
+  const found = await detectDockerEngine({ env: process.env, patienceMs: START_TIMEOUT_MS });
   if (isDockerPresent(found)) return "answers";
   const host = process.env["DOCKER_HOST"] ?? "";
   if (host !== "") {

@@ -9,8 +9,8 @@ export type DockerDetection =
   | { readonly version: string; readonly apiVersion: string; readonly absent?: never }
   | { readonly absent: string };
 
-/** A healthy engine answers in milliseconds, on a box that is busy in a second or two; a later one is of no use to an installer. */
-const ANSWER_TIMEOUT_MS = 4_000;
+/** A healthy engine answers in milliseconds, on a box with much else to do in seconds: it is not to be called absent then. */
+const ANSWER_TIMEOUT_MS = 10_000;
 const DEFAULT_SOCKET = "/var/run/docker.sock";
 
 type Env = Readonly<Record<string, string | undefined>>;
@@ -56,20 +56,23 @@ export async function connectDocker(env: Env): Promise<Docker> {
 export async function detectDockerEngine(options: {
   readonly env: Env;
   readonly signal?: AbortSignal;
+  /** How long it may take to answer, in milliseconds; default ten seconds. */
+  readonly patienceMs?: number;
 }): Promise<DockerDetection> {
   options.signal?.throwIfAborted();
-  const timeout = AbortSignal.timeout(ANSWER_TIMEOUT_MS);
+  const { patienceMs = ANSWER_TIMEOUT_MS } = options;
+  const timeout = AbortSignal.timeout(patienceMs);
   const stop = options.signal === undefined ? timeout : AbortSignal.any([timeout, options.signal]);
   const silence = Promise.withResolvers<never>();
   const giveUp = (): void => {
-    silence.reject(new Error(`no answer within ${ANSWER_TIMEOUT_MS} ms`));
+    silence.reject(new Error(`no answer within ${patienceMs} ms`));
   };
   stop.addEventListener("abort", giveUp, { once: true });
   silence.promise.catch(() => {});
   try {
     const { default: Docker } = await import("dockerode");
     // The client's own timeout closes the connection, so that a silent engine does not keep this process alive.
-    const docker = new Docker({ ...(await connectionOf(options.env)), timeout: ANSWER_TIMEOUT_MS });
+    const docker = new Docker({ ...(await connectionOf(options.env)), timeout: patienceMs });
     const answer = await Promise.race([docker.version(), silence.promise]);
     return { version: answer.Version, apiVersion: answer.ApiVersion };
   } catch (error) {

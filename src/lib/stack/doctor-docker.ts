@@ -50,7 +50,10 @@ export function dockerChecks(box: DoctorBox, env: Env): readonly DoctorCheck[] {
   const { loaded, clock } = box;
   if (!hasContainers(loaded.config)) return [];
   return [
-    { name: "engine", run: async (signal) => judgeEngine(await detectDockerEngine({ env, signal })) },
+    {
+      name: "engine",
+      run: async (signal) => judgeEngine(await detectDockerEngine({ env, signal, patienceMs: LONG_LOOK_MS })),
+    },
     { name: "containers", run: async (signal) => await checkContainers(box, env, signal) },
     {
       name: "disk",

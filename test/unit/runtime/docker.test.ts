@@ -5,7 +5,6 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { detectDockerEngine, isDockerPresent } from "../../../src/lib/runtime/docker.ts";
-import { findFreePort } from "../../../src/lib/runtime/processes.ts";
 
 let dir: string;
 let close: () => void = () => {};
@@ -44,8 +43,8 @@ describe("detectDockerEngine", () => {
     expect(found).toEqual({ version: "29.1.0", apiVersion: "1.52" });
     expect(isDockerPresent(found)).toBe(true);
     close();
-    const port = await findFreePort();
-    await engine(port, version);
+    const address = (await engine(0, version)).address();
+    const port = typeof address === "object" && address !== null ? address.port : 0;
     expect(await detectDockerEngine({ env: { DOCKER_HOST: `tcp://127.0.0.1:${port}` } })).toEqual(found);
   });
 
@@ -70,17 +69,15 @@ describe("detectDockerEngine", () => {
     expect(found.absent).toContain("authorization denied");
   });
 
-  test("one that takes the connection and never answers is given up after four seconds", async () => {
+  test("one that takes the connection and never answers is given up after the time that it was given", async () => {
     const socket = join(dir, "docker.sock");
     const silent = createSocketServer((connection) => connection.on("error", () => {}));
     close = () => silent.close();
     const { promise, resolve } = Promise.withResolvers<void>();
     silent.listen(socket, resolve);
     await promise;
-    const startedMs = performance.now();
-    const found = await detectDockerEngine({ env: { DOCKER_HOST: `unix://${socket}` } });
+    const found = await detectDockerEngine({ env: { DOCKER_HOST: `unix://${socket}` }, patienceMs: 200 });
     expect(found.absent).toBeDefined();
-    expect(performance.now() - startedMs).toBeLessThan(40_000);
   });
 
   test("an aborted signal ends it at once", async () => {
