@@ -97,7 +97,8 @@ export function composeProject(text: string): TestProject {
     containerOf,
     [Symbol.asyncDispose]: async () => {
       const all = await health();
-      await Promise.all(
+      // One that ends again and again may be between two of its lives: what is left is removed below, or fails there.
+      await Promise.allSettled(
         all.map(async ({ containerId }) => await docker.getContainer(containerId).remove({ force: true })),
       );
       await removeProject(docker, name, { signal, report: () => {}, volumes: true });

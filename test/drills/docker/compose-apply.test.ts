@@ -12,6 +12,7 @@ import { findFreePort } from "../../support/free-port.ts";
 import { composeProject, type TestProject } from "../../support/compose-stack.ts";
 import { runContainer, startNetwork } from "../../support/containers.ts";
 import { tinyCompose } from "../../support/tiny-service.ts";
+import { until } from "../../support/until.ts";
 
 const signal = new AbortController().signal;
 const quiet = { signal, report: (): void => {} };
@@ -44,7 +45,11 @@ test("a project is set up once, a second time changes nothing, and docker-compos
     "one",
     "two",
   ]);
-  expect(compose(project, "ps")).toContain("Up (healthy)");
+  // The engine asks by itself, and later than we do.
+  await until("docker-compose shows both as healthy", async () => {
+    const shown = await Promise.resolve(compose(project, "ps"));
+    return shown.split("Up (healthy)").length === 3;
+  });
   expect(compose(project, "ps", "-q").trim().split("\n").toSorted()).toEqual(
     before.map(({ containerId }) => containerId).toSorted(),
   );

@@ -32,6 +32,7 @@ test("serve on a storage node needs no ledger, says how its containers are, and 
     const { checks } = JSON.parse((await ask("/readyz")).text);
     return checks.find(({ name }: { readonly name: string }) => name === "containers");
   };
+  await until("its containers were looked at", async () => (await containers()).state === "ok");
   expect((await ask("/readyz")).status).toBe(200);
   expect(await containers()).toMatchObject({ state: "ok", details: { kubo: "healthy", cluster: "healthy" } });
 

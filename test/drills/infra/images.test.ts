@@ -94,7 +94,7 @@ test("the PostgreSQL image leaves a volume with a database as it is, whatever th
       });
       await answers(first);
       expect(await query(first, "create table kept as select 42 as answer")).toBe("SELECT 1");
-      await first.container.stop({ t: 30 });
+      await first.container.stop({ t: 120 });
       // Clients that stay connected do not hold a fast shutdown up, and the files are whole.
       expect(await first.log()).toContain("received fast shutdown request");
       expect(await first.log()).toContain("database system is shut down");
