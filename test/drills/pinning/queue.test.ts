@@ -18,6 +18,8 @@ import { until } from "../../support/until.ts";
 
 const { signal } = new AbortController();
 const KIB = 1_024;
+/** Peers that soon give up what nobody has: they are asked again. */
+const IMPATIENT = { CLUSTER_IPFSHTTP_PINTIMEOUT: "5s" };
 
 let database: TestDatabase;
 let cluster: TestCluster;
@@ -29,7 +31,10 @@ let workers: AsyncDisposable;
 beforeAll(async () => {
   [database, cluster, home] = await Promise.all([
     freshDatabase(),
-    startCluster([{ name: "a" }, { name: "b", follower: true }]),
+    startCluster([
+      { name: "a", env: IMPATIENT },
+      { name: "b", follower: true, env: IMPATIENT },
+    ]),
     startKubo(),
   ]);
   const { api, kubo } = cluster.peer("a");
@@ -64,14 +69,24 @@ async function addAtHome(chunks: readonly number[]): Promise<string> {
   return cid;
 }
 
+/** The peers are asked ever more seldom: whoever just missed two looks waits for minutes. */
+const LOOKS_MS = 280_000;
+
 async function pinned(id: string): Promise<bigint> {
-  return await until(`${id} is pinned and measured`, async () => {
+  const sizeOf = async (): Promise<bigint | null> => {
     const row = (await pinRows(database.pool)).find(({ requestid }) => requestid === id);
     return row?.status === "pinned" && row.size !== "0" && row.size !== null ? BigInt(row.size) : null;
-  });
+  };
+  return await until(`${id} is pinned and measured`, sizeOf, LOOKS_MS);
 }
 
-test("what only a user's own node has is fetched from it, held by every peer, measured, updated, and let go in the end", async () => {
+async function heldAt(cid: string): Promise<readonly string[] | undefined> {
+  return (await pins.status(cid))?.peers.map(({ status }) => status);
+}
+
+test("what only a user's own node has is fetched from it, held by every peer, measured, updated, and let go in the end", {
+  timeout: 900_000,
+}, async () => {
   const first = await addAtHome([1, 2, 2, 3]);
   await askForPin(database.pool, { id: "r-1", cid: first, name: "album", origins: [home.swarmAddress] });
   const size = await pinned("r-1");
@@ -79,7 +94,7 @@ test("what only a user's own node has is fetched from it, held by every peer, me
   expect(size).toBeGreaterThan(3n * 256n * BigInt(KIB));
   expect(size).toBeLessThan(4n * 256n * BigInt(KIB));
   expect(await measureDag(first, openKuboBlockStore(home.api), signal)).toBe(size);
-  expect((await pins.status(first))?.peers.map(({ status }) => status)).toEqual(["pinned", "pinned"]);
+  expect(await heldAt(first)).toEqual(["pinned", "pinned"]);
 
   const second = await addAtHome([1, 2, 2, 4]);
   await askForPin(database.pool, { id: "r-2", cid: second, name: "album", origins: [home.swarmAddress] });
@@ -90,10 +105,14 @@ test("what only a user's own node has is fetched from it, held by every peer, me
   expect(await pinned("r-2")).toBe(size);
 
   await takePinBack(database.pool, "r-2");
-  await until("nobody has anything to do", async () => {
-    const { rows } = await database.pool.query("select from pin_jobs");
-    return rows.length === 0;
-  });
+  await until(
+    "nobody has anything to do",
+    async () => {
+      const { rows } = await database.pool.query("select from pin_jobs");
+      return rows.length === 0;
+    },
+    LOOKS_MS,
+  );
   const parts = { pool: database.pool, pins, reach: async function* () {} };
   const { report } = await collectGarbage(parts, { graceMs: 0, dryRun: false, signal });
   expect(report).toMatchObject({ candidates: 2, unpinned: 2 });
@@ -101,7 +120,7 @@ test("what only a user's own node has is fetched from it, held by every peer, me
   expect(await pins.pin(second)).toBe(null);
 });
 
-test("a pin that takes the place of another one is an update of it at every peer", async () => {
+test("a pin that takes the place of another one is an update of it at every peer", { timeout: 900_000 }, async () => {
   const from = await addAtHome([11, 12]);
   const to = await addAtHome([11, 13]);
   await askForPin(database.pool, { id: "u-1", cid: from, name: "notes", origins: [home.swarmAddress] });
@@ -123,17 +142,23 @@ test("a pin that takes the place of another one is an update of it at every peer
     pin_update: from,
     metadata: { source: "pinning" },
   });
-  expect((await pins.status(to))?.peers.map(({ status }) => status)).toEqual(["pinned", "pinned"]);
+  expect(await heldAt(to)).toEqual(["pinned", "pinned"]);
 });
 
-test("what nobody has is told to be waited for, and the peers are asked again when it turns up", async () => {
+test("what nobody has is told to be waited for, and the peers are asked again when it turns up", {
+  timeout: 900_000,
+}, async () => {
   const cid = await addAtHome([21]);
   await home.process.kill();
   await askForPin(database.pool, { id: "w-1", cid, origins: [home.swarmAddress] });
-  await until("the user is told what it waits for", async () => {
-    const row = (await pinRows(database.pool)).find(({ requestid }) => requestid === "w-1");
-    return row?.status === "pinning" && row.info.includes("0 of 2 peers hold it.");
-  });
+  await until(
+    "the user is told what it waits for",
+    async () => {
+      const row = (await pinRows(database.pool)).find(({ requestid }) => requestid === "w-1");
+      return row?.status === "pinning" && row.info.includes("0 of 2 peers hold it.");
+    },
+    LOOKS_MS,
+  );
   await home.process.start();
   await pinned("w-1");
 });

@@ -11,7 +11,7 @@ import { z } from "zod";
 const { COMPLIANCE_SPEC = "", COMPLIANCE_OUT = "" } = process.env;
 /** Between two looks at a pin, and how many. */
 const LOOK_EVERY_MS = 100;
-const LOOKS_MAX = 300;
+const LOOKS_MAX = 900;
 
 const REPLACED: readonly (readonly [file: string, from: RegExp, to: string])[] = [
   ["utils/constants.js", /^const specLocation = .*;$/m, `const specLocation = ${JSON.stringify(COMPLIANCE_SPEC)};`],
