@@ -65,7 +65,8 @@ beforeAll(async () => {
   await writeFile(file, largeBytes());
   large = { file, sha256: await sha256Of(createReadStream(file)) };
   await writeTree(join(dir, "tree"));
-  gateways = opened.use(await makeTwoGateways());
+  // What is written at one is read at the other a moment later: neither goes on from what it knew before.
+  gateways = opened.use(await makeTwoGateways({ buckets: { readTimeout: "30s" } }));
   await gateways.start();
   const [first, second] = gateways.both;
   clients = [s3Client(first.box, gateways.key), s3Client(second.box, gateways.key)];
