@@ -10,6 +10,7 @@ import { runContainer, startNetwork, type TestContainer, type TestNetwork } from
 import { findFreePorts } from "../../support/daemon-process.ts";
 import { newNatsUser, type NatsUser } from "../../support/nats-servers.ts";
 import { until } from "../../support/until.ts";
+import { SETTLE_MS } from "./runbook.ts";
 
 /** A master with all that it consists of, which can be killed, frozen and cut off as one. */
 export interface Box {
@@ -197,14 +198,20 @@ class ContainerBox implements Box {
   async peerWith(kubos: readonly TestContainer[]): Promise<void> {
     this.#peers = kubos;
     for (const kubo of kubos) {
-      const id = await until(`${kubo.name} runs`, async () => {
-        const run = await kubo.exec(...KUBO_CLI, "id", "-f", "<id>");
-        return run.exitCode === 0 && run.stdout.trim() !== "" ? run.stdout.trim() : null;
-      });
+      const id = await until(
+        `${kubo.name} runs`,
+        async () => {
+          const run = await kubo.exec(...KUBO_CLI, "id", "-f", "<id>");
+          return run.exitCode === 0 && run.stdout.trim() !== "" ? run.stdout.trim() : null;
+        },
+        SETTLE_MS,
+      );
       const address = `/dns4/${kubo.name}/tcp/4001/p2p/${id}`;
-      await until(`the Kubo node of ${this.name} keeps to ${id}`, async () => {
-        return (await this.#parts.kubo.exec(...KUBO_CLI, "swarm", "peering", "add", address)).exitCode === 0;
-      });
+      await until(
+        `the Kubo node of ${this.name} keeps to ${id}`,
+        async () => (await this.#parts.kubo.exec(...KUBO_CLI, "swarm", "peering", "add", address)).exitCode === 0,
+        SETTLE_MS,
+      );
     }
   }
 
@@ -332,6 +339,7 @@ async function joinFirst(joining: Joining): Promise<void> {
   await until(
     `${box.name} lets other boxes in`,
     async () => (await box.sh("grep hostssl /opt/fula-master/state/postgres/pg_hba.conf")).exitCode === 0,
+    SETTLE_MS,
   );
 }
 
@@ -352,7 +360,7 @@ async function joinFurther(first: Box, joining: Joining): Promise<void> {
 
 /** Every pair of Kubo nodes and of IPFS Cluster peers is connected before anybody joins. */
 async function connectStores(joinings: readonly Joining[]): Promise<void> {
-  await until("Kubo and IPFS Cluster of all boxes answer", async () => {
+  const areAllThere = async (): Promise<boolean> => {
     const asked = await Promise.all(
       joinings.map(async ({ stores }) => await stores.cluster.exec("ipfs-cluster-ctl", "peers", "ls")),
     );
@@ -362,7 +370,8 @@ async function connectStores(joinings: readonly Joining[]): Promise<void> {
         stdout.split("\n").filter((line) => line.includes(`Sees ${joinings.length - 1} other peers`)).length ===
           joinings.length,
     );
-  });
+  };
+  await until("Kubo and IPFS Cluster of all boxes answer", areAllThere, SETTLE_MS);
   await Promise.all(
     joinings.map(async ({ box, stores: own }) => {
       await box.peerWith(joinings.filter(({ stores }) => stores !== own).map(({ stores }) => stores.kubo));

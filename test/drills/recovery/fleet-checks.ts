@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { isDeepStrictEqual } from "node:util";
 import type { CliRun } from "../../support/cli.ts";
 import { until } from "../../support/until.ts";
 import { expectDone } from "../../support/cli.ts";
@@ -9,10 +10,13 @@ const PSQL = "/usr/lib/postgresql/15/bin/psql -h 127.0.0.1 -U pinning_user -d pi
 /** As long as a primary that waits for its standbys is given to say that it does not. */
 const WRITE_SECONDS = 8;
 
+/** As long as a server that is sure to answer may take, on a machine with much else to do. */
+const ANSWER_SECONDS = 60;
+
 /** Runs SQL on the PostgreSQL of a box, as the ledger's own role, over loopback. It says of no epoch that it means it. */
-async function sql(box: Box, statement: string): Promise<CliRun> {
-  const script = `. /opt/fula-master/.env; export PGPASSWORD="$POSTGRES_PASSWORD" PGCONNECT_TIMEOUT=3
-PGOPTIONS="-c fula.ledger_epoch=unchecked" timeout ${WRITE_SECONDS} ${PSQL} <<'END'
+async function sql(box: Box, statement: string, withinSeconds = ANSWER_SECONDS): Promise<CliRun> {
+  const script = `. /opt/fula-master/.env; export PGPASSWORD="$POSTGRES_PASSWORD" PGCONNECT_TIMEOUT=${withinSeconds}
+PGOPTIONS="-c fula.ledger_epoch=unchecked" timeout ${withinSeconds} ${PSQL} <<'END'
 ${statement}
 END`;
   return await box.sh(script);
@@ -27,7 +31,7 @@ async function rows(box: Box, query: string): Promise<readonly string[]> {
 /** Whether the PostgreSQL of a box says soon of a write that it is done. */
 export async function takesWrites(box: Box): Promise<boolean> {
   const table = `stray_${randomBytes(4).toString("hex")}`;
-  return (await sql(box, `create table ${table} (id int); drop table ${table};`)).exitCode === 0;
+  return (await sql(box, `create table ${table} (id int); drop table ${table};`, WRITE_SECONDS)).exitCode === 0;
 }
 
 interface StandbyView {
@@ -36,16 +40,31 @@ interface StandbyView {
   readonly problems: readonly { readonly message: string }[];
 }
 
+/** As soon as the box has something to say. */
 async function standbyView(box: Box): Promise<StandbyView> {
-  const { exitCode, stdout, stderr } = await once(box, "fula-master standby status --json");
-  if (stdout === "") throw new Error(`standby status on ${box.name} ended with ${exitCode}: ${stderr}`);
-  return JSON.parse(stdout);
+  const runs: CliRun[] = [];
+  const ask = async (): Promise<string | null> => {
+    const run = await once(box, "fula-master standby status --json");
+    runs.push(run);
+    return run.stdout === "" ? null : run.stdout;
+  };
+  try {
+    return JSON.parse(await until(`${box.name} tells of the standbys`, ask, SETTLE_MS));
+  } catch (error) {
+    throw new Error(`standby status on ${box.name}: ${JSON.stringify(runs.at(-1))}`, { cause: error });
+  }
 }
 
 /** Who has the ledger's primary, as a box sees it. */
 export async function primaryOn(box: Box): Promise<{ readonly primary: string; readonly epoch: number }> {
   const { epoch } = await standbyView(box);
   return { primary: epoch.primary, epoch: epoch.number };
+}
+
+/** Waits until a box sees that: what one of the control plane's servers tells may be of a moment before. */
+export async function knows(box: Box, wanted: Awaited<ReturnType<typeof primaryOn>>): Promise<void> {
+  const what = `${box.name} knows ${wanted.primary} as the primary of epoch ${wanted.epoch}`;
+  await until(what, async () => isDeepStrictEqual(await primaryOn(box), wanted), SETTLE_MS);
 }
 
 /**
@@ -82,11 +101,29 @@ export async function expectIntact(primary: Box, all: readonly Box[]): Promise<v
   for (const box of all) await expectNothingHeld(box);
 }
 
-/** No slot and no lease of a backup is left of a recovery. */
-export async function expectNothingHeld(box: Box): Promise<void> {
+async function heldBy(box: Box): Promise<string> {
   const slots = await rows(box, "select slot_name from pg_replication_slots where slot_name like 'fm\\_pin%'");
-  const leases = expectDone(await box.sh("find /opt/fula-master -name 'fm_pin_*'"), "find").stdout.trim();
-  if (slots.length > 0 || leases !== "") throw new Error(`${box.name} still holds ${slots.join(", ")} ${leases}`);
+  // Files of a server that runs go while they are looked at.
+  const find = "find /opt/fula-master -ignore_readdir_race -name 'fm_pin_*'";
+  const leases = expectDone(await box.sh(find), "find").stdout.trim();
+  return [...slots, ...(leases === "" ? [] : [leases])].join(", ");
+}
+
+/**
+ * No slot and no lease of a backup is left of a recovery: it lets go at its end, which for one that a box does by itself is
+ * after its standby is counted in, or its caretaker does.
+ */
+export async function expectNothingHeld(box: Box): Promise<void> {
+  let held = "";
+  const isFree = async (): Promise<boolean> => {
+    held = await heldBy(box);
+    return held === "";
+  };
+  try {
+    await until(`${box.name} holds nothing any more`, isFree);
+  } catch (error) {
+    throw new Error(`${box.name} still holds ${held}`, { cause: error });
+  }
 }
 
 const PAYER = "drill-payer";
@@ -107,8 +144,21 @@ insert into usage_history (account_id, hour, bytes) select account_id, changed_h
   expectDone(await sql(primary, statement), "hours that wait");
 }
 
+/** Waits until each hour that is over is billed: an hour may have struck a moment ago. Fails where one was billed twice. */
+export async function expectEachHourOnce(primary: Box): Promise<void> {
+  const counts = await until(
+    "every hour is billed",
+    async () => {
+      const seen = await chargesPerHour(primary);
+      return seen.length > 0 && seen.every((count) => count > 0) ? seen : null;
+    },
+    SETTLE_MS,
+  );
+  if (counts.some((count) => count > 1)) throw new Error(`Charges per hour: ${counts.join(", ")}`);
+}
+
 /** How often the account was charged for each hour that is over. */
-export async function chargesPerHour(primary: Box): Promise<readonly number[]> {
+async function chargesPerHour(primary: Box): Promise<readonly number[]> {
   const query = `
 select count(c.id) from billing_mode,
   generate_series(first_hour, date_trunc('hour', now(), 'UTC') - interval '1 hour', interval '1 hour') as hour

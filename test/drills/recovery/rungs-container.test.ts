@@ -27,6 +27,8 @@ import { until } from "../../support/until.ts";
 const ROOT = "/var/lib/postgresql/data";
 const START = resolve(import.meta.dirname, "../../../templates/docker/postgres-start.sh");
 const HBA = "local all all trust\nhost all,replication all all trust\n";
+/** When the server read its files last. */
+const LOADED = "select pg_conf_load_time()::text as at";
 const { signal } = new AbortController();
 
 /** A server as the stack has it: the template's start script, its data below the volume's root. */
@@ -136,7 +138,7 @@ test("servers in containers are copied, promoted and rewound through helpers on 
         () => true,
         () => false,
       ),
-    60_000,
+    120_000,
   );
   const pool = createPool(await one.connection());
   await migrateUp(pool);
@@ -149,12 +151,16 @@ test("servers in containers are copied, promoted and rewound through helpers on 
     await using files = await server.site.open(signal);
     await writeSiteFile(files, `${ROOT}/pg_hba.conf`, HBA);
   }
+  const [before] = await one.ask(LOADED);
   await one.server.site.reload();
   await until("the first server lets the second in", async () => {
+    const [now] = await one.ask(LOADED);
+    return now?.["at"] !== before?.["at"];
+  });
+  {
     await using session = await one.server.connect();
     await ensureSlot(session, "fula_two");
-    return true;
-  });
+  }
   await copyPrimary(workOf(two, one, first), signal);
   await followPrimary(two.server, following(one, "two", first), patiently());
   await inSync(two, one, first);

@@ -79,8 +79,11 @@ describe("a server that is a container", () => {
     const aborted = session.run("sh", { ...forks, signal: abort.signal });
     abort.abort(new Error("enough"));
     await expect(aborted).rejects.toThrow("enough");
-    const { stdout } = await session.run("sh", { args: ["-c", "ps -eo comm= | grep -c sleep"] });
-    expect(stdout.trim()).toBe("0");
+    // What was killed is in the list until it is reaped.
+    await until("neither is left", async () => {
+      const { stdout } = await session.run("sh", { args: ["-c", "ps -eo comm= | grep -c sleep"] });
+      return stdout.trim() === "0";
+    });
     const cut = session.run("sh", forks);
     await Promise.all([session[Symbol.asyncDispose](), expect(cut).rejects.toThrow("was ended")]);
     await until("no helper is left", async () => (await helpers()).length === 0);

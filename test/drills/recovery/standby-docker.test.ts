@@ -10,6 +10,8 @@ import { infra } from "../../infra/infra.ts";
 import { until } from "../../support/until.ts";
 import { type HostMember, joinArgs, makeToken, placeMember, removeMember } from "../federation/member.ts";
 
+const LONG_MS = 900_000;
+const PATIENCE_MS = 180_000;
 let boxes: readonly HostMember[] = [];
 const host = reachableAddressesOfBox().find((address) => isIPv4(address)) ?? "";
 
@@ -32,9 +34,22 @@ async function join(box: HostMember, ...more: readonly string[]): Promise<void> 
   expectDone(await box.run("join", ...args), `join of ${box.name}`);
 }
 
+/** As soon as the control plane says something: it takes servers in as boxes join, and elects leaders meanwhile. */
 async function statusOf(box: HostMember): Promise<StandbyStatus> {
-  const { stdout } = await box.run("standby", "status", "--json");
-  return JSON.parse(stdout);
+  const ask = async (): Promise<StandbyStatus | null> => {
+    const { stdout } = await box.run("standby", "status", "--json");
+    return stdout === "" ? null : JSON.parse(stdout);
+  };
+  return await until(`${box.name} tells of the standbys`, ask, PATIENCE_MS);
+}
+
+/** Waits until nothing is wrong, as a box sees it. */
+async function well(box: HostMember): Promise<StandbyStatus> {
+  const look = async (): Promise<StandbyStatus | null> => {
+    const status = await statusOf(box);
+    return status.problems.length === 0 ? status : null;
+  };
+  return await until(`nothing is wrong any more on ${box.name}`, look, PATIENCE_MS);
 }
 
 async function restartPolicyOf(box: HostMember): Promise<string | undefined> {
@@ -42,41 +57,45 @@ async function restartPolicyOf(box: HostMember): Promise<string | undefined> {
   return HostConfig.RestartPolicy?.Name;
 }
 
-test("a second master with containers copies the ledger of the first, and no engine starts either server at boot", async () => {
-  const [first, second] = boxes;
-  if (first === undefined || second === undefined) throw new Error("no boxes");
-  await join(first);
-  const token = await makeToken(first, "master");
-  const { config, secrets } = await loadConfig({ globals: { baseDir: first.baseDir }, env: {}, cwd: "/" });
-  const { database, user } = config.postgres;
-  const password = encodeURIComponent(secrets.postgresPassword?.reveal() ?? "");
-  const url = `postgres://${user}:${password}@127.0.0.1:${first.ports.postgres}/${database}`;
-  await join(second, "--set", "postgres.mode=external", "--postgres-url", url, "--token", token);
-  await join(first);
-  expect((await statusOf(first)).epoch).toBeNull();
+test(
+  "a second master with containers copies the ledger of the first, and no engine starts either server at boot",
+  async () => {
+    const [first, second] = boxes;
+    if (first === undefined || second === undefined) throw new Error("no boxes");
+    await join(first);
+    const token = await makeToken(first, "master");
+    const { config, secrets } = await loadConfig({ globals: { baseDir: first.baseDir }, env: {}, cwd: "/" });
+    const { database, user } = config.postgres;
+    const password = encodeURIComponent(secrets.postgresPassword?.reveal() ?? "");
+    const url = `postgres://${user}:${password}@127.0.0.1:${first.ports.postgres}/${database}`;
+    await join(second, "--set", "postgres.mode=external", "--postgres-url", url, "--token", token);
+    await join(first);
+    expect((await statusOf(first)).epoch).toBeNull();
 
-  const added = expectDone(await second.run("standby", "add", "--json"), "standby add");
-  expect(JSON.parse(added.stdout)).toMatchObject({ outcome: "added", node: "m2", kind: "docker" });
+    const added = expectDone(await second.run("standby", "add", "--json"), "standby add");
+    expect(JSON.parse(added.stdout)).toMatchObject({ outcome: "added", node: "m2", kind: "docker" });
 
-  const seen = await until("nothing is wrong any more", async () => {
-    const status = await statusOf(first);
-    return status.problems.length === 0 ? status : null;
-  });
-  expect(seen).toMatchObject({
-    epoch: { number: 1, primary: "m1", syncSet: ["m2"], syncNeeded: 1 },
-    standbys: [{ node: "m2", replication: "streaming", isSync: true }],
-    wouldLoseBytes: 0,
-  });
-  expect(await statusOf(second)).toMatchObject({ own: { role: "standby", isReceiving: true }, problems: [] });
-  for (const box of boxes) {
-    await until(`${box.name} is left to serve`, async () => ((await restartPolicyOf(box)) === "no" ? true : null));
-  }
-  // A second run of either command finds nothing to do, and starts nothing.
-  expect(JSON.parse(expectDone(await second.run("standby", "add", "--json"), "again").stdout).outcome).toBe("already");
-  expectDone(await first.run("doctor", "--only", "standbys,ledger-server,ledger-certs"), "doctor of the first");
+    expect(await well(first)).toMatchObject({
+      epoch: { number: 1, primary: "m1", syncSet: ["m2"], syncNeeded: 1 },
+      standbys: [{ node: "m2", replication: "streaming", isSync: true }],
+      wouldLoseBytes: 0,
+    });
+    expect(await well(second)).toMatchObject({ own: { role: "standby", isReceiving: true }, problems: [] });
+    for (const box of boxes) {
+      await until(`${box.name} is left to serve`, async () => (await restartPolicyOf(box)) === "no", PATIENCE_MS);
+    }
+    // A second run of either command finds nothing to do, and starts nothing.
+    expect(JSON.parse(expectDone(await second.run("standby", "add", "--json"), "again").stdout).outcome).toBe(
+      "already",
+    );
+    expectDone(await first.run("doctor", "--only", "standbys,ledger-server,ledger-certs"), "doctor of the first");
 
-  const removed = expectDone(await second.run("standby", "remove", "--yes", "--json"), "standby remove");
-  expect(JSON.parse(removed.stdout)).toMatchObject({ outcome: "removed", stopped: true });
-  const helpers = await infra().docker.listContainers({ all: true, filters: { name: [`${second.project}-recovery`] } });
-  expect(helpers).toEqual([]);
-});
+    const removed = expectDone(await second.run("standby", "remove", "--yes", "--json"), "standby remove");
+    expect(JSON.parse(removed.stdout)).toMatchObject({ outcome: "removed", stopped: true });
+    await until("no helper is left", async () => {
+      const name = [`${second.container("postgres")}-recovery-`];
+      return (await infra().docker.listContainers({ all: true, filters: { name } })).length === 0;
+    });
+  },
+  LONG_MS,
+);
