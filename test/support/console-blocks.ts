@@ -3,6 +3,7 @@ import { mkdtemp, open as openFile, readFile, rm, writeFile } from "node:fs/prom
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { stripVTControlCharacters } from "node:util";
+import { systemClock } from "../../src/lib/kernel/clock.ts";
 
 /** One command of a document with what the document says it prints. */
 export interface ConsoleStep {
@@ -165,9 +166,12 @@ export interface ConsoleRun {
   /** The whole environment of the first command; what a command exports is there for the next. */
   readonly env: Readonly<Record<string, string>>;
   readonly timeoutMs: number;
+  /** Commands that only look at what may still be settling: typed again for so long, as somebody would who waits for it. */
+  readonly again?: { readonly looks: RegExp; readonly withinMs: number };
 }
 
 const KILLED = -1;
+const AGAIN_PAUSE_MS = 1_000;
 
 interface ShellResult {
   /** KILLED where it ran too long or died of a signal. */
@@ -211,6 +215,24 @@ async function runInShell(command: string, stateDir: string, run: ConsoleRun): P
   }
 }
 
+/** @returns null where the command printed and returned what the document says, else what differs and all that it printed */
+async function typeStep(
+  { line, command, expected, exitCode }: ConsoleStep,
+  stateDir: string,
+  run: ConsoleRun,
+): Promise<string | null> {
+  const result = await runInShell(command, stateDir, run);
+  const problem =
+    result.exitCode === KILLED
+      ? `killed; it may take ${run.timeoutMs} ms`
+      : result.exitCode !== exitCode
+        ? `exit code ${result.exitCode}, expected ${exitCode}`
+        : expected === null
+          ? null
+          : differenceOf(expected, result.output);
+  return problem === null ? null : `line ${line}: $ ${command}\n${problem}\nIt printed:\n${result.output}`;
+}
+
 /**
  * Runs the commands one after the other, as somebody would who types the document, and stops at the first that prints
  * or returns something else than the document says.
@@ -219,17 +241,15 @@ async function runInShell(command: string, stateDir: string, run: ConsoleRun): P
 export async function runConsoleSteps(steps: readonly ConsoleStep[], run: ConsoleRun): Promise<void> {
   const stateDir = await mkdtemp(join(tmpdir(), "console-blocks-"));
   try {
-    for (const { line, command, expected, exitCode } of steps) {
-      const result = await runInShell(command, stateDir, run);
-      const problem =
-        result.exitCode === KILLED
-          ? `killed; it may take ${run.timeoutMs} ms`
-          : result.exitCode !== exitCode
-            ? `exit code ${result.exitCode}, expected ${exitCode}`
-            : expected === null
-              ? null
-              : differenceOf(expected, result.output);
-      if (problem !== null) throw new Error(`line ${line}: $ ${command}\n${problem}\nIt printed:\n${result.output}`);
+    for (const step of steps) {
+      const { looks, withinMs = 0 } = run.again ?? {};
+      const deadlineMs = systemClock.monotonicMs() + (looks?.test(step.command) === true ? withinMs : 0);
+      let problem = await typeStep(step, stateDir, run);
+      while (problem !== null && systemClock.monotonicMs() < deadlineMs) {
+        await systemClock.sleep(AGAIN_PAUSE_MS);
+        problem = await typeStep(step, stateDir, run);
+      }
+      if (problem !== null) throw new Error(problem);
     }
   } finally {
     await rm(stateDir, { recursive: true, force: true });

@@ -5,6 +5,9 @@ import { infra } from "../infra/infra.ts";
 import type { CliRun } from "./cli.ts";
 import { until } from "./until.ts";
 
+/** As long as a container may take until it answers, on a machine with much else to do: one that has ended is not waited for. */
+const READY_MS = 180_000;
+
 /** A name that nobody else on this engine has: `fula-drill-<what>-1f2e3d4c`. */
 export function uniqueName(what: string): string {
   return `fula-drill-${what}-${randomBytes(4).toString("hex")}`;
@@ -86,16 +89,18 @@ export async function runContainer(what: string, wish: ContainerWish): Promise<T
   return {
     name,
     container,
-    address: Object.values(NetworkSettings.Networks)[0]?.IPAddress ?? "",
+    // The engine lists them by name.
+    address: NetworkSettings.Networks[wish.networks?.[0] ?? "bridge"]?.IPAddress ?? "",
     exec: async (...argv) => await execIn(docker, container, argv),
     log,
     ready: async (text, ask) => {
       try {
-        await until(`${name}: ${text}`, async () => {
+        const look = async (): Promise<boolean> => {
           const { State } = await container.inspect();
           if (!State.Running) throw new Error(`${name} has ended with exit code ${State.ExitCode}`);
           return await ask();
-        });
+        };
+        await until(`${name}: ${text}`, look, READY_MS);
       } catch (error) {
         throw new Error(`${error instanceof Error ? error.message : String(error)}\n${await log()}`, { cause: error });
       }

@@ -35,7 +35,7 @@ export interface FederationUser extends Disposable {
 export async function makeUser({ master1, master2 }: Federation): Promise<FederationUser> {
   const made = expectDone(await master1.run("key", "create", "--user", "drill@example.com", "--json"), "key create");
   const { keyId, secret }: { readonly keyId: string; readonly secret: string } = JSON.parse(made.stdout);
-  const endpoints = [`http://127.0.0.1:${master1.ports.gateway}`, `http://${master2.serve.address}:9000`] as const;
+  const endpoints = [`http://127.0.0.1:${master1.ports.gateway}`, `http://127.0.0.1:${master2.gatewayPort}`] as const;
   const clientOf = (endpoint: string): S3Client =>
     new S3Client({
       endpoint,

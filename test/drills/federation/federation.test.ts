@@ -1,4 +1,4 @@
-import { expectDone } from "../../support/cli.ts";
+import { type CliRun, expectDone } from "../../support/cli.ts";
 import { copyFile, mkdir, readdir, readFile, rm } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -10,13 +10,15 @@ import { systemRandom } from "../../../src/lib/kernel/random.ts";
 import { differingFields } from "../../../src/lib/pinset/compare-pins.ts";
 import type { DrillRunReport } from "../../../src/lib/stack/drill-run.ts";
 import { type DrillStores, openStores } from "../../../src/lib/stack/drill-stores.ts";
+import { until } from "../../support/until.ts";
 import { expectAll, makeUser, raceForKeys, syncTree, uploadLarge, writeWhileOneIsKilled } from "./buckets.ts";
 import { type Federation, startFederation } from "./federation.ts";
 import { namesOf, runIncidentRows, runSection } from "./handbook.ts";
 import { type HostMember, type Member } from "./member.ts";
 
 const SETUP_MS = 900_000;
-const LONG_MS = 600_000;
+/** Several waits of `PATIENCE_MS`, of which none is used up as a rule. */
+const LONG_MS = 1_200_000;
 const POLL_MS = 1_000;
 /** As long as a cluster may take to notice something, on a machine with much else to do. */
 const PATIENCE_MS = 300_000;
@@ -31,11 +33,18 @@ afterAll(async () => {
   await federation[Symbol.asyncDispose]();
 });
 
-/** Asks until the answer is true, for as long as a cluster may take to notice something. */
+/** Asks until the answer is true, for as long as a cluster may take to notice something. No answer is none yet. */
 async function eventually(what: string, patienceMs: number, ask: () => Promise<boolean>): Promise<void> {
   const untilMs = systemClock.monotonicMs() + patienceMs;
-  while (!(await ask())) {
-    if (systemClock.monotonicMs() > untilMs) throw new Error(`Waited ${patienceMs} ms in vain until ${what}`);
+  for (;;) {
+    let cause: unknown;
+    try {
+      if (await ask()) return;
+    } catch (error) {
+      cause = error;
+    }
+    const message = `Waited ${patienceMs} ms in vain until ${what}`;
+    if (systemClock.monotonicMs() > untilMs) throw new Error(message, { cause });
     await systemClock.sleep(POLL_MS);
   }
 }
@@ -54,7 +63,12 @@ async function pinSome(member: HostMember, count: number, options: PinOptions = 
       const bytes = systemRandom.bytes(64);
       const cid = createCid(RAW_CODEC, bytes).toString();
       await blocks.put(parseCid(cid), bytes);
-      await cluster.put(makePin(cid, formatUtc(systemClock.nowMs()), { name: `test/${number} ü`, ...options }));
+      const pin = makePin(cid, formatUtc(systemClock.nowMs()), { name: `test/${number} ü`, ...options });
+      // The cluster allocates to peers that it has heard of lately: of one that has just joined, or is busy, it may not have.
+      await eventually("the cluster takes the pin", PATIENCE_MS, async () => {
+        await cluster.put(pin);
+        return true;
+      });
       cids.push(cid);
     }
   });
@@ -82,13 +96,26 @@ interface PinLine {
 
 /** A pin as a member's own command line shows it. */
 async function pinOn(member: Member, cid: string): Promise<Pin | null> {
-  const { stdout } = await member.run("pin", "status", cid, "--json");
-  const line: PinLine = JSON.parse(stdout);
-  return line.pin;
+  const told = async (): Promise<PinLine | null> => {
+    const { stdout } = await member.run("pin", "status", cid, "--json");
+    return stdout === "" ? null : JSON.parse(stdout);
+  };
+  return (await until(`${member.name} tells of ${cid}`, told, PATIENCE_MS)).pin;
 }
 
-async function expectHealthy(member: Member): Promise<void> {
-  expectDone(await member.run("status"), `status of ${member.name}`);
+/** Waits until a command says that all is well: a peer that has just joined, or is busy, may miss one look. */
+async function succeeds(member: Member, ...args: readonly string[]): Promise<void> {
+  const what = `${args.join(" ")} on ${member.name}`;
+  const runs: CliRun[] = [];
+  const isWell = async (): Promise<boolean> => {
+    runs.push(await member.run(...args));
+    return runs.at(-1)?.exitCode === 0;
+  };
+  await eventually(`${what} says that all is well`, PATIENCE_MS, isWell).catch((error: unknown) => {
+    const last = runs.at(-1);
+    if (last !== undefined) expectDone(last, what);
+    throw error;
+  });
 }
 
 /** Takes a snapshot of the pinset as the tests before have left it: the pages are those of an ordinary day. */
@@ -104,39 +131,52 @@ function failuresOf(report: DrillRunReport): readonly string[] {
   );
 }
 
-test("two masters and three storage nodes are one federation, and each is healthy", async () => {
-  for (const member of [federation.master1, federation.master2, ...federation.storage]) await expectHealthy(member);
-  const peers = JSON.parse(expectDone(await federation.master2.run("peers", "show", "--json"), "peers show").stdout);
-  const masters = peers.nodes.filter(({ role }: { role: string }) => role === "master");
-  expect(masters.map(({ name }: { name: string }) => name)).toEqual(["master-1", "master-2"]);
-  expect(masters.every(({ sameSecrets }: { sameSecrets: boolean }) => sameSecrets)).toBe(true);
-  const seen = await withStores(federation.master1, async ({ cluster }) => await cluster.peers());
-  expect(seen.filter(({ state }) => state === "answers").length).toBe(5);
-});
+test(
+  "two masters and three storage nodes are one federation, and each is healthy",
+  async () => {
+    for (const member of [federation.master1, federation.master2, ...federation.storage]) {
+      await succeeds(member, "status");
+    }
+    const peers = JSON.parse(expectDone(await federation.master2.run("peers", "show", "--json"), "peers show").stdout);
+    const masters = peers.nodes.filter(({ role }: { role: string }) => role === "master");
+    expect(masters.map(({ name }: { name: string }) => name)).toEqual(["master-1", "master-2"]);
+    expect(masters.every(({ sameSecrets }: { sameSecrets: boolean }) => sameSecrets)).toBe(true);
+    await eventually("five peers answer", PATIENCE_MS, async () => {
+      const seen = await withStores(federation.master1, async ({ cluster }) => await cluster.peers());
+      return seen.filter(({ state }) => state === "answers").length === 5;
+    });
+  },
+  LONG_MS,
+);
 
-test("what one master pins, the other sees with every option, and storage nodes hold it", async () => {
-  const [cid = ""] = await pinSome(federation.master1, 1, {
-    name: 'photos/2026 & "ü" + 100%',
-    replication_factor_min: 4,
-    replication_factor_max: 5,
-    metadata: { owner: "alice@example.org", empty: "" },
-    expire_at: formatUtc(systemClock.nowMs() + 3_600_000),
-  });
-  await eventually("four of five boxes hold the pin", PATIENCE_MS, async () => {
-    return (await holders(federation.master1, cid)).length >= 4;
-  });
-  const first = await pinOn(federation.master1, cid);
-  const second = await pinOn(federation.master2, cid);
-  expect(first).not.toBeNull();
-  expect(second).not.toBeNull();
-  if (first !== null && second !== null) expect(differingFields(first, second)).toEqual([]);
-  expectDone(await federation.master2.run("pin", "rm", cid, "--yes"), "pin rm on master-2");
-  await eventually(
-    "master-1 sees that it is gone",
-    PATIENCE_MS,
-    async () => (await pinOn(federation.master1, cid)) === null,
-  );
-});
+test(
+  "what one master pins, the other sees with every option, and storage nodes hold it",
+  async () => {
+    const [cid = ""] = await pinSome(federation.master1, 1, {
+      name: 'photos/2026 & "ü" + 100%',
+      replication_factor_min: 4,
+      replication_factor_max: 5,
+      metadata: { owner: "alice@example.org", empty: "" },
+      expire_at: formatUtc(systemClock.nowMs() + 3_600_000),
+    });
+    await eventually("four of five boxes hold the pin", PATIENCE_MS, async () => {
+      return (await holders(federation.master1, cid)).length >= 4;
+    });
+    const first = await pinOn(federation.master1, cid);
+    // It need not be one of the four, and hears of the pin when the cluster tells it.
+    const ask = async (): Promise<Pin | null> => await pinOn(federation.master2, cid);
+    const second = await until("master-2 sees the pin", ask, PATIENCE_MS);
+    expect(first).not.toBeNull();
+    if (first !== null) expect(differingFields(first, second)).toEqual([]);
+    expectDone(await federation.master2.run("pin", "rm", cid, "--yes"), "pin rm on master-2");
+    await eventually(
+      "master-1 sees that it is gone",
+      PATIENCE_MS,
+      async () => (await pinOn(federation.master1, cid)) === null,
+    );
+  },
+  LONG_MS,
+);
 
 test(
   "every drill passes on both masters, a killed container among them",
@@ -155,38 +195,42 @@ test(
   LONG_MS,
 );
 
-test("a snapshot that one master took brings pins back through the other", async () => {
-  const { master1, master2 } = federation;
-  const cids = await pinSome(master1, 3, { replication_factor_min: 2, replication_factor_max: 3 });
-  const before = await Promise.all(cids.map(async (cid) => await pinOn(master1, cid)));
-  const { file } = JSON.parse(expectDone(await master1.run("snapshot", "--json"), "snapshot").stdout);
-  const { key } = JSON.parse((await master1.run("status", "--json")).stdout);
-  const inside = "/var/lib/fula-master/from-master-1";
-  await master2.serve.exec("mkdir", inside);
-  const dir = join(master1.baseDir, "snapshots");
-  const name = basename(file, ".jsonl.zst");
-  for (const part of (await readdir(dir)).filter((each) => each.startsWith(name))) {
-    await copyIn(join(dir, part), inside);
-  }
-  await unpin(master1, cids);
-  await eventually(
-    "master-2 sees that they are gone",
-    PATIENCE_MS,
-    async () => (await pinOn(master2, cids[0] ?? "")) === null,
-  );
-  const path = `${inside}/${basename(file)}`;
-  expectDone(await master2.run("key", "trust", key.keyId), "key trust");
-  expectDone(await master2.run("restore", path, "--only", ...cids), "restore on master-2");
-  await eventually("master-1 sees all of them", PATIENCE_MS, async () => {
-    const there = await Promise.all(cids.map(async (cid) => await pinOn(master1, cid)));
-    return there.every((pin) => pin !== null);
-  });
-  for (const [index, cid] of cids.entries()) {
-    const [was, is] = [before[index] ?? null, await pinOn(master1, cid)];
-    expect(was !== null && is !== null && differingFields(was, is, ["timestamp", "allocations"])).toEqual([]);
-  }
-  await unpin(master1, cids);
-});
+test(
+  "a snapshot that one master took brings pins back through the other",
+  async () => {
+    const { master1, master2 } = federation;
+    const cids = await pinSome(master1, 3, { replication_factor_min: 2, replication_factor_max: 3 });
+    const before = await Promise.all(cids.map(async (cid) => await pinOn(master1, cid)));
+    const { file } = JSON.parse(expectDone(await master1.run("snapshot", "--json"), "snapshot").stdout);
+    const { key } = JSON.parse((await master1.run("status", "--json")).stdout);
+    const inside = "/var/lib/fula-master/from-master-1";
+    await master2.serve.exec("mkdir", inside);
+    const dir = join(master1.baseDir, "snapshots");
+    const name = basename(file, ".jsonl.zst");
+    for (const part of (await readdir(dir)).filter((each) => each.startsWith(name))) {
+      await copyIn(join(dir, part), inside);
+    }
+    await unpin(master1, cids);
+    // All of them: one that it still sees would not be restored, and go when the cluster tells it.
+    await eventually("master-2 sees that they are gone", PATIENCE_MS, async () => {
+      const there = await Promise.all(cids.map(async (cid) => await pinOn(master2, cid)));
+      return there.every((pin) => pin === null);
+    });
+    const path = `${inside}/${basename(file)}`;
+    expectDone(await master2.run("key", "trust", key.keyId), "key trust");
+    expectDone(await master2.run("restore", path, "--only", ...cids), "restore on master-2");
+    await eventually("master-1 sees all of them", PATIENCE_MS, async () => {
+      const there = await Promise.all(cids.map(async (cid) => await pinOn(master1, cid)));
+      return there.every((pin) => pin !== null);
+    });
+    for (const [index, cid] of cids.entries()) {
+      const [was, is] = [before[index] ?? null, await pinOn(master1, cid)];
+      expect(was !== null && is !== null && differingFields(was, is, ["timestamp", "allocations"])).toEqual([]);
+    }
+    await unpin(master1, cids);
+  },
+  LONG_MS,
+);
 
 test(
   "objects written through both masters at once are all there when one of them is killed, and its sweep is clean",
@@ -200,11 +244,7 @@ test(
       return (await master1.run("sweep", "--strict")).exitCode === 0;
     });
     await master2.serve.container.start();
-    await eventually(
-      "master-2 is healthy again",
-      PATIENCE_MS,
-      async () => (await master2.run("status")).exitCode === 0,
-    );
+    await succeeds(master2, "status");
     await expectAll(user.clients[1], keys);
     await raceForKeys(user);
     await uploadLarge(user);
@@ -273,9 +313,15 @@ test(
   LONG_MS,
 );
 
+/** As soon as its cluster peer answers in the time that `status` has. */
 async function peerIdOf(node: HostMember): Promise<string> {
-  const { cluster } = JSON.parse((await node.run("status", "--json")).stdout);
-  return cluster.peers.find(({ isSelf }: { isSelf: boolean }) => isSelf).id;
+  let id = "";
+  await eventually(`${node.name} names its peer`, PATIENCE_MS, async () => {
+    const { cluster } = JSON.parse((await node.run("status", "--json")).stdout);
+    id = cluster.peers?.find(({ isSelf }: { isSelf: boolean }) => isSelf)?.id ?? "";
+    return id !== "";
+  });
+  return id;
 }
 
 test(

@@ -5,6 +5,14 @@ import { type ConsoleStep, parseConsoleBlocks, runConsoleSteps, sectionOf } from
 import type { HostMember } from "./member.ts";
 
 const TIMEOUT_MS = 240_000;
+/**
+ * What looks at the daemons of all boxes, of which one may be busy for a moment or may just have been restarted by the command
+ * before; and the sweep, which goes on with what it began.
+ */
+const LOOKS =
+  /^fula-master (?:status|doctor|sweep --strict|buckets verify|peers show)\b|^docker (?:ps|exec \S+ (?:pg_isready|ipfs-cluster-ctl peers ls))\b|^curl /;
+const LOOKS_WITHIN_MS = 120_000;
+
 /** Where a page is carried out, and what stands for what on it. */
 export interface PageRun {
   readonly member: HostMember;
@@ -66,6 +74,7 @@ async function runSteps(steps: readonly ConsoleStep[], run: PageRun): Promise<vo
       FULA_MASTER_BASE_DIR: member.baseDir,
     },
     timeoutMs: TIMEOUT_MS,
+    again: { looks: LOOKS, withinMs: LOOKS_WITHIN_MS },
   });
 }
 

@@ -9,7 +9,7 @@ import { namesOf, type PageRun, runSection } from "./handbook.ts";
 import { type HostMember, joinArgs, placeMember, removeMember, secretOf } from "./member.ts";
 
 const PAGE = "install.md";
-const LONG_MS = 900_000;
+const LONG_MS = 1_200_000;
 
 test(
   "the handbook's page about installing makes a federation of three empty boxes",

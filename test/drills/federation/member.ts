@@ -101,7 +101,7 @@ export async function placeMember(prefix: string, name: string): Promise<HostMem
 export async function removeMember({ baseDir, root }: HostMember): Promise<void> {
   const loaded = await loadConfig({ globals: { baseDir }, env: {}, cwd: "/" }).catch(() => null);
   if (loaded !== null) await stopDaemon(loaded, { clock: systemClock, env: {} }, { force: true });
-  await rm(root, { recursive: true, force: true });
+  await rm(root, { recursive: true, force: true, maxRetries: 10 });
 }
 
 /** What the join of a box is told beside its role. */

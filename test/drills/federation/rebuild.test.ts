@@ -6,6 +6,7 @@ import { createCid, parseCid, RAW_CODEC } from "../../../src/lib/blocks/cid.ts";
 import { makePin, type Pin } from "../../../src/lib/cluster/pins.ts";
 import { loadConfig } from "../../../src/lib/config/load.ts";
 import { formatUtc, systemClock } from "../../../src/lib/kernel/clock.ts";
+import { retryUntil } from "../../../src/lib/kernel/retry.ts";
 import { systemRandom } from "../../../src/lib/kernel/random.ts";
 import { differingFields } from "../../../src/lib/pinset/compare-pins.ts";
 import { stopDaemon } from "../../../src/lib/stack/daemon.ts";
@@ -17,7 +18,9 @@ import { removeAll } from "./containers.ts";
 import { namesOf, type PageRun, runSection } from "./handbook.ts";
 import { type HostMember, joinArgs, makeToken, placeMember, removeMember } from "./member.ts";
 
-const LONG_MS = 900_000;
+const LONG_MS = 1_200_000;
+const PATIENCE_MS = 300_000;
+const POLL_MS = 1_000;
 const prefix = `reb${randomBytes(4).toString("hex")}`;
 const made = new AsyncDisposableStack();
 let master: HostMember;
@@ -55,11 +58,19 @@ async function pinOnBoth(count: number): Promise<readonly Pin[]> {
       const cid = createCid(RAW_CODEC, bytes).toString();
       await blocks.put(parseCid(cid), bytes);
       const factors = { replication_factor_min: 2, replication_factor_max: 2 };
-      await cluster.put(makePin(cid, formatUtc(systemClock.nowMs()), { name: `rebuild/${number}`, ...factors }));
-      await until("both hold it", async () => {
+      const wanted = makePin(cid, formatUtc(systemClock.nowMs()), { name: `rebuild/${number}`, ...factors });
+      // The cluster allocates to peers that it has heard of lately: of the node, which has just joined, it may not have.
+      await retryUntil(async () => await cluster.put(wanted), {
+        clock: systemClock,
+        deadlineMs: systemClock.monotonicMs() + PATIENCE_MS,
+        pauseMs: POLL_MS,
+        shouldRetry: () => true,
+      });
+      const isOnBoth = async (): Promise<boolean> => {
         const status = await cluster.status(cid);
         return (status?.peers ?? []).filter((peer) => peer.status === "pinned").length === 2;
-      });
+      };
+      await until("both hold it", isOnBoth, PATIENCE_MS);
       const pin = await cluster.pin(cid);
       if (pin !== null) pins.push(pin);
     }

@@ -15,11 +15,14 @@ import { type HostMember, type Member, secretOf } from "./member.ts";
 /** The second master: fula-master in a container of the project's own image, beside a writer that it adopted. */
 export interface ContainerMember extends Member, AsyncDisposable {
   readonly serve: TestContainer;
+  /** Port of its gateway on this machine; its own address may be another one each time it is started. */
+  readonly gatewayPort: number;
   readonly kubo: TestContainer;
   readonly cluster: TestContainer;
 }
 
 const BASE_DIR = "/var/lib/fula-master";
+const GATEWAY_PORT = 9000;
 
 /** Runs Kubo as an operator of an existing fleet has it: set up once, its RPC on the address of its own network. */
 const KUBO_SCRIPT = `set -e
@@ -145,12 +148,14 @@ export async function addSecondMaster(
     command: ["join", "--runtime", "external", ...adopted, "--no-schedules", "--no-start", "--yes"],
   });
   expectDone(joined, "join of master-2");
-  const serve = made.use(await runContainer("master", { ...wish, env: {} }));
+  const [gatewayPort = 0] = await findFreePorts(1);
+  const serve = made.use(await runContainer("master", { ...wish, env: {}, ports: { [gatewayPort]: GATEWAY_PORT } }));
   await serve.ready("it is ready", async () => (await serve.container.inspect()).State.Health?.Status === "healthy");
   const all = made.move();
   return {
     name: "master-2",
     serve,
+    gatewayPort,
     kubo,
     cluster,
     run: async (...args) => await serve.exec("fula-master", ...args),
