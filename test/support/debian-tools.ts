@@ -26,8 +26,8 @@ function isPresent(program: string): boolean {
 
 function aptGet(args: readonly string[]): boolean {
   const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive", NEEDRESTART_SUSPEND: "1" };
-  // A new machine may be updating itself, and two runs may begin at once.
-  const patient = ["-o", "DPkg::Lock::Timeout=300", ...args];
+  // A new machine may be updating itself, and two runs may begin at once; and a mirror may be busy.
+  const patient = ["-o", "DPkg::Lock::Timeout=300", "-o", "Acquire::Retries=5", ...args];
   return spawnSync("apt-get", patient, { env, stdio: ["ignore", "ignore", "inherit"] }).status === 0;
 }
 
