@@ -24,6 +24,7 @@ import { runContainer, startNetwork, uniqueName } from "../../support/containers
 import { newEpoch, patiently } from "../../support/ledger-servers.ts";
 import { until } from "../../support/until.ts";
 
+const LONG_MS = 900_000;
 const ROOT = "/var/lib/postgresql/data";
 const START = resolve(import.meta.dirname, "../../../templates/docker/postgres-start.sh");
 const HBA = "local all all trust\nhost all,replication all all trust\n";
@@ -127,64 +128,68 @@ async function inSync(own: Running, primary: Running, epoch: Epoch): Promise<voi
   });
 }
 
-test("servers in containers are copied, promoted and rewound through helpers on their volumes", async () => {
-  await using network = await startNetwork("rungs");
-  await using one = await startServer("one", network.name, "own");
-  await using two = await startServer("two", network.name, "standby");
-  await until(
-    "the first server answers",
-    async () =>
-      await one.ask("select 1").then(
-        () => true,
-        () => false,
-      ),
-    120_000,
-  );
-  const pool = createPool(await one.connection());
-  await migrateUp(pool);
-  await pool.end();
-  const first = newEpoch(1n);
-  await one.ask(
-    `insert into ledger_epochs (number, uuid, timeline, primary_node, reason) values (1, '${first.uuid}', 1, 'one', 'a drill')`,
-  );
-  for (const { server } of [one, two]) {
-    await using files = await server.site.open(signal);
-    await writeSiteFile(files, `${ROOT}/pg_hba.conf`, HBA);
-  }
-  const [before] = await one.ask(LOADED);
-  await one.server.site.reload();
-  await until("the first server lets the second in", async () => {
-    const [now] = await one.ask(LOADED);
-    return now?.["at"] !== before?.["at"];
-  });
-  {
-    await using session = await one.server.connect();
-    await ensureSlot(session, "fula_two");
-  }
-  await copyPrimary(workOf(two, one, first), signal);
-  await followPrimary(two.server, following(one, "two", first), patiently());
-  await inSync(two, one, first);
+test(
+  "servers in containers are copied, promoted and rewound through helpers on their volumes",
+  async () => {
+    await using network = await startNetwork("rungs");
+    await using one = await startServer("one", network.name, "own");
+    await using two = await startServer("two", network.name, "standby");
+    await until(
+      "the first server answers",
+      async () =>
+        await one.ask("select 1").then(
+          () => true,
+          () => false,
+        ),
+      120_000,
+    );
+    const pool = createPool(await one.connection());
+    await migrateUp(pool);
+    await pool.end();
+    const first = newEpoch(1n);
+    await one.ask(
+      `insert into ledger_epochs (number, uuid, timeline, primary_node, reason) values (1, '${first.uuid}', 1, 'one', 'a drill')`,
+    );
+    for (const { server } of [one, two]) {
+      await using files = await server.site.open(signal);
+      await writeSiteFile(files, `${ROOT}/pg_hba.conf`, HBA);
+    }
+    const [before] = await one.ask(LOADED);
+    await one.server.site.reload();
+    await until("the first server lets the second in", async () => {
+      const [now] = await one.ask(LOADED);
+      return now?.["at"] !== before?.["at"];
+    });
+    {
+      await using session = await one.server.connect();
+      await ensureSlot(session, "fula_two");
+    }
+    await copyPrimary(workOf(two, one, first), signal);
+    await followPrimary(two.server, following(one, "two", first), patiently());
+    await inSync(two, one, first);
 
-  const second = newEpoch(2n);
-  const { receivedLsn } = await detachStandby(two.server, second, patiently());
-  await one.ask("insert into user_credits (user_id) values ('one alone')");
-  const endLsn = await flushed(one);
-  await one.server.site.stop("immediate");
-  await promoteStandby(two.server, { epoch: second, reason: "a drill", settings: {} }, patiently());
-  {
-    await using session = await two.server.connect();
-    await ensureSlot(session, "fula_one");
-  }
-  const tail = { timeline: 1, forkLsn: receivedLsn, endLsn };
-  await rewindData(workOf(one, two, second, tail), 0n, signal);
-  await followPrimary(one.server, following(two, "one", second), patiently());
-  await inSync(one, two, second);
-  expect(await one.ask("select user_id from user_credits")).toEqual([]);
-  await using files = await one.server.site.open(signal);
-  const rows = await readSiteFile(files, `${ROOT}/salvage/2/42/rows/user_credits.jsonl`);
-  expect(JSON.parse(rows ?? "")).toMatchObject({ table: "user_credits", row: { user_id: "one alone" } });
-  const beside = await runScript(files, "list the root", 'ls "$1"', [ROOT]);
-  expect(beside.split("\n").filter((name) => /^data\.|inprogress|^conf\.kept/.test(name))).toEqual([]);
-  await files[Symbol.asyncDispose]();
-  expect([await one.helpers(), await two.helpers()]).toEqual([0, 0]);
-});
+    const second = newEpoch(2n);
+    const { receivedLsn } = await detachStandby(two.server, second, patiently());
+    await one.ask("insert into user_credits (user_id) values ('one alone')");
+    const endLsn = await flushed(one);
+    await one.server.site.stop("immediate");
+    await promoteStandby(two.server, { epoch: second, reason: "a drill", settings: {} }, patiently());
+    {
+      await using session = await two.server.connect();
+      await ensureSlot(session, "fula_one");
+    }
+    const tail = { timeline: 1, forkLsn: receivedLsn, endLsn };
+    await rewindData(workOf(one, two, second, tail), 0n, signal);
+    await followPrimary(one.server, following(two, "one", second), patiently());
+    await inSync(one, two, second);
+    expect(await one.ask("select user_id from user_credits")).toEqual([]);
+    await using files = await one.server.site.open(signal);
+    const rows = await readSiteFile(files, `${ROOT}/salvage/2/42/rows/user_credits.jsonl`);
+    expect(JSON.parse(rows ?? "")).toMatchObject({ table: "user_credits", row: { user_id: "one alone" } });
+    const beside = await runScript(files, "list the root", 'ls "$1"', [ROOT]);
+    expect(beside.split("\n").filter((name) => /^data\.|inprogress|^conf\.kept/.test(name))).toEqual([]);
+    await files[Symbol.asyncDispose]();
+    expect([await one.helpers(), await two.helpers()]).toEqual([0, 0]);
+  },
+  LONG_MS,
+);
