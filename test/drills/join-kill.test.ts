@@ -11,7 +11,7 @@ import { EMBEDDED_STEPS } from "../support/join-steps.ts";
 import { journalNames, journalText, launch } from "../support/launched.ts";
 import { seededRandom } from "../support/seeded-random.ts";
 import { makeTestBox, type TestBox } from "../support/test-box.ts";
-import { until } from "../support/until.ts";
+import { settled, until } from "../support/until.ts";
 
 const SOAK = process.env["SOAK"] === "1";
 /** About what a whole join takes; random kills fall within it. */
@@ -78,8 +78,12 @@ async function expectWholeMaster(seen: FirstSeen): Promise<void> {
   const { exitCode, output } = await joinNow().ended;
   expect(exitCode, output).toBe(0);
   await seen.check();
-  const status = await box.run(["status", "--json", "--schedule-root", box.scheduleRoot]);
-  expect(JSON.parse(status.stdout)).toMatchObject({
+  // What is late to answer on a busy machine is said to be bad.
+  const status = await settled(
+    async () => JSON.parse((await box.run(["status", "--json", "--schedule-root", box.scheduleRoot])).stdout),
+    ({ healthy }) => healthy,
+  );
+  expect(status).toMatchObject({
     healthy: true,
     serve: { state: "ok", pid: expect.any(Number) },
     ledger: { state: "ok", pending: [] },
@@ -111,27 +115,58 @@ const MIDDLE_MS: Readonly<Partial<Record<StepId, number>>> = {
   serve: 400,
 };
 
-test("kill -9 at the beginning, in the middle and at the end of every step is resumed by the next run", async () => {
-  const seen = new FirstSeen();
-  const stopped = new Set<StepId | null>();
-  let killed = 0;
+/** Steps that are long enough for a kill to come while they run. */
+const LONG_STEPS = ["postgres", "migrations", "serve"] as const;
+/** How often one of them is tried again, on a box of its own, where the kill came too late. */
+const TRIES_MAX = 5;
+
+/** Kills on one box after the other: on one whose join came to its end no further step begins. */
+class Killer {
+  seen = new FirstSeen();
+  killed = 0;
+  readonly stopped = new Set<StepId | null>();
+  #isWhole = false;
+
+  async strike(texts: readonly string[], delayMs: number): Promise<void> {
+    if (this.#isWhole) await this.anew();
+    const isKilled = await killAt(texts, delayMs);
+    this.#isWhole = !isKilled;
+    if (isKilled) this.killed += 1;
+    this.stopped.add((await findUnfinishedRun(join(box.baseDir, "journal")))?.stoppedAt ?? null);
+    await this.seen.check();
+  }
+
+  async anew(): Promise<void> {
+    await box[Symbol.asyncDispose]();
+    box = await makeTestBox();
+    this.seen = new FirstSeen();
+    this.#isWhole = false;
+  }
+}
+
+const startOf = (step: StepId): string => `"event":"step.started","step":"${step}"`;
+const endOf = (step: StepId): string => `"event":"step.done","step":"${step}"`;
+
+test("kill -9 at the beginning, in the middle and at the end of every step is resumed by the next run", {
+  timeout: 900_000,
+}, async () => {
+  const killer = new Killer();
   for (const step of EMBEDDED_STEPS) {
-    const started = `"event":"step.started","step":"${step}"`;
-    const done = `"event":"step.done","step":"${step}"`;
-    for (const [texts, delayMs] of [
-      [[started, done], 0],
-      [[started, done], MIDDLE_MS[step] ?? 2],
-      [[done], 0],
-    ] as const) {
-      if (await killAt(texts, delayMs)) killed += 1;
-      stopped.add((await findUnfinishedRun(join(box.baseDir, "journal")))?.stoppedAt ?? null);
-      await seen.check();
-    }
+    const [started, done] = [startOf(step), endOf(step)];
+    await killer.strike([started, done], 0);
+    await killer.strike([started, done], MIDDLE_MS[step] ?? 2);
+    await killer.strike([done], 0);
   }
   // On a busy machine a step of a millisecond, or the whole rest of a run, is over before the kill arrives.
-  expect(killed).toBeGreaterThanOrEqual(EMBEDDED_STEPS.length * 2);
-  expect([...stopped]).toEqual(expect.arrayContaining(["postgres", "migrations", "serve"]));
-  await expectWholeMaster(seen);
+  expect(killer.killed).toBeGreaterThanOrEqual(EMBEDDED_STEPS.length * 2);
+  for (const step of LONG_STEPS) {
+    for (let tries = 0; tries < TRIES_MAX && !killer.stopped.has(step); tries += 1) {
+      await killer.anew();
+      await killer.strike([startOf(step)], 0);
+    }
+  }
+  expect([...killer.stopped]).toEqual(expect.arrayContaining([...LONG_STEPS]));
+  await expectWholeMaster(killer.seen);
   await expectNothingRunsAfterStop();
 });
 
