@@ -220,6 +220,16 @@ export class FailoverRig implements AsyncDisposable {
     return box;
   }
 
+  /** Writes down what each box carries now, as its `serve` does after a change of the primary. */
+  async noteBoxes(): Promise<void> {
+    const { primary } = await this.epoch();
+    for (const { node, server } of this.#boxes.values()) {
+      const { revision } = await this.store.get("box", node);
+      const state = node === primary ? "primary" : "standby";
+      await this.store.put("box", newLedgerBox(node, { state, address: `${PG_HOST}:${server.port}` }), revision, node);
+    }
+  }
+
   /** As if its power were cut: nothing of it does anything any more, until `revive`. */
   async kill(node: string): Promise<void> {
     const box = this.box(node);

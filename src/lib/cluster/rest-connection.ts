@@ -1,6 +1,7 @@
-import { Agent as HttpAgent, type ClientRequest, type IncomingMessage, request as requestHttp } from "node:http";
+import type { ClientRequest, IncomingMessage } from "node:http";
 import { Agent as HttpsAgent, request as requestHttps } from "node:https";
 import { FulaError, messageOf, systemErrorCode } from "../kernel/errors.ts";
+import { Agent as HttpAgent, request as requestHttp } from "../kernel/node-http.ts";
 import { formatBytes, formatDuration } from "../kernel/units.ts";
 
 /** How long a peer may be silent, in milliseconds. The time counts from one byte to the next, never for the whole. */

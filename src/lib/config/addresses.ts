@@ -86,6 +86,11 @@ export function serviceUrl(address: ServiceAddress): string {
   return `${address.secure ? "https" : "http"}://${host}:${address.port}`;
 }
 
+/** The base URL of a service from a setting, which has been checked to be an address. */
+export function urlOfSetting(setting: string): string {
+  return serviceUrl(addressOfSetting(setting));
+}
+
 /** True for an address that only this machine can reach. */
 export function isLoopback(host: string): boolean {
   return host === "localhost" || host === "::1" || (isIPv4(host) && host.startsWith("127."));

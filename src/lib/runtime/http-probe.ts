@@ -1,4 +1,5 @@
-import { type IncomingHttpHeaders, request } from "node:http";
+import type { IncomingHttpHeaders } from "node:http";
+import { request } from "../kernel/node-http.ts";
 
 /** What an HTTP endpoint of this box answered. */
 export interface HttpAnswer {

@@ -1,9 +1,9 @@
 import type { PinCluster } from "../cluster/pins.ts";
+import { urlOfSetting } from "../config/addresses.ts";
 import type { LoadedConfig } from "../config/load.ts";
 import type { Clock } from "../kernel/clock.ts";
 import type { Log } from "../kernel/log.ts";
 import { createDelegates, type Delegates } from "../pinning/delegates.ts";
-import { urlOf } from "../stack/pinset.ts";
 
 const ASK_MS = 10_000;
 
@@ -16,7 +16,7 @@ export function openDelegates(
     if (config.blocks.mode === "local") return [];
     // Only where it is used: Kubo's client takes longer to load than all the rest.
     const { readKuboAddresses } = await import("../blocks/kubo-node.ts");
-    return await readKuboAddresses(urlOf(config.blocks.kuboApi), AbortSignal.timeout(ASK_MS));
+    return await readKuboAddresses(urlOfSetting(config.blocks.kuboApi), AbortSignal.timeout(ASK_MS));
   };
   const others = async (): Promise<readonly string[]> => {
     const peers = await pins.peers(AbortSignal.timeout(ASK_MS));

@@ -1,6 +1,7 @@
 import { readFile, stat } from "node:fs/promises";
 import type { VerifiedPuts } from "../blocks/kubo.ts";
 import type { KuboHolds } from "../blocks/kubo-holds.ts";
+import { urlOfSetting } from "../config/addresses.ts";
 import type { LoadedConfig } from "../config/load.ts";
 import type { Config } from "../config/schema.ts";
 import { verifyEip712 } from "../identity/eip712/verify.ts";
@@ -17,7 +18,6 @@ import type { Clock } from "../kernel/clock.ts";
 import { FulaError, messageOf } from "../kernel/errors.ts";
 import type { Log } from "../kernel/log.ts";
 import { assertIngestSettings } from "../stack/ingest-check.ts";
-import { urlOf } from "../stack/pinset.ts";
 import { readLocalStatus } from "../stack/storage-view.ts";
 import { createHealth, type HealthCheck } from "./health.ts";
 import { createIngestListener, type IngestHealth, type IngestListener, type TlsPair } from "./ingest-listener.ts";
@@ -211,12 +211,12 @@ export async function openIngest(
   if (settings.mode === "off") return null;
   const clusterSecret = assertIngestSettings(loaded);
   const { metrics, clock, log, fetch } = deps;
-  const url = urlOf(config.blocks.kuboApi);
+  const url = urlOfSetting(config.blocks.kuboApi);
   const masters = counted(createMasters({ urls: settings.masters, clusterSecret, fetch, clock, log }), metrics.ingest);
   const book = opened.use(openHoldBook(paths.ingestHoldsFile));
   const leaseMs = settings.leaseTime;
   const standingOf = async (cid: string, signal = AbortSignal.timeout(PEER_MS)): Promise<string> =>
-    (await readLocalStatus(urlOf(config.cluster.api), cid, signal)).status;
+    (await readLocalStatus(urlOfSetting(config.cluster.api), cid, signal)).status;
   const keeper = createBlockKeeper({ ...(await openNode(url)), book, standingOf, leaseMs, clock, log });
   const credentials = createRateLimit(UNKNOWN_CREDENTIALS, clock);
   const asking = { masters, node: node.name, mode: settings.quota, clock, log };

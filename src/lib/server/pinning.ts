@@ -2,6 +2,7 @@ import type { BlockStore } from "../blocks/block-store.ts";
 import { openKuboNetwork } from "../blocks/kubo-network.ts";
 import { announceCids } from "../buckets/roots/root-queries.ts";
 import type { PinCluster } from "../cluster/pins.ts";
+import { urlOfSetting } from "../config/addresses.ts";
 import type { LoadedConfig } from "../config/load.ts";
 import type { Clock } from "../kernel/clock.ts";
 import { messageOf } from "../kernel/errors.ts";
@@ -15,7 +16,6 @@ import type { WorkParts } from "../pinning/queue/work.ts";
 import { startWorkers } from "../pinning/queue/worker.ts";
 import type { Pool } from "../postgres/pool.ts";
 import { askNetwork } from "../runtime/network.ts";
-import { urlOf } from "../stack/pinset.ts";
 import type { PinningMetrics } from "./metrics-pinning.ts";
 import { repeat } from "./repeat.ts";
 
@@ -44,7 +44,7 @@ const UNWANTED_EVERY_MS = 6 * 3_600_000;
 
 function workPartsOf({ config }: LoadedConfig, { pool, pins, blocks }: PinningStores, deps: PinningDeps): WorkParts {
   const { clock, random } = deps;
-  const kubo = config.blocks.mode === "local" ? null : openKuboNetwork(urlOf(config.blocks.kuboApi), askNetwork);
+  const kubo = config.blocks.mode === "local" ? null : openKuboNetwork(urlOfSetting(config.blocks.kuboApi), askNetwork);
   return {
     pins,
     announce: async (cids) => await announceCids(pool, cids),

@@ -1,13 +1,14 @@
 import { createHash } from "node:crypto";
 import { readKuboNode } from "../blocks/kubo-node.ts";
 import { readPings } from "../cluster/rest-pings.ts";
+import { urlOfSetting } from "../config/addresses.ts";
 import type { LoadedConfig } from "../config/load.ts";
 import { formatBytes, formatCount, formatDuration } from "../kernel/units.ts";
 import type { Secret } from "../kernel/secret.ts";
 import type { DoctorBox } from "./doctor-box.ts";
 import { type DoctorCheck, doubtful, failed, fine } from "./doctor.ts";
 import { LONG_LOOK_MS } from "./look.ts";
-import { openPinCluster, urlOf } from "./pinset.ts";
+import { openPinCluster } from "./pinset.ts";
 import type { Finding } from "./preflight.ts";
 import { readTrust } from "./status-writer.ts";
 import { requireAcceptedPeers, storageCheck } from "./storage-look.ts";
@@ -21,7 +22,7 @@ function peerIdOf(address: string): string {
 }
 
 async function checkKubo({ config }: LoadedConfig, signal: AbortSignal): Promise<readonly Finding[]> {
-  const url = urlOf(config.blocks.kuboApi);
+  const url = urlOfSetting(config.blocks.kuboApi);
   const { peerId, version, repoVersion, repoBytes, storageMaxBytes, connected } = await readKuboNode(url, signal);
   const found: Finding[] = [
     fine(`Kubo ${version} (${peerId}), repository ${repoVersion}, ${formatCount(connected.length, "node")} connected`),
@@ -84,7 +85,7 @@ async function checkPeers({ loaded, clock }: DoctorBox, signal: AbortSignal): Pr
       if (isSelf) return failed(message, "look into the log of ipfs-cluster-service.");
       return doubtful(message, "see whether that box runs; fula-master sweep has others take what it held.");
     });
-  const slow = (await readPings(urlOf(loaded.config.cluster.api), signal)).filter(
+  const slow = (await readPings(urlOfSetting(loaded.config.cluster.api), signal)).filter(
     ({ lifetimeMs }) => lifetimeMs > PING_LIFETIME_MAX_MS,
   );
   for (const { peer, lifetimeMs } of slow) {

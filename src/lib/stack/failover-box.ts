@@ -14,7 +14,6 @@ import { lookAtServer } from "./failover-probe.ts";
 import type { FailoverChoice, FailoverContext } from "./failover-run.ts";
 import { servicesEvidence } from "./failover-services.ts";
 import { revokeOldAccess, sealEpoch } from "./failover-seal.ts";
-import { verifyService } from "./failover-verify.ts";
 import { ledgerPlace } from "./ledger-place.ts";
 import { announcedAddress, ownPostgres } from "./own-postgres.ts";
 import { openOwnServer } from "./own-server.ts";
@@ -183,6 +182,8 @@ export function failoverPorts(
     verifyService: async (epoch, report, signal) => {
       // What the run gave up, its record says: it may have been begun by another process.
       const { value: run } = await store.get("failover");
+      // Only now: it brings half the program along, for which those who cannot write would have waited.
+      const { verifyService } = await import("./failover-verify.ts");
       const lost = run?.kind === "failover" ? run.from : null;
       const allowedMissing = context.allowedMissing ?? 0;
       const given = { loaded, epoch, lost, allowedMissing, clock, random, signal, cwd, report };

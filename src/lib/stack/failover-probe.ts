@@ -43,18 +43,12 @@ function keptFor(loaded: LoadedConfig, box: LedgerBox, deps: ProbeDeps): KeptSes
 export async function lookAtServer(loaded: LoadedConfig, box: LedgerBox, deps: ProbeDeps): Promise<ServerLook> {
   const { clock, signal } = deps;
   const kept = keptFor(loaded, box, deps);
-  for (;;) {
-    const { isOpen } = kept;
-    try {
-      return await withinLimit(
-        { clock, signal, limitMs: LOOK_MS },
-        async () => await lookAtSession(await kept.connect()),
-      );
-    } catch (error) {
-      // Where nothing comes back over a connection that was there, the next one tells whether anybody listens.
-      kept.drop();
-      signal.throwIfAborted();
-      if (!isOpen) return silentServer(error);
-    }
+  const look = async (): Promise<ServerLook> =>
+    await withinLimit({ clock, signal, limitMs: LOOK_MS }, async () => await lookAtSession(await kept.connect()));
+  try {
+    return await kept.ask(look, signal);
+  } catch (error) {
+    signal.throwIfAborted();
+    return silentServer(error);
   }
 }

@@ -34,7 +34,6 @@ import { consequencesOf } from "./failover-consequences.ts";
 import { failoverPorts } from "./failover-box.ts";
 import { FAILOVER_JOURNAL, type FailoverStatus, readFailoverStatus } from "./failover-status.ts";
 import { openPatientLedgerStore } from "./ledger-store.ts";
-import { rescueControlPlane } from "./membership-rescue.ts";
 
 /** What the commands about failovers take from their command. */
 export interface FailoverContext extends PathsContext {
@@ -102,38 +101,51 @@ interface Opened {
   readonly store: LedgerStore;
 }
 
+async function openLedger(context: FailoverContext): Promise<Opened> {
+  const loaded = await loadConfig(context);
+  return { loaded, store: await (context.openStore?.(loaded) ?? openPatientLedgerStore(loaded, context)) };
+}
+
+/** What was read over this connection is what the run goes on with: to log in again would make those wait who cannot write. */
+async function openWithQuorum(context: FailoverContext): Promise<Opened> {
+  const opened = await openLedger(context);
+  await using opening = new AsyncDisposableStack();
+  opening.use(opened.store);
+  await readEpoch(opened.store);
+  opening.move();
+  return opened;
+}
+
 /**
- * Where the master that is lost took the control plane's quorum with it, has the servers that are left go on: the operator
- * attests that the others are off, which is what both acts rest on.
+ * Opens the control plane. Where the master that is lost took its quorum along, has the servers that are left go on: the
+ * operator attests that the others are off, which is what both acts rest on.
  */
-async function ensureControlPlane(
-  context: FailoverContext,
-  { forced }: FailoverChoice,
-  talk: FailoverTalk,
-): Promise<void> {
+async function openOrRescue(context: FailoverContext, choice: FailoverChoice, talk: FailoverTalk): Promise<Opened> {
   try {
-    await withStore(context, async ({ store }) => await readEpoch(store));
+    return await openWithQuorum(context);
   } catch (error) {
     if (!isFulaError(error, "FULA_CONTROL_PLANE_UNREACHABLE")) throw error;
-    if (!forced) {
+    if (!choice.forced) {
       throw new FulaError(error.code, error.message, {
         cause: error,
         hint: `${error.hint ?? ""}\n  Where the other masters are lost for good: add --force-fence and --without-authorization <reason>; the control plane then goes on with this box first.`,
       });
     }
     talk.report("the control plane has lost its quorum: going on with the servers that are left");
+    const { rescueControlPlane } = await import("./membership-rescue.ts");
     await rescueControlPlane(context, {
       dryRun: false,
       confirm: async ({ servers }) => await talk.confirmRescue(servers.map(({ name }) => name)),
       report: talk.report,
     });
+    return await openLedger(context);
   }
 }
 
 async function withStore<T>(context: FailoverContext, use: (opened: Opened) => Promise<T>): Promise<T> {
-  const loaded = await loadConfig(context);
-  await using store = await (context.openStore?.(loaded) ?? openPatientLedgerStore(loaded, context));
-  return await use({ loaded, store });
+  const opened = await openLedger(context);
+  await using _ = opened.store;
+  return await use(opened);
 }
 
 /** The run that a command would go on with: one that is unfinished, unless another change has overtaken it. */
@@ -314,18 +326,17 @@ export async function doFailover(
   choice: FailoverChoice,
   talk: FailoverTalk,
 ): Promise<FailoverEnd> {
-  await ensureControlPlane(context, choice, talk);
-  return await withStore(context, async (opened) => {
-    const { paths } = opened.loaded;
-    using _ = await acquireLock(join(paths.locksDir, "failover.lock"), choice.kind, context.clock);
-    await using journal = await openJournal(paths.journalDir, FAILOVER_JOURNAL, context.clock);
-    await using ports = failoverPorts(opened, { ...context, ...choice }, journal);
-    const prepared = await prepare(opened, context, choice, ports);
-    await talk.confirm(prepared.plan);
-    await using keeper = await takeRun(opened, context, prepared);
-    const report = await executeRun(ports, keeper, { ...talk, wish: "go-on", signal: context.signal });
-    return { report, journal: journal.path };
-  });
+  const opened = await openOrRescue(context, choice, talk);
+  await using _store = opened.store;
+  const { paths } = opened.loaded;
+  using _lock = await acquireLock(join(paths.locksDir, "failover.lock"), choice.kind, context.clock);
+  await using journal = await openJournal(paths.journalDir, FAILOVER_JOURNAL, context.clock);
+  await using ports = failoverPorts(opened, { ...context, ...choice }, journal);
+  const prepared = await prepare(opened, context, choice, ports);
+  await talk.confirm(prepared.plan);
+  await using keeper = await takeRun(opened, context, prepared);
+  const report = await executeRun(ports, keeper, { ...talk, wish: "go-on", signal: context.signal });
+  return { report, journal: journal.path };
 }
 
 async function requireAbortable({ store }: Opened): Promise<KnownRun> {

@@ -113,16 +113,11 @@ async function lookOverKept(
   signal: AbortSignal,
 ): Promise<OwnServerState> {
   const look = async (): Promise<OwnServerState> => await lookAtOwnServer(server, epoch, signal);
-  if (!kept.isOpen) return await look();
-  try {
-    // A server that is frozen says nothing at all.
-    const state = await withinLimit({ clock: server.clock, signal, limitMs: KEPT_LOOK_MS }, look);
-    if (state.kind !== "silent") return state;
-  } catch {
-    signal.throwIfAborted();
-  }
-  kept.drop();
-  return await look();
+  // A server that is frozen says nothing at all.
+  const soon = async (): Promise<OwnServerState> =>
+    await withinLimit({ clock: server.clock, signal, limitMs: KEPT_LOOK_MS }, look);
+  const isTold = ({ kind }: OwnServerState): boolean => kind !== "silent";
+  return await kept.ask(async (isKept) => await (isKept ? soon() : look()), signal, isTold);
 }
 
 /** Not while a command works at this box: a resync stops the server to rewrite its data, and it must not be started under its hands. */

@@ -11,6 +11,7 @@ import { SingleMasterRoots } from "../buckets/roots/single-master-roots.ts";
 import { CachedReader } from "../buckets/tree/cached-reader.ts";
 import { PostgresTurns } from "../buckets/turns.ts";
 import type { PinCluster } from "../cluster/pins.ts";
+import { urlOfSetting } from "../config/addresses.ts";
 import type { LoadedConfig } from "../config/load.ts";
 import type { Clock } from "../kernel/clock.ts";
 import type { Log } from "../kernel/log.ts";
@@ -19,7 +20,6 @@ import { retry } from "../kernel/retry.ts";
 import { createPool, type Pool } from "../postgres/pool.ts";
 import { ATTENDED_SESSION } from "../postgres/session-settings.ts";
 import type { Ledger } from "./ledger.ts";
-import { urlOf } from "./pinset.ts";
 
 /** The stores of a master that its buckets stand on. */
 export interface BucketStores {
@@ -70,7 +70,7 @@ const KUBO_DELAYS_MS = [250, 750] as const;
 
 async function openHolds(loaded: LoadedConfig, { clock, signal }: OpenBucketsDeps): Promise<OpenHolds | null> {
   if (loaded.config.blocks.mode === "local") return null;
-  const url = urlOf(loaded.config.blocks.kuboApi);
+  const url = urlOfSetting(loaded.config.blocks.kuboApi);
   const { readKuboPeerId } = await import("../blocks/kubo-node.ts");
   const { openKuboHolds } = await import("../blocks/kubo-holds.ts");
   const node = await retry(async () => await readKuboPeerId(url, AbortSignal.timeout(KUBO_ANSWER_MAX_MS)), {

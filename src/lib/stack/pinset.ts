@@ -3,7 +3,7 @@ import type { BlockStore } from "../blocks/block-store.ts";
 import { openLocalBlockStore } from "../blocks/local.ts";
 import { openLocalCluster } from "../cluster/local.ts";
 import type { PinCluster } from "../cluster/pins.ts";
-import { addressOfSetting, serviceUrl } from "../config/addresses.ts";
+import { urlOfSetting } from "../config/addresses.ts";
 import type { LoadedConfig } from "../config/load.ts";
 import type { Clock } from "../kernel/clock.ts";
 import { FulaError } from "../kernel/errors.ts";
@@ -31,17 +31,12 @@ export function embeddedPeerId(clusterId: string): string {
   return `embedded-${createHash("sha256").update(`fula-master peer ${clusterId}`).digest("hex").slice(0, 32)}`;
 }
 
-/** The base URL of a service from a setting, which has been checked to be an address. */
-export function urlOf(setting: string): string {
-  return serviceUrl(addressOfSetting(setting));
-}
-
 /** Opens the block store that the settings ask for. @throws FulaError as `openLocalBlockStore` does */
 export async function openBlocks({ config, paths }: LoadedConfig): Promise<BlockStore> {
   if (config.blocks.mode === "local") return openLocalBlockStore(paths.blocksDir);
   // Only where it is used: Kubo's client takes longer to load than all the rest.
   const { openKuboBlockStore } = await import("../blocks/kubo.ts");
-  return openKuboBlockStore(urlOf(config.blocks.kuboApi));
+  return openKuboBlockStore(urlOfSetting(config.blocks.kuboApi));
 }
 
 /**
@@ -62,7 +57,7 @@ export async function openPinCluster(loaded: LoadedConfig, deps: PinClusterDeps)
     const { replicationMin, replicationMax } = config.cluster;
     return openRestCluster({
       clusterId,
-      url: urlOf(config.cluster.api),
+      url: urlOfSetting(config.cluster.api),
       defaultFactors: { replication_factor_min: replicationMin, replication_factor_max: replicationMax },
     });
   }

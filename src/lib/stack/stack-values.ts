@@ -1,9 +1,8 @@
-import { addressOfSetting } from "../config/addresses.ts";
+import { addressOfSetting, urlOfSetting } from "../config/addresses.ts";
 import type { LoadedConfig } from "../config/load.ts";
 import type { Config } from "../config/schema.ts";
 import { hostMultiaddress } from "../membership/reach.ts";
 import { ownPostgres } from "./own-postgres.ts";
-import { urlOf } from "./pinset.ts";
 
 /** A service of the Compose templates. */
 export type StackService = "postgres" | "kubo" | "cluster" | "nats" | "nats-witness" | "gateway";
@@ -154,8 +153,8 @@ function gatewayValues(config: Config): Readonly<Record<string, string>> {
     GATEWAY_PORT: String(gateway.port),
     GATEWAY_MEMORY: String(docker.memory.gateway),
     GATEWAY_POSTGRES_HOST: postgres.host,
-    GATEWAY_KUBO_URL: urlOf(blocks.kuboApi),
-    GATEWAY_CLUSTER_URL: urlOf(cluster.api),
+    GATEWAY_KUBO_URL: urlOfSetting(blocks.kuboApi),
+    GATEWAY_CLUSTER_URL: urlOfSetting(cluster.api),
     BUCKET_ROOT_CAS: String(buckets.cas),
     EIP712_AUTH: String(identity.eip712 === "all"),
     REMOTE_CID_PUT: String(gateway.remoteCidPut),

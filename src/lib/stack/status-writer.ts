@@ -1,10 +1,11 @@
 import { readKuboNode } from "../blocks/kubo-node.ts";
+import { urlOfSetting } from "../config/addresses.ts";
 import type { LoadedConfig } from "../config/load.ts";
 import { formatCount } from "../kernel/units.ts";
 import { listFederationNodes, mastersOf } from "../membership/federation-nodes.ts";
 import { peekLedger } from "./ledger-peek.ts";
 import type { LookLimits } from "./look.ts";
-import { openPinCluster, urlOf } from "./pinset.ts";
+import { openPinCluster } from "./pinset.ts";
 import { attention, bad, lookAtPart, OK } from "./status-part.ts";
 import type { ClusterPart, ClusterPeerLine, KuboPart, StoragePart, TrustPart } from "./status-report.ts";
 import { requireAcceptedPeers, storageCheck, type StorageLookContext } from "./storage-look.ts";
@@ -13,7 +14,7 @@ import { readStorageView } from "./storage-view.ts";
 
 /** Looks at the Kubo node that keeps the blocks. */
 export async function readKubo({ config }: LoadedConfig, limits: LookLimits): Promise<KuboPart> {
-  const api = urlOf(config.blocks.kuboApi);
+  const api = urlOfSetting(config.blocks.kuboApi);
   const nothing = { api, peerId: null, version: null, peersConnected: null, repoBytes: null, storageMaxBytes: null };
   return await lookAtPart<KuboPart>(limits, nothing, async (signal) => {
     const { connected, peerId, version, repoBytes, storageMaxBytes } = await readKuboNode(api, signal);
@@ -28,7 +29,7 @@ function nameOf({ name, id }: ClusterPeerLine): string {
 /** Looks at this box's IPFS Cluster peer, and at whom it sees. */
 export async function readCluster(loaded: LoadedConfig, limits: LookLimits): Promise<ClusterPart> {
   const { cluster, node } = loaded.config;
-  const api = urlOf(cluster.api);
+  const api = urlOfSetting(cluster.api);
   return await lookAtPart<ClusterPart>(limits, { api, peers: [] }, async (signal) => {
     await using pins = await openPinCluster(loaded, { clock: limits.clock });
     // Asked of the daemon: an adopted one was not given its list by our settings.
@@ -67,7 +68,7 @@ export async function readCluster(loaded: LoadedConfig, limits: LookLimits): Pro
 
 /** Peers whose changes of the pinset the daemon takes, as it says itself; its own are not among them. */
 async function readTrusted(loaded: LoadedConfig, signal: AbortSignal): Promise<readonly string[]> {
-  const { others, clusterPeerId } = await readStorageView(urlOf(loaded.config.cluster.api), signal);
+  const { others, clusterPeerId } = await readStorageView(urlOfSetting(loaded.config.cluster.api), signal);
   const heard = new Map(others.map(({ id, isTrusted }) => [id, isTrusted]));
   // Of a peer that it has never met the daemon says nothing; the settings are what it was started with.
   const unmet = loaded.config.cluster.trustedPeers.filter((id) => !heard.has(id) && id !== clusterPeerId);

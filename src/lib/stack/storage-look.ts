@@ -1,5 +1,5 @@
 import type { LoadedConfig } from "../config/load.ts";
-import { addressOfSetting } from "../config/addresses.ts";
+import { addressOfSetting, urlOfSetting } from "../config/addresses.ts";
 import type { Clock } from "../kernel/clock.ts";
 import { FulaError } from "../kernel/errors.ts";
 import type { Random } from "../kernel/random.ts";
@@ -8,7 +8,6 @@ import { LABELS, labelFilter } from "../runtime/compose-labels.ts";
 import { connectDocker } from "../runtime/docker.ts";
 import { askingEngine, orAbsent } from "../runtime/docker-errors.ts";
 import { openAddresses, reachableAddressesOfBox } from "../runtime/own-addresses.ts";
-import { urlOf } from "./pinset.ts";
 import { readAcceptedPeers } from "./storage-entry.ts";
 import type { StartedAs, StorageCheck } from "./storage-verify.ts";
 
@@ -69,7 +68,7 @@ export function storageCheck(
   const { blocks, cluster } = loaded.config;
   const { env, clock, random, signal } = context;
   return {
-    clusterApi: urlOf(cluster.api),
+    clusterApi: urlOfSetting(cluster.api),
     document,
     startedAs: async () => await readStartedAs(loaded, env),
     openApis: async () => await openPlaces([addressOfSetting(blocks.kuboApi).port, addressOfSetting(cluster.api).port]),

@@ -2,7 +2,7 @@ import { create } from "kubo-rpc-client";
 import { z } from "zod";
 import { createCid, RAW_CODEC } from "../blocks/cid.ts";
 import { RestConnection } from "../cluster/rest-connection.ts";
-import { addressOfSetting, type ServiceAddress, serviceUrl } from "../config/addresses.ts";
+import { addressOfSetting, type ServiceAddress, serviceUrl, urlOfSetting } from "../config/addresses.ts";
 import { FulaError, messageOf } from "../kernel/errors.ts";
 import type { Random } from "../kernel/random.ts";
 
@@ -57,7 +57,7 @@ async function askKubo(
 type ClusterIdentity = Pick<WriterIdentity, "clusterPeerId" | "clusterAddresses" | "clusterVersion" | "clustersKubo">;
 
 function connect(clusterApi: string): RestConnection {
-  return new RestConnection(serviceUrl(addressOfSetting(clusterApi)), {
+  return new RestConnection(urlOfSetting(clusterApi), {
     answerMs: PATIENCE_MS,
     streamStartMs: PATIENCE_MS,
   });

@@ -82,6 +82,7 @@ hot_standby = on
 max_connections = 60
 shared_buffers = 16MB
 shared_preload_libraries = 'repmgr'
+wal_keep_size = 512MB
 `;
   const main = join(dataDir("r1"), "postgresql.conf");
   // What differs between them lies outside the data directory, which is copied.
@@ -164,25 +165,38 @@ shared_preload_libraries = 'repmgr'
   };
 }
 
+/** The standby that has received most, as repmgrd chooses it: another one loses what only this one has, and leaves it behind. */
 async function findStandby(names: readonly string[], portOf: (name: string) => number): Promise<string> {
-  for (const name of names) {
-    const client = new Client({
-      host: "127.0.0.1",
-      port: portOf(name),
-      user: "postgres",
-      database: "postgres",
-      connectionTimeoutMillis: 500,
-    });
-    client.on("error", () => {});
-    try {
-      await client.connect();
-      const { rows } = await client.query<{ standby: boolean }>("select pg_is_in_recovery() as standby");
-      if (rows[0]?.standby === true) return name;
-    } catch {
-      // It is the one that was killed.
-    } finally {
-      client.end().catch(() => {});
-    }
+  const found = await Promise.all(names.map(async (name) => ({ name, received: await receivedBy(portOf(name)) })));
+  let best: { readonly name: string; readonly received: bigint } | null = null;
+  for (const { name, received } of found) {
+    if (received !== null && (best === null || received > best.received)) best = { name, received };
   }
-  throw new Error("no standby answers");
+  if (best === null) throw new Error("no standby answers");
+  return best.name;
+}
+
+/** In bytes of WAL. @returns null for one that is no standby, or does not answer */
+async function receivedBy(port: number): Promise<bigint | null> {
+  const client = new Client({
+    host: "127.0.0.1",
+    port,
+    user: "postgres",
+    database: "postgres",
+    connectionTimeoutMillis: 500,
+  });
+  client.on("error", () => {});
+  try {
+    await client.connect();
+    const { rows } = await client.query<{ received: string | null }>(
+      "select case when pg_is_in_recovery() then pg_last_wal_receive_lsn() - '0/0' end::text as received",
+    );
+    const received = rows[0]?.received ?? null;
+    return received === null ? null : BigInt(received);
+  } catch {
+    // It is the one that was killed.
+    return null;
+  } finally {
+    client.end().catch(() => {});
+  }
 }

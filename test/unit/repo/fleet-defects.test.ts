@@ -23,5 +23,7 @@ test("every row of docs/fleet-defects.md names a test", () => {
 });
 
 test.each(namedTests())("%s still has the test that docs/fleet-defects.md names: %s", (file, title) => {
-  expect(readFileSync(join(ROOT, file), "utf8")).toContain(`("${title}"`);
+  // A long call is broken before its title.
+  const source = readFileSync(join(ROOT, file), "utf8").replaceAll(/\(\s+"/g, '("');
+  expect(source).toContain(`("${title}"`);
 });

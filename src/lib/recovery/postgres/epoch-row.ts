@@ -11,15 +11,21 @@ export interface EpochRow extends Epoch {
   readonly reason: string;
 }
 
+/** An epoch as a server's data has it. */
+export interface WrittenEpoch extends Epoch {
+  /** That it began; null for the first epoch, which began none. */
+  readonly timeline: number | null;
+}
+
 /** All epochs that a server's data has, the newest first; none where the ledger has had one primary since ever. */
-export async function readEpochRows(session: Session): Promise<readonly Epoch[]> {
-  const { rows } = await session.query<{ number: string; uuid: string }>({
+export async function readEpochRows(session: Session): Promise<readonly WrittenEpoch[]> {
+  const { rows } = await session.query<{ number: string; uuid: string; timeline: number | null }>({
     name: "recovery_epoch_rows",
     // With its table: alone it would be the column of the answer, a text, of which the ninth is the last.
-    text: "select number::text, uuid::text from ledger_epochs as e order by e.number desc",
+    text: "select number::text, uuid::text, timeline from ledger_epochs as e order by e.number desc",
     values: [],
   });
-  return rows.map(({ number, uuid }) => ({ number: BigInt(number), uuid }));
+  return rows.map(({ number, uuid, timeline }) => ({ number: BigInt(number), uuid, timeline }));
 }
 
 /**

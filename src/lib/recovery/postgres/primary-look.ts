@@ -1,17 +1,12 @@
 import { assert } from "../../kernel/assert.ts";
 import { FulaError } from "../../kernel/errors.ts";
 import type { Session } from "../../postgres/session.ts";
-import type { Epoch } from "../epoch.ts";
 import { type Lsn, parseLsn } from "../lsn.ts";
+import { readEpochRows, type WrittenEpoch } from "./epoch-row.ts";
 import { askOne } from "./ledger-server.ts";
 import { readSlot, type SlotLook } from "./slot-look.ts";
 import { historyName, stretchesTo, type TimelineStretch } from "../timeline-history.ts";
 import { oldestKept } from "./wal-inventory.ts";
-
-/** An epoch as the primary's database has it, with the timeline that it began. */
-export interface PrimaryEpoch extends Epoch {
-  readonly timeline: number | null;
-}
 
 /** What a primary says of itself, as far as a recovery depends on it. */
 export interface PrimaryLook {
@@ -21,7 +16,7 @@ export interface PrimaryLook {
   /** The oldest first; of the newest timeline alone where its history file is gone, and nobody can follow from before it. */
   readonly stretches: readonly TimelineStretch[];
   /** The newest first. */
-  readonly epochRows: readonly PrimaryEpoch[];
+  readonly epochRows: readonly WrittenEpoch[];
   /** Flushed, inclusive. */
   readonly headLsn: Lsn;
   /** What enough of its synchronous standbys have flushed. */
@@ -82,7 +77,7 @@ export async function lookAtPrimary(session: Session, slot: string, syncNeeded: 
     systemId: who.system_id,
     timeline,
     stretches,
-    epochRows: await readPrimaryEpochs(session),
+    epochRows: await readEpochRows(session),
     headLsn: head,
     committedLsn: committedOf(flushed, syncNeeded, head),
     tailLsn: oldestKept(files, stretches, head, segmentBytes),
@@ -115,15 +110,6 @@ async function listWal(session: Session): Promise<ReadonlySet<string>> {
     values: [],
   });
   return new Set(rows.map(({ name }) => name));
-}
-
-async function readPrimaryEpochs(session: Session): Promise<readonly PrimaryEpoch[]> {
-  const { rows } = await session.query<{ number: string; uuid: string; timeline: number | null }>({
-    name: "recovery_primary_epochs",
-    text: "select number::text, uuid::text, timeline from ledger_epochs as e order by e.number desc",
-    values: [],
-  });
-  return rows.map(({ number, uuid, timeline }) => ({ number: BigInt(number), uuid, timeline }));
 }
 
 /** What each synchronous standby has flushed; of one that another role may not see, nothing is known. */
