@@ -116,8 +116,11 @@ async function lookOverKept(
   // A server that is frozen says nothing at all.
   const soon = async (): Promise<OwnServerState> =>
     await withinLimit({ clock: server.clock, signal, limitMs: KEPT_LOOK_MS }, look);
-  const isTold = ({ kind }: OwnServerState): boolean => kind !== "silent";
-  return await kept.ask(async (isKept) => await (isKept ? soon() : look()), signal, isTold);
+  return await kept.ask(async (isKept) => await (isKept ? soon() : look()), signal, hasSpoken);
+}
+
+function hasSpoken({ kind }: OwnServerState): boolean {
+  return kind !== "silent";
 }
 
 /** Not while a command works at this box: a resync stops the server to rewrite its data, and it must not be started under its hands. */
