@@ -16,7 +16,7 @@ import type { CliRun } from "../support/cli.ts";
 import { treeOf } from "../support/file-tree.ts";
 import { journalNames, journalText, launch } from "../support/launched.ts";
 import { lookAtPort } from "../support/port-look.ts";
-import { until } from "../support/until.ts";
+import { settled, until } from "../support/until.ts";
 import { type HostMember, joinArgs, placeMember, removeMember } from "./federation/member.ts";
 
 const SERVICES = ["postgres", "kubo", "cluster", "nats", "nats-witness"] as const;
@@ -84,9 +84,11 @@ describe("a box with Docker", () => {
       blocks: { mode: "docker" },
       cluster: { mode: "docker", replicationMin: 1 },
     });
-    const before = [await treeOf(box.root), await inventory()];
+    // What serve writes by itself.
+    const own = ["base/logs"];
+    const before = [await treeOf(box.root, own), await inventory()];
     expect(reportOf(await joinBox())).toMatchObject({ outcome: "already", changed: [] });
-    expect([await treeOf(box.root), await inventory()]).toEqual(before);
+    expect([await treeOf(box.root, own), await inventory()]).toEqual(before);
   });
 
   test("publishes nothing but the swarms, and keeps secrets out of what anybody can inspect", async () => {
@@ -94,12 +96,20 @@ describe("a box with Docker", () => {
     const { secrets, paths } = await load();
     for (const name of PRIVATE) expect((await lookAtPort(box.ports[name])).open, name).toEqual([]);
     for (const name of SWARMS) {
-      const { open, shut } = await lookAtPort(box.ports[name]);
+      const { open, shut } = await settled(
+        async () => await lookAtPort(box.ports[name]),
+        (look) => look.shut.length === 0,
+      );
       expect(open, name).not.toEqual([]);
       expect(shut, name).toEqual([]);
     }
-    for (const name of PRIVATE)
-      expect(await openAddresses(["127.0.0.1"], box.ports[name]), name).toEqual(["127.0.0.1"]);
+    for (const name of PRIVATE) {
+      const open = await settled(
+        async () => await openAddresses(["127.0.0.1"], box.ports[name]),
+        ({ length }) => length > 0,
+      );
+      expect(open, name).toEqual(["127.0.0.1"]);
+    }
     const shown = JSON.stringify(await Promise.all(SERVICES.map(inspect)));
     const compose = await readFile(join(paths.baseDir, "compose.yaml"), "utf8");
     for (const secret of Object.values(secrets)) {
@@ -186,6 +196,8 @@ describe("what is somebody else's", () => {
   });
 });
 
+const BEGIN_MS = 300_000;
+
 /** Joins in a process of its own, and kills it as soon as its journal holds one of the texts. */
 async function killAt(step: StepId, delayMs: number): Promise<boolean> {
   const before = new Set(journalNames(box.baseDir));
@@ -195,11 +207,13 @@ async function killAt(step: StepId, delayMs: number): Promise<boolean> {
   void run.ended.then(() => {
     over = true;
   });
-  await until(`the step ${step} begins`, async () => {
+  const begins = async (): Promise<boolean> => {
     const name = journalNames(box.baseDir).find((each) => !before.has(each));
     const text = name === undefined ? "" : journalText(box.baseDir, name);
-    return over || texts.some((wanted) => text.includes(wanted));
-  });
+    return await Promise.resolve(over || texts.some((wanted) => text.includes(wanted)));
+  };
+  // Before it, containers may have to become healthy.
+  await until(`the step ${step} begins`, begins, BEGIN_MS);
   // Not a synchronisation: the kill is to come somewhere within the step.
   await wait(delayMs);
   run.kill();
@@ -208,7 +222,9 @@ async function killAt(step: StepId, delayMs: number): Promise<boolean> {
   return signal === "SIGKILL";
 }
 
-test("kill -9 in the middle of every step about containers is resumed by the next run", async () => {
+test("kill -9 in the middle of every step about containers is resumed by the next run", {
+  timeout: 900_000,
+}, async () => {
   let killed = 0;
   let secrets: string | null = null;
   for (const [step, delayMs] of [
@@ -225,13 +241,18 @@ test("kill -9 in the middle of every step about containers is resumed by the nex
     secrets ??= text;
     expect(text).toBe(secrets);
   }
-  expect(killed).toBeGreaterThanOrEqual(4);
+  // Once a run has come to its end before its kill, which seconds after the start of a step it may, no further step begins.
+  expect(killed).toBeGreaterThanOrEqual(3);
   expect(reportOf(await joinBox()).outcome).toMatch(/joined|already/);
   expect(reportOf(await joinBox())).toMatchObject({ outcome: "already", changed: [] });
   const containers = (await inventory()).filter((line) => line.startsWith("container"));
   expect(containers.map((line) => line.split(" ")[1])).toEqual(
     SERVICES.map((service) => `/${box.container(service)}`).toSorted(),
   );
-  const status = await box.run("status", "--json", "--schedule-root", box.scheduleRoot);
-  expect(JSON.parse(status.stdout)).toMatchObject({ healthy: true, ledger: { state: "ok" }, serve: { state: "ok" } });
+  // What is late to answer on a busy machine is said to be bad.
+  const status = await settled(
+    async () => JSON.parse((await box.run("status", "--json", "--schedule-root", box.scheduleRoot)).stdout),
+    ({ healthy }) => healthy,
+  );
+  expect(status).toMatchObject({ healthy: true, ledger: { state: "ok" }, serve: { state: "ok" } });
 });

@@ -5,10 +5,12 @@ import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type Docker from "dockerode";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { readLocalStatus } from "../../src/lib/stack/storage-view.ts";
 import { infra } from "../infra/infra.ts";
 import type { CliRun } from "../support/cli.ts";
 import { makeSigner } from "../support/federation.ts";
 import { journalNames, journalText, launch } from "../support/launched.ts";
+import { settled, until } from "../support/until.ts";
 import { tempDir } from "../support/temp-dir.ts";
 import { startNetwork, type TestNetwork } from "../support/containers.ts";
 import { removeAll } from "./federation/containers.ts";
@@ -158,10 +160,13 @@ describe("join-as-storage-node", () => {
   test("replicates what the master pins from then on", async () => {
     const run = await master.run("pin", "ls", "--json", "--name", "fula-master replication probe");
     const { cid }: { readonly cid: string } = JSON.parse(run.stdout);
-    const status = await master.run("pin", "status", cid, "--json");
-    expectDone(status, "status of the probe");
-    const { peers }: { readonly peers: readonly { readonly status: string }[] } = JSON.parse(status.stdout).status;
-    expect(peers.map((peer) => peer.status)).toEqual(["pinned", "pinned"]);
+    const held = async (): Promise<readonly string[]> => {
+      const status = await master.run("pin", "status", cid, "--json");
+      const { peers }: { readonly peers: readonly { readonly status: string }[] } = JSON.parse(status.stdout).status;
+      return peers.map((peer) => peer.status);
+    };
+    expect(await settled(held, (all) => all.join() === "pinned,pinned")).toEqual(["pinned", "pinned"]);
+    expectDone(await master.run("pin", "status", cid, "--json"), "status of the probe");
   });
 
   test("takes a newer list of masters without a key, and goes back to no older one", async () => {
@@ -180,6 +185,10 @@ describe("join-as-storage-node", () => {
     const { cid }: { readonly cid: string } = JSON.parse(run.stdout);
     expectDone(await master.run("pin", "rm", cid, "--yes"), "unpin of the probe");
     try {
+      await until("the node has heard of it", async () => {
+        const api = `http://127.0.0.1:${node.ports.clusterApi}`;
+        return (await readLocalStatus(api, cid, AbortSignal.timeout(60_000))).status === "unpinned";
+      });
       const looked = await node.run(JOIN, ...joinArgs(node, host), "--wait", "2s");
       expect(looked.exitCode).toBe(1);
       expect(looked.stderr).toContain("FULA_STORAGE_UNVERIFIED");

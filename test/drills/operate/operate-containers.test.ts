@@ -121,11 +121,11 @@ async function volumes(): Promise<readonly string[]> {
 
 describe("the containers of a storage node", () => {
   test("are shown with their health, and an unhealthy one makes the node unhealthy", async () => {
-    await until("the engine has asked the cluster how it is", async () => {
-      const found = (await status()).containers?.services.find(({ service }) => service === "cluster");
-      return found?.health === "unhealthy";
+    const report = await until("the engine has asked the cluster how it is", async () => {
+      const seen = await status();
+      const found = seen.containers?.services.find(({ service }) => service === "cluster");
+      return found?.health === "unhealthy" && seen;
     });
-    const report = await status();
     expect(report).toMatchObject({ healthy: false, ledger: null, snapshot: null, sweep: null });
     expect(report.serve).toMatchObject({ state: "bad", problem: expect.stringContaining("does not run") });
     expect(report.containers).toMatchObject({

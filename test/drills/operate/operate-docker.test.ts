@@ -8,7 +8,7 @@ import type { DoctorReport } from "../../../src/lib/stack/doctor.ts";
 import type { StatusReport } from "../../../src/lib/stack/status-report.ts";
 import { infra } from "../../infra/infra.ts";
 import { startNetwork, type TestNetwork } from "../../support/containers.ts";
-import { until } from "../../support/until.ts";
+import { settled, until } from "../../support/until.ts";
 import { removeAll } from "../federation/containers.ts";
 import { type HostMember, joinArgs, makeToken, placeMember, removeMember } from "../federation/member.ts";
 
@@ -49,7 +49,23 @@ async function status(member: HostMember): Promise<StatusReport> {
   return JSON.parse((await member.run("status", "--json", "--schedule-root", member.scheduleRoot)).stdout);
 }
 
+/** What every part says is not as it should be. */
+function problemsOf(report: StatusReport): readonly unknown[] {
+  return Object.values(report).flatMap((part) =>
+    typeof part === "object" && part !== null && "problem" in part && part.problem !== null ? [part.problem] : [],
+  );
+}
+
+/** What the doctor calls failed, once everything that he asks has answered him in time. */
 async function failuresOf(member: HostMember): Promise<readonly string[]> {
+  return await settled(
+    async () => await doctor(member),
+    (failed) => !failed.some((text) => /no answer within/.test(text)),
+    180_000,
+  );
+}
+
+async function doctor(member: HostMember): Promise<readonly string[]> {
   const run = await member.run("doctor", "--json", "--schedule-root", member.scheduleRoot);
   const report: DoctorReport = JSON.parse(run.stdout);
   const failed = report.checks.filter(({ verdict }) => verdict === "failed");
@@ -77,12 +93,13 @@ const MASTERS_SERVICES = ["cluster", "kubo", "nats", "nats-witness", "postgres"]
 
 describe("a master in containers", () => {
   test("is healthy on the screen, with every part of a stack", async () => {
-    const report = await status(master);
-    const problems = Object.values(report).flatMap((part) =>
-      typeof part === "object" && part !== null && "problem" in part && part.problem !== null ? [part.problem] : [],
+    // What is late to answer on a busy machine is said to be bad.
+    const report = await settled(
+      async () => await status(master),
+      (seen) => problemsOf(seen).length === 1,
     );
     // One copy was all that could be asked for when the master was alone.
-    expect(problems).toEqual([expect.stringContaining("new pins ask for one copy")]);
+    expect(problemsOf(report)).toEqual([expect.stringContaining("new pins ask for one copy")]);
     expect(report).toMatchObject({
       healthy: true,
       node: { role: "master", runtime: "docker" },
@@ -103,7 +120,10 @@ describe("a master in containers", () => {
 
 describe("a storage node in containers", () => {
   test("is healthy on the screen, has no ledger and holds to what a storage node must be", async () => {
-    const report = await status(node);
+    const report = await settled(
+      async () => await status(node),
+      ({ healthy }) => healthy,
+    );
     expect(report).toMatchObject({
       healthy: true,
       node: { role: "storage" },
@@ -131,7 +151,11 @@ describe("a storage node in containers", () => {
     expect(await volumesOf(node)).toEqual(before);
     expect(JSON.parse((await leave(node)).stdout)).toMatchObject({ outcome: "already", changed: [] });
     await joinNode();
-    expect(await status(node)).toMatchObject({ healthy: true, node: { leftAt: null } });
+    const report = await settled(
+      async () => await status(node),
+      ({ healthy }) => healthy,
+    );
+    expect(report).toMatchObject({ healthy: true, node: { leftAt: null } });
   });
 });
 
@@ -146,7 +170,10 @@ describe("a master in containers that leaves", () => {
     expect(await runningIn(master)).toEqual([]);
     expect(await volumesOf(master)).toEqual(before);
     await joinMaster();
-    const report = await status(master);
+    const report = await settled(
+      async () => await status(master),
+      ({ containers, ledger }) => containers?.state === "ok" && ledger?.state === "ok",
+    );
     expect(report).toMatchObject({ node: { leftAt: null }, containers: { state: "ok" }, ledger: { state: "ok" } });
   });
 

@@ -13,7 +13,7 @@ import type { StatusReport } from "../../../src/lib/stack/status-report.ts";
 import { type ClusterPeer, startCluster, type TestCluster } from "../../support/cluster-processes.ts";
 import { emptyDatabase, type TestDatabase } from "../../support/postgres.ts";
 import { makeTestBox, type TestBox } from "../../support/test-box.ts";
-import { until } from "../../support/until.ts";
+import { settled, until } from "../../support/until.ts";
 
 let cluster: TestCluster;
 let database: TestDatabase;
@@ -117,7 +117,10 @@ describe("a master on a real Kubo and IPFS Cluster", () => {
     // What does not answer in time is said to be bad, which it is not on a machine with much else to do.
     const report = await until("every part has answered in time", async () => {
       const seen = await status();
-      return seen.kubo?.state === "ok" && seen.cluster?.state === "ok" && seen.pins?.state === "ok" ? seen : null;
+      const isAll =
+        seen.kubo?.peersConnected === 2 && seen.cluster?.peers.length === 3 && seen.trust?.surplus.length === 1;
+      const areOk = [seen.kubo, seen.cluster, seen.pins].every((part) => part?.state === "ok");
+      return isAll && areOk && seen.healthy ? seen : null;
     });
     const { kubo, cluster: peers, trust, pins } = report;
     expect(kubo).toMatchObject({ state: "ok", peerId: cluster.peer("writer").kubo.peerId, peersConnected: 2 });
@@ -135,13 +138,20 @@ describe("a master on a real Kubo and IPFS Cluster", () => {
   });
 
   test("says that new pins ask for one copy where more peers could hold them", async () => {
-    const { cluster: peers, healthy } = await status({ FULA_MASTER_CLUSTER_REPLICATION_MIN: "1" });
+    const { cluster: peers, healthy } = await settled(
+      async () => await status({ FULA_MASTER_CLUSTER_REPLICATION_MIN: "1" }),
+      (seen) => seen.cluster?.state === "attention" && seen.healthy,
+    );
     expect(peers).toMatchObject({ state: "attention", problem: expect.stringContaining("although 3 peers are here") });
     expect(healthy).toBe(true);
   });
 
   test("passes the doctor, who names the trusted stranger and the peer that would look alive for a day after its death", async () => {
-    const report = await doctor([]);
+    // A machine with much else to do may keep one of the checks from its answer.
+    const report = await settled(
+      async () => await doctor([]),
+      (seen) => !failures(seen).some(({ code }) => code === "FULA_LOOK_TIMEOUT"),
+    );
     expect(failures(report)).toEqual([]);
     const doubts = report.checks
       .filter(({ verdict }) => verdict === "warning")
@@ -237,7 +247,9 @@ describe("a master that leaves", () => {
       plan: { lastCopies: { pins: 1, count: 0, alone: false } },
     });
     expect(await listFederationNodes(database.pool)).toEqual([]);
-    expect(cluster.peer("stranger").ctl("pin", "ls")).toContain(cid);
+    await until("the stranger's pinset has it, too", async () =>
+      (await Promise.resolve(cluster.peer("stranger").ctl("pin", "ls"))).includes(cid),
+    );
     expect(await readdir(join(box.scheduleRoot, "etc/cron.d"))).toEqual([]);
     const again = await leave();
     expect(JSON.parse(again.stdout)).toMatchObject({ outcome: "already", changed: [] });
