@@ -30,10 +30,13 @@ const COLUMN_WIDTH_MIN = 8;
 const WIDE =
   /^(?:\p{Emoji_Presentation}|\p{Script=Han}|\p{Script=Hiragana}|\p{Script=Katakana}|\p{Script=Hangul}|[\u3000-\u303f\uff01-\uff60\uffe0-\uffe6])/u;
 const ASCII = /^[\u0020-\u007e]*$/;
-const segmenter = new Intl.Segmenter("en", { granularity: "grapheme" });
+let segmenter: Intl.Segmenter | null = null;
 
 function graphemesOf(text: string): readonly string[] {
-  return ASCII.test(text) ? Array.from(text) : Array.from(segmenter.segment(text), ({ segment }) => segment);
+  if (ASCII.test(text)) return Array.from(text);
+  // Not before it is needed: it reads tables for longer than most commands' own modules take to load.
+  segmenter ??= new Intl.Segmenter("en", { granularity: "grapheme" });
+  return Array.from(segmenter.segment(text), ({ segment }) => segment);
 }
 
 /** How many terminal columns a text takes; styles take none. */
