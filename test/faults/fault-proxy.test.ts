@@ -95,3 +95,28 @@ test("a proxy that holds up what passes changes neither its order nor its conten
   expect(numbers).toEqual([{ n: 1 }, { n: 2 }, { n: 3 }]);
   expect(rows).toEqual([{ text: "x".repeat(100_000) }]);
 });
+
+test.each([
+  ["at once", queueMicrotask],
+  ["in the next round", setImmediate],
+] as const)(
+  "what is reset while it ends is closed, too: whoever ends the proxy does not wait for ever (%s)",
+  async (_, soon) => {
+    const { host, port, user, password } = database.options;
+    await using proxy = new FaultProxy(host, port, ({ type }) => {
+      if (type !== "Q") return "pass";
+      soon(() => {
+        proxy.resetAll();
+      });
+      return "cut after";
+    });
+    const place = { host: "127.0.0.1", port: await proxy.listen(), database: database.name, user, password };
+    for (let round = 0; round < 5; round += 1) {
+      const client = new Client(place);
+      client.on("error", () => {});
+      await client.connect();
+      await expect(client.query("select 1")).rejects.toThrow();
+    }
+  },
+  60_000,
+);

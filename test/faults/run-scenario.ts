@@ -8,6 +8,7 @@ import { checkBooks, readBooks } from "./books.ts";
 import { fillLedger } from "./fill-ledger.ts";
 import { Fleet } from "./fleet.ts";
 import { describeScenario, type Fault, type Scenario } from "./scenario.ts";
+import { Watch } from "./watch.ts";
 
 /** Masters of whom nothing new has come for so long have stopped for ever, on a machine with much else to do too. */
 const IDLE_MS = 60_000;
@@ -116,15 +117,35 @@ export async function runScenario(
   engine: MasterOrders["engine"] = "ours",
   limitMs: number = Number.POSITIVE_INFINITY,
 ): Promise<ScenarioOutcome> {
+  const watch = new Watch();
+  return await watch.over(playScenario(scenario, { workers, engine, limitMs, watch }));
+}
+
+interface Play {
+  readonly workers: CronWorkers;
+  readonly engine: MasterOrders["engine"];
+  readonly limitMs: number;
+  readonly watch: Watch;
+}
+
+async function playScenario(scenario: Scenario, { workers, engine, limitMs, watch }: Play): Promise<ScenarioOutcome> {
   const startedMs = systemClock.monotonicMs();
+  watch.at("making its database");
   await using database = await freshDatabase();
+  watch.at("filling the ledger");
   const firstHourMs = await fillLedger(database.pool, scenario);
   await using fleet = new Fleet(scenario, engine, workers, database.options);
+  watch.at("the start of the masters", () => fleet.logs);
   await fleet.start();
+  watch.at("the errands");
   const complaints = await runErrands(scenario, database);
+  watch.at("billing");
   const hasBilled = await untilBilled(database.pool, scenario, IDLE_MS, limitMs);
+  watch.at("the end of the masters");
   await fleet.stop();
+  watch.at("the end of their sessions");
   const areOver = await waitFor(Math.min(IDLE_MS, limitMs), async () => areSessionsOver(database.pool));
+  watch.at("reading the books, or dropping its database");
   const faults = [
     ...(hasBilled ? [] : [`not everything was billed, and nothing more for ${IDLE_MS} ms`]),
     ...(areOver ? [] : ["sessions of masters that have ended are still there"]),

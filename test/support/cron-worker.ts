@@ -58,12 +58,17 @@ export class CronWorker {
       else this.#onStopped?.();
     });
     this.#process.stderr?.setEncoding("utf8").on("data", (text: string) => this.log.push(text));
-    this.#process.on("error", (error) => this.log.push(String(error)));
-    this.#process.once("exit", () => {
+    const ended = (): void => {
       this.#hasEnded = true;
       resolve();
       this.#onStopped?.();
+    };
+    this.#process.on("error", (error) => {
+      this.log.push(String(error));
+      // One that could not be started never exits.
+      if (this.#process.pid === undefined) ended();
     });
+    this.#process.once("exit", ended);
   }
 
   /** False once its process is gone, whoever ended it. */

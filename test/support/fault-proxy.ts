@@ -112,8 +112,8 @@ class Passage {
 
   reset(): void {
     this.#isLost = true;
-    this.#client.resetAndDestroy();
-    this.#server.resetAndDestroy();
+    resetOrEnd(this.#client);
+    resetOrEnd(this.#server);
   }
 
   #obey(message: ClientMessage, bytes: Buffer): void {
@@ -154,6 +154,12 @@ class Passage {
     this.#client.destroy();
     this.#toServer.send(this.#proxy.delayMs, () => this.#server.end(last));
   }
+}
+
+/** libuv resets no socket that is just saying goodbye, and Node.js then never closes it: such a one is only ended. */
+function resetOrEnd(socket: Socket): void {
+  if (socket.writableEnded) socket.destroy();
+  else socket.resetAndDestroy();
 }
 
 /** Fulfilled when it is closed, whether by an error or not. */

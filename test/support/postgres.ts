@@ -37,7 +37,9 @@ export function testPostgres(): TestPostgres {
 /** Runs one statement as superuser in the maintenance database. */
 export async function asSuperuser(sql: string, database = "postgres"): Promise<void> {
   const { host, port, superuser } = testPostgres();
-  const client = new Client({ host, port, database, user: superuser.user, password: superuser.password });
+  const { user, password } = superuser;
+  const place = { host, port, database, user, password };
+  const client = new Client({ ...place, connectionTimeoutMillis: CONNECT_TIMEOUT_MS });
   await client.connect();
   try {
     await client.query(sql);
