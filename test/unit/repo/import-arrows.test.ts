@@ -181,6 +181,12 @@ afterAll(async () => {
   await rm(tree, { recursive: true, force: true });
 });
 
+async function readSources(): Promise<readonly { readonly file: string; readonly text: string }[]> {
+  const sources = join(PROJECT_ROOT, "src");
+  const files = (await readdir(sources, { recursive: true })).filter((file) => file.endsWith(".ts"));
+  return await Promise.all(files.map(async (file) => ({ file, text: await readFile(join(sources, file), "utf8") })));
+}
+
 describe("import arrows", () => {
   test.each(CASES.filter(({ rule }) => rule !== null))("$file is refused by $rule", ({ file, rule }) => {
     expect(found.get(file)).toContain(rule);
@@ -198,12 +204,18 @@ describe("import arrows", () => {
 
   // oxlint has no rule for it: `new Date()` without an argument reads the machine's clock as Date.now() does.
   test("nobody reads the clock through new Date() but the kernel", async () => {
-    const sources = join(PROJECT_ROOT, "src");
-    const files = (await readdir(sources, { recursive: true })).filter((file) => file.endsWith(".ts"));
-    const texts = await Promise.all(
-      files.map(async (file) => ({ file, text: await readFile(join(sources, file), "utf8") })),
+    const readers = (await readSources()).filter(
+      ({ file, text }) => !file.startsWith("lib/kernel/") && /\bDate\(\)/.test(text),
     );
-    const readers = texts.filter(({ file, text }) => !file.startsWith("lib/kernel/") && /\bDate\(\)/.test(text));
     expect(readers.map(({ file }) => file)).toEqual([]);
+  });
+
+  // The import loads undici besides: kernel/node-http.ts is what commands use. Imports of types load nothing.
+  test("nobody imports node:http but what serves", async () => {
+    const importers = (await readSources()).filter(({ text }) =>
+      /^import (?!type\b)[^;]*from "node:http";$/m.test(text),
+    );
+    expect(importers.map(({ file }) => file).filter((file) => !/^lib\/(?:server|gateway)\//.test(file))).toEqual([]);
+    expect(importers.length).toBeGreaterThan(0);
   });
 });
