@@ -317,6 +317,22 @@ export interface FailoverEnd {
   readonly journal: string;
 }
 
+/** Asks, begins a run or takes it over, and does its steps; the caller holds the lock. */
+async function carryOut(
+  opened: Opened,
+  context: FailoverContext,
+  choice: FailoverChoice,
+  { talk, wish }: { readonly talk: FailoverTalk; readonly wish: "go-on" | "abort" },
+): Promise<FailoverEnd> {
+  await using journal = await openJournal(opened.loaded.paths.journalDir, FAILOVER_JOURNAL, context.clock);
+  await using ports = failoverPorts(opened, { ...context, ...choice }, journal);
+  const prepared = await prepare(opened, context, choice, ports);
+  await talk.confirm(prepared.plan);
+  await using keeper = await takeRun(opened, context, prepared);
+  const report = await executeRun(ports, keeper, { ...talk, wish, signal: context.signal });
+  return { report, journal: journal.path };
+}
+
 /**
  * Does a failover or switchover, or goes on with the one that is unfinished.
  * @throws FulaError as `planFailover` and `executeRun`; FULA_FAILOVER_RUNNING, FULA_LOCKED
@@ -330,13 +346,7 @@ export async function doFailover(
   await using _store = opened.store;
   const { paths } = opened.loaded;
   using _lock = await acquireLock(join(paths.locksDir, "failover.lock"), choice.kind, context.clock);
-  await using journal = await openJournal(paths.journalDir, FAILOVER_JOURNAL, context.clock);
-  await using ports = failoverPorts(opened, { ...context, ...choice }, journal);
-  const prepared = await prepare(opened, context, choice, ports);
-  await talk.confirm(prepared.plan);
-  await using keeper = await takeRun(opened, context, prepared);
-  const report = await executeRun(ports, keeper, { ...talk, wish: "go-on", signal: context.signal });
-  return { report, journal: journal.path };
+  return await carryOut(opened, context, choice, { talk, wish: "go-on" });
 }
 
 async function requireAbortable({ store }: Opened): Promise<KnownRun> {
@@ -366,13 +376,7 @@ export async function abortFailover(context: FailoverContext, talk: FailoverTalk
     const { paths } = opened.loaded;
     using _ = await acquireLock(join(paths.locksDir, "failover.lock"), "failover abort", context.clock);
     const { kind, to, forced, allowedLoss } = await requireAbortable(opened);
-    await using journal = await openJournal(paths.journalDir, FAILOVER_JOURNAL, context.clock);
     const choice = { kind, to, forced, allowedLoss, allowedMissing: null };
-    await using ports = failoverPorts(opened, { ...context, ...choice }, journal);
-    const prepared = await prepare(opened, context, choice, ports);
-    await talk.confirm(prepared.plan);
-    await using keeper = await takeRun(opened, context, prepared);
-    const report = await executeRun(ports, keeper, { ...talk, wish: "abort", signal: context.signal });
-    return { report, journal: journal.path };
+    return await carryOut(opened, context, choice, { talk, wish: "abort" });
   });
 }
