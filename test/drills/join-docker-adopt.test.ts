@@ -8,7 +8,7 @@ import { createPool, type Pool } from "../../src/lib/postgres/pool.ts";
 import { removeProject } from "../../src/lib/runtime/compose-remove.ts";
 import { infra } from "../infra/infra.ts";
 import { startCluster, type TestCluster } from "../support/cluster-processes.ts";
-import { until } from "../support/until.ts";
+import { eventually } from "../support/until.ts";
 import { type HostMember, placeMember, removeMember, settingsOf } from "./federation/member.ts";
 
 const PASSWORD = "old $ecret #1 with spaces";
@@ -63,7 +63,7 @@ async function startOldPostgres(): Promise<void> {
   await container.start();
   const pool = connect();
   try {
-    await until("the old PostgreSQL lets its role in", async () => await pool.query("select 1").catch(() => null));
+    await eventually("the old PostgreSQL lets its role in", async () => await pool.query("select 1"));
     await pool.query(await readFile(join(import.meta.dirname, "../fixtures/fleet-017.sql"), "utf8"));
   } finally {
     await pool.end();

@@ -7,7 +7,7 @@ import { loadConfig, type LoadedConfig } from "../../src/lib/config/load.ts";
 import { removeProject } from "../../src/lib/runtime/compose-remove.ts";
 import { reachableAddressesOfBox } from "../../src/lib/runtime/own-addresses.ts";
 import { infra } from "../infra/infra.ts";
-import { until } from "../support/until.ts";
+import { eventually } from "../support/until.ts";
 import { type HostMember, joinArgs, makeToken, placeMember, removeMember } from "./federation/member.ts";
 
 let boxes: readonly HostMember[] = [];
@@ -73,10 +73,10 @@ test("a second master with containers of its own joins cluster and ledger by a t
   expect(await joinOnDocker(first)).toMatchObject({ outcome: "already" });
   const ids = [...trusted, ...two.config.cluster.trustedPeers].toSorted();
   for (const box of boxes) {
-    await until(`${box.name} sees both peers`, async () => {
-      // A peer that was made anew a moment ago may not answer yet.
-      const seen = await peersOf(box).catch(() => null);
-      return seen !== null && ids.every((id) => seen.includes(id));
+    // A peer that was made anew a moment ago may not answer yet.
+    await eventually(`${box.name} sees both peers`, async () => {
+      const seen = await peersOf(box);
+      return ids.every((id) => seen.includes(id));
     });
   }
 });

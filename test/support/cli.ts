@@ -76,6 +76,8 @@ function reasonOf({ stderr, stdout }: CliRun): string {
   return first === -1 ? endOf(stdout) : lines.slice(first).join("\n");
 }
 
+export const isWell = ({ exitCode }: CliRun): boolean => exitCode === 0;
+
 /** Succeeds, or fails with what the run said: the reason first, because reports are cut at their end. */
 export function expectDone(run: CliRun, what: string): CliRun {
   if (run.exitCode === 0) return run;

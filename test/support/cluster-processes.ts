@@ -74,6 +74,8 @@ const FAST: Readonly<Record<string, string>> = {
   CLUSTER_DISABLEREPINNING: "true",
 };
 
+const HAS_CONSENSUS = "Cluster Peers (without including ourselves)";
+
 interface ServiceConfig {
   readonly api: Readonly<Record<string, unknown>>;
   [section: string]: unknown;
@@ -136,7 +138,10 @@ function clusterPeer(place: Place, places: readonly Place[], secret: string): Cl
         CLUSTER_IPFSHTTP_NODEMULTIADDRESS: kubo.apiAddress,
         ...wish.env,
       },
-      probe: async () => {
+      probe: async (said) => {
+        // IPFS Cluster 1.1.6 serves its API a moment before its consensus can answer, and a question that waited for it,
+        // as /id, brings it down: nil pointer in Consensus.Peers.
+        if (!said.includes(HAS_CONSENSUS)) throw new Error(`${wish.name} has no consensus yet`);
         await askHttp(`${api}/id`);
       },
     }),

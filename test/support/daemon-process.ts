@@ -7,8 +7,8 @@ export interface DaemonCommand {
   readonly program: string;
   readonly args: readonly string[];
   readonly env: Readonly<Record<string, string>>;
-  /** Asked until it does not throw: the daemon answers what it is asked. */
-  readonly probe: () => Promise<void>;
+  /** Asked until it does not throw: the daemon answers what it is asked. @param said the last of what it said since its start */
+  readonly probe: (said: string) => Promise<void>;
 }
 
 /** Ten times what a start takes on a machine of its own. */
@@ -49,8 +49,10 @@ export class DaemonProcess implements AsyncDisposable {
       env: { PATH: process.env["PATH"], HOME: "/nonexistent", ...env },
       stdio: ["ignore", "pipe", "pipe"],
     });
+    let said = "";
     for (const stream of [child.stdout, child.stderr]) {
       stream.setEncoding("utf8").on("data", (text: string) => {
+        said = (said + text).slice(-LOG_CHARS);
         this.#output = (this.#output + text).slice(-LOG_CHARS);
       });
     }
@@ -58,7 +60,7 @@ export class DaemonProcess implements AsyncDisposable {
     const deadline = AbortSignal.timeout(START_TIMEOUT_MS);
     while (child.exitCode === null && child.signalCode === null && !deadline.aborted) {
       try {
-        await probe();
+        await probe(said);
         return;
       } catch {
         await new Promise((resolve) => setTimeout(resolve, POLL_MS));

@@ -6,12 +6,9 @@ const POLL_MS_MAX = 250;
 /** Ten times what anything takes on a machine of its own: CI's has others' work to do. */
 const DEADLINE_MS = 60_000;
 
-/** Asks until the answer is something, and gives it back. @throws Error naming `what` when it takes too long */
-export async function until<T>(
-  what: string,
-  ask: () => Promise<T | null | undefined | false>,
-  withinMs: number = DEADLINE_MS,
-): Promise<T> {
+type Ask<T> = () => Promise<T | null | undefined | false>;
+
+async function firstAnswer<T>(ask: Ask<T>, withinMs: number): Promise<T | null> {
   const deadlineMs = systemClock.monotonicMs() + withinMs;
   while (systemClock.monotonicMs() < deadlineMs) {
     const askedMs = systemClock.monotonicMs();
@@ -20,7 +17,33 @@ export async function until<T>(
     const tookMs = systemClock.monotonicMs() - askedMs;
     await systemClock.sleep(Math.min(Math.max(POLL_MS, tookMs), POLL_MS_MAX));
   }
-  throw new Error(`Waited ${withinMs} ms in vain until ${what}`);
+  return null;
+}
+
+const inVain = (what: string, withinMs: number): string => `Waited ${withinMs} ms in vain until ${what}`;
+
+/** Asks until the answer is something, and gives it back. @throws Error naming `what` when it takes too long */
+export async function until<T>(what: string, ask: Ask<T>, withinMs: number = DEADLINE_MS): Promise<T> {
+  const answer = await firstAnswer(ask, withinMs);
+  if (answer === null) throw new Error(inVain(what, withinMs));
+  return answer;
+}
+
+/** As `until`, where an error is no answer yet. @throws Error naming `what` when it takes too long; its cause is the last error */
+export async function eventually<T>(what: string, ask: Ask<T>, withinMs: number = DEADLINE_MS): Promise<T> {
+  let cause: unknown;
+  const answered = async (): ReturnType<Ask<T>> => {
+    try {
+      cause = undefined;
+      return await ask();
+    } catch (error) {
+      cause = error;
+      return null;
+    }
+  };
+  const answer = await firstAnswer(answered, withinMs);
+  if (answer === null) throw new Error(inVain(what, withinMs), { cause });
+  return answer;
 }
 
 /**

@@ -7,7 +7,7 @@ import { openAddresses } from "../../../src/lib/runtime/own-addresses.ts";
 import { controlPlaneKeyFiles } from "../../../src/lib/stack/control-plane-keys.ts";
 import { natsStack, type NatsStack } from "../../support/nats-stack.ts";
 import { lookAtPort } from "../../support/port-look.ts";
-import { until } from "../../support/until.ts";
+import { eventually, until } from "../../support/until.ts";
 
 const SERVICES = ["nats", "nats-witness"] as const;
 
@@ -72,7 +72,7 @@ async function losePower(stack: NatsStack): Promise<void> {
 
 async function whenWell(stack: NatsStack): Promise<void> {
   for (const service of SERVICES) {
-    await until(`${service} is well`, async () => (await stack.health(service).catch(() => null))?.exitCode === 0);
+    await eventually(`${service} is well`, async () => (await stack.health(service)).exitCode === 0);
   }
 }
 
@@ -96,18 +96,16 @@ test("the first master's two servers elect, keep what they acknowledged when kil
   expect((await stack.inspect("nats-witness")).HostConfig.PortBindings).toEqual({});
 
   // A leader may be elected anew at any time, and nobody answers meanwhile.
-  await until("a value is acknowledged", async () => await putValue(stack, "a", "acknowledged").catch(() => null));
+  await eventually("a value is acknowledged", async () => await putValue(stack, "a", "acknowledged"));
   await losePower(stack);
   await whenWell(stack);
-  expect(await until("the value is read", async () => await valueOf(stack, "a").catch(() => null))).toBe(
-    "acknowledged",
-  );
+  expect(await eventually("the value is read", async () => await valueOf(stack, "a"))).toBe("acknowledged");
 
   const { Id } = await stack.inspect("nats-witness");
   await stack.docker.getContainer(Id).kill();
-  await until("nats is unwell", async () => {
-    const health = await stack.health("nats").catch(() => null);
-    return health !== null && health.exitCode !== 0 && health.said.includes("no leader");
+  await eventually("nats is unwell", async () => {
+    const health = await stack.health("nats");
+    return health.exitCode !== 0 && health.said.includes("no leader");
   });
   await stack.docker.getContainer(Id).start();
   await whenWell(stack);

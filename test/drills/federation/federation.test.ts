@@ -1,4 +1,4 @@
-import { type CliRun, expectDone } from "../../support/cli.ts";
+import { expectDone, isWell } from "../../support/cli.ts";
 import { copyFile, mkdir, readdir, readFile, rm } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -10,7 +10,7 @@ import { systemRandom } from "../../../src/lib/kernel/random.ts";
 import { differingFields } from "../../../src/lib/pinset/compare-pins.ts";
 import type { DrillRunReport } from "../../../src/lib/stack/drill-run.ts";
 import { type DrillStores, openStores } from "../../../src/lib/stack/drill-stores.ts";
-import { until } from "../../support/until.ts";
+import { eventually, settled, until } from "../../support/until.ts";
 import { expectAll, makeUser, raceForKeys, syncTree, uploadLarge, writeWhileOneIsKilled } from "./buckets.ts";
 import { type Federation, startFederation } from "./federation.ts";
 import { namesOf, runIncidentRows, runSection } from "./handbook.ts";
@@ -19,7 +19,6 @@ import { type HostMember, type Member } from "./member.ts";
 const SETUP_MS = 900_000;
 /** Several waits of `PATIENCE_MS`, of which none is used up as a rule. */
 const LONG_MS = 1_200_000;
-const POLL_MS = 1_000;
 /** As long as a cluster may take to notice something, on a machine with much else to do. */
 const PATIENCE_MS = 300_000;
 
@@ -32,22 +31,6 @@ beforeAll(async () => {
 afterAll(async () => {
   await federation[Symbol.asyncDispose]();
 });
-
-/** Asks until the answer is true, for as long as a cluster may take to notice something. No answer is none yet. */
-async function eventually(what: string, patienceMs: number, ask: () => Promise<boolean>): Promise<void> {
-  const untilMs = systemClock.monotonicMs() + patienceMs;
-  for (;;) {
-    let cause: unknown;
-    try {
-      if (await ask()) return;
-    } catch (error) {
-      cause = error;
-    }
-    const message = `Waited ${patienceMs} ms in vain until ${what}`;
-    if (systemClock.monotonicMs() > untilMs) throw new Error(message, { cause });
-    await systemClock.sleep(POLL_MS);
-  }
-}
 
 async function withStores<T>(member: HostMember, use: (stores: DrillStores) => Promise<T>): Promise<T> {
   const loaded = await loadConfig({ globals: { baseDir: member.baseDir }, env: {}, cwd: "/" });
@@ -65,10 +48,14 @@ async function pinSome(member: HostMember, count: number, options: PinOptions = 
       await blocks.put(parseCid(cid), bytes);
       const pin = makePin(cid, formatUtc(systemClock.nowMs()), { name: `test/${number} ü`, ...options });
       // The cluster allocates to peers that it has heard of lately: of one that has just joined, or is busy, it may not have.
-      await eventually("the cluster takes the pin", PATIENCE_MS, async () => {
-        await cluster.put(pin);
-        return true;
-      });
+      await eventually(
+        "the cluster takes the pin",
+        async () => {
+          await cluster.put(pin);
+          return true;
+        },
+        PATIENCE_MS,
+      );
       cids.push(cid);
     }
   });
@@ -105,17 +92,8 @@ async function pinOn(member: Member, cid: string): Promise<Pin | null> {
 
 /** Waits until a command says that all is well: a peer that has just joined, or is busy, may miss one look. */
 async function succeeds(member: Member, ...args: readonly string[]): Promise<void> {
-  const what = `${args.join(" ")} on ${member.name}`;
-  const runs: CliRun[] = [];
-  const isWell = async (): Promise<boolean> => {
-    runs.push(await member.run(...args));
-    return runs.at(-1)?.exitCode === 0;
-  };
-  await eventually(`${what} says that all is well`, PATIENCE_MS, isWell).catch((error: unknown) => {
-    const last = runs.at(-1);
-    if (last !== undefined) expectDone(last, what);
-    throw error;
-  });
+  const run = await settled(async () => await member.run(...args), isWell, PATIENCE_MS);
+  expectDone(run, `${args.join(" ")} on ${member.name}`);
 }
 
 /** Takes a snapshot of the pinset as the tests before have left it: the pages are those of an ordinary day. */
@@ -141,10 +119,14 @@ test(
     const masters = peers.nodes.filter(({ role }: { role: string }) => role === "master");
     expect(masters.map(({ name }: { name: string }) => name)).toEqual(["master-1", "master-2"]);
     expect(masters.every(({ sameSecrets }: { sameSecrets: boolean }) => sameSecrets)).toBe(true);
-    await eventually("five peers answer", PATIENCE_MS, async () => {
-      const seen = await withStores(federation.master1, async ({ cluster }) => await cluster.peers());
-      return seen.filter(({ state }) => state === "answers").length === 5;
-    });
+    await eventually(
+      "five peers answer",
+      async () => {
+        const seen = await withStores(federation.master1, async ({ cluster }) => await cluster.peers());
+        return seen.filter(({ state }) => state === "answers").length === 5;
+      },
+      PATIENCE_MS,
+    );
   },
   LONG_MS,
 );
@@ -159,9 +141,13 @@ test(
       metadata: { owner: "alice@example.org", empty: "" },
       expire_at: formatUtc(systemClock.nowMs() + 3_600_000),
     });
-    await eventually("four of five boxes hold the pin", PATIENCE_MS, async () => {
-      return (await holders(federation.master1, cid)).length >= 4;
-    });
+    await eventually(
+      "four of five boxes hold the pin",
+      async () => {
+        return (await holders(federation.master1, cid)).length >= 4;
+      },
+      PATIENCE_MS,
+    );
     const first = await pinOn(federation.master1, cid);
     // It need not be one of the four, and hears of the pin when the cluster tells it.
     const ask = async (): Promise<Pin | null> => await pinOn(federation.master2, cid);
@@ -171,8 +157,8 @@ test(
     expectDone(await federation.master2.run("pin", "rm", cid, "--yes"), "pin rm on master-2");
     await eventually(
       "master-1 sees that it is gone",
-      PATIENCE_MS,
       async () => (await pinOn(federation.master1, cid)) === null,
+      PATIENCE_MS,
     );
   },
   LONG_MS,
@@ -212,17 +198,25 @@ test(
     }
     await unpin(master1, cids);
     // All of them: one that it still sees would not be restored, and go when the cluster tells it.
-    await eventually("master-2 sees that they are gone", PATIENCE_MS, async () => {
-      const there = await Promise.all(cids.map(async (cid) => await pinOn(master2, cid)));
-      return there.every((pin) => pin === null);
-    });
+    await eventually(
+      "master-2 sees that they are gone",
+      async () => {
+        const there = await Promise.all(cids.map(async (cid) => await pinOn(master2, cid)));
+        return there.every((pin) => pin === null);
+      },
+      PATIENCE_MS,
+    );
     const path = `${inside}/${basename(file)}`;
     expectDone(await master2.run("key", "trust", key.keyId), "key trust");
     expectDone(await master2.run("restore", path, "--only", ...cids), "restore on master-2");
-    await eventually("master-1 sees all of them", PATIENCE_MS, async () => {
-      const there = await Promise.all(cids.map(async (cid) => await pinOn(master1, cid)));
-      return there.every((pin) => pin !== null);
-    });
+    await eventually(
+      "master-1 sees all of them",
+      async () => {
+        const there = await Promise.all(cids.map(async (cid) => await pinOn(master1, cid)));
+        return there.every((pin) => pin !== null);
+      },
+      PATIENCE_MS,
+    );
     for (const [index, cid] of cids.entries()) {
       const [was, is] = [before[index] ?? null, await pinOn(master1, cid)];
       expect(was !== null && is !== null && differingFields(was, is, ["timestamp", "allocations"])).toEqual([]);
@@ -240,9 +234,13 @@ test(
     const keys = await writeWhileOneIsKilled(user, async () => await master2.serve.container.kill());
     await expectAll(user.clients[0], keys);
     expectDone(await master1.run("buckets", "verify", "--all"), "buckets verify");
-    await eventually("a sweep finds every pin held", PATIENCE_MS, async () => {
-      return (await master1.run("sweep", "--strict")).exitCode === 0;
-    });
+    await eventually(
+      "a sweep finds every pin held",
+      async () => {
+        return (await master1.run("sweep", "--strict")).exitCode === 0;
+      },
+      PATIENCE_MS,
+    );
     await master2.serve.container.start();
     await succeeds(master2, "status");
     await expectAll(user.clients[1], keys);
@@ -316,11 +314,15 @@ test(
 /** As soon as its cluster peer answers in the time that `status` has. */
 async function peerIdOf(node: HostMember): Promise<string> {
   let id = "";
-  await eventually(`${node.name} names its peer`, PATIENCE_MS, async () => {
-    const { cluster } = JSON.parse((await node.run("status", "--json")).stdout);
-    id = cluster.peers?.find(({ isSelf }: { isSelf: boolean }) => isSelf)?.id ?? "";
-    return id !== "";
-  });
+  await eventually(
+    `${node.name} names its peer`,
+    async () => {
+      const { cluster } = JSON.parse((await node.run("status", "--json")).stdout);
+      id = cluster.peers?.find(({ isSelf }: { isSelf: boolean }) => isSelf)?.id ?? "";
+      return id !== "";
+    },
+    PATIENCE_MS,
+  );
   return id;
 }
 
@@ -335,7 +337,7 @@ test(
       metadata: { kind: "drill" },
     });
     for (const cid of cids) {
-      await eventually("it is held three times", PATIENCE_MS, async () => (await holders(master1, cid)).length === 3);
+      await eventually("it is held three times", async () => (await holders(master1, cid)).length === 3, PATIENCE_MS);
     }
     const before = new Map(await Promise.all(cids.map(async (cid) => [cid, await pinOn(master1, cid)] as const)));
     const ids = await Promise.all(storage.map(async (node) => [node, await peerIdOf(node)] as const));
@@ -345,13 +347,17 @@ test(
     // The whole box: its serve would start them again.
     expectDone(await node.run("stop"), `stop of ${node.name}`);
     for (const service of ["cluster", "kubo"] as const) await docker.getContainer(node.container(service)).kill();
-    await eventually("every pin is held three times without it", PATIENCE_MS, async () => {
-      await master1.run("sweep");
-      const held = await Promise.all(
-        cids.map(async (cid) => (await holders(master1, cid)).filter((id) => id !== dead)),
-      );
-      return held.every((peers) => peers.length >= 3);
-    });
+    await eventually(
+      "every pin is held three times without it",
+      async () => {
+        await master1.run("sweep");
+        const held = await Promise.all(
+          cids.map(async (cid) => (await holders(master1, cid)).filter((id) => id !== dead)),
+        );
+        return held.every((peers) => peers.length >= 3);
+      },
+      PATIENCE_MS,
+    );
     for (const cid of cids) {
       const [was, is] = [before.get(cid) ?? null, await pinOn(master1, cid)];
       expect(was !== null && is !== null && differingFields(was, is, ["timestamp", "allocations"])).toEqual([]);

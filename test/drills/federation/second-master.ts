@@ -108,7 +108,7 @@ async function startPeer(
     },
     ports: { [swarmPort]: 9096 },
   });
-  await peer.ready("it answers", async () => (await peer.exec("ipfs-cluster-ctl", "id")).exitCode === 0);
+  await peer.ready("it answers", async () => (await peer.exec("ipfs-cluster-ctl", "version")).exitCode === 0);
   return peer;
 }
 

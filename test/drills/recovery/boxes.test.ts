@@ -5,8 +5,8 @@
  */
 import { afterAll, beforeAll, beforeEach, expect, onTestFailed, test } from "vitest";
 import { systemClock } from "../../../src/lib/kernel/clock.ts";
-import { type CliRun, expectDone } from "../../support/cli.ts";
-import { until } from "../../support/until.ts";
+import { type CliRun, expectDone, isWell } from "../../support/cli.ts";
+import { settled, until } from "../../support/until.ts";
 import { type Box, type Fleet, startBoxes } from "./boxes.ts";
 import {
   expectEachHourOnce,
@@ -15,7 +15,7 @@ import {
   knows,
   openHours,
   primaryOn,
-  settled,
+  standbysFollow,
   takesWrites,
 } from "./fleet-checks.ts";
 import { once, Runbook, SETTLE_MS } from "./runbook.ts";
@@ -41,7 +41,7 @@ let hasFailed = false;
 beforeAll(async () => {
   fleet = made.use(await startBoxes());
   const [m1] = fleet.boxes;
-  await settled(m1, 2);
+  await standbysFollow(m1, 2);
   const { stdout } = expectDone(await once(m1, "fula-master key create --user drill@example.org --json"), "key create");
   const given: { readonly keyId: string; readonly secret: string } = JSON.parse(stdout);
   key = { accessKeyId: given.keyId, secretAccessKey: given.secret };
@@ -116,7 +116,7 @@ async function resynced(box: Box): Promise<void> {
 async function bringBack(box: Box, primary: Box): Promise<void> {
   expectDone(await page.type(box, "fula-master resync --dry-run --explain"), `resync --dry-run on ${box.name}`);
   expectDone(await page.type(box, "fula-master resync"), `resync on ${box.name}`);
-  await settled(primary, 2);
+  await standbysFollow(primary, 2);
   await swept(box);
   for (const command of [
     "fula-master standby status",
@@ -130,16 +130,8 @@ async function bringBack(box: Box, primary: Box): Promise<void> {
 
 /** Types a command until it says that all is well: a daemon of a box that came back may be busy for a moment. */
 async function succeeds(box: Box, command: string): Promise<void> {
-  const runs: CliRun[] = [];
-  const isWell = async (): Promise<boolean> => {
-    runs.push(await once(box, command));
-    return runs.at(-1)?.exitCode === 0;
-  };
-  try {
-    await until(`${command} on ${box.name} says that all is well`, isWell, SETTLE_MS);
-  } catch (error) {
-    throw new Error(`${command} on ${box.name}: ${JSON.stringify(runs.at(-1))}`, { cause: error });
-  }
+  const run = await settled(async () => await once(box, command), isWell, SETTLE_MS);
+  expectDone(run, `${command} on ${box.name}`);
 }
 
 async function writesAgain(box: Box): Promise<void> {
@@ -189,7 +181,7 @@ test(
     await acknowledged(load);
     await expectAllThere(load, m2);
     await knows(m1, { primary: "m2", epoch: 2 });
-    await settled(m2, 2);
+    await standbysFollow(m2, 2);
     await writesAgain(m2);
     await expect(takesWrites(m1)).resolves.toBe(false);
     await expectIntact(m2, fleet.boxes);
@@ -223,7 +215,7 @@ test(
     await expectAllThere(beyond, m1);
     if (!IS_SOAK) {
       await resynced(m2);
-      await settled(m1, 2);
+      await standbysFollow(m1, 2);
     }
   },
   LONG_MS,
@@ -236,7 +228,7 @@ if (IS_SOAK) {
     async () => {
       tellLogs();
       const [m1, m2, m3] = fleet.boxes;
-      await settled(m1, 1, m2);
+      await standbysFollow(m1, 1, m2);
       // Its peers are back before anything else is asked whether all is well.
       await swept(m1);
       await holdProgram(m2, "pg_rewind");
@@ -351,7 +343,7 @@ if (IS_SOAK) {
       expectDone(await page.type(m1, "fula-master failover abort"), "failover abort");
       await m3.sh("kill -CONT $(cat /run/fula-master.pid)");
       await knows(m3, { primary: "m2", epoch: epoch + 2 });
-      await settled(m2, 2);
+      await standbysFollow(m2, 2);
       await writesAgain(m2);
       await expectIntact(m2, fleet.boxes);
     },

@@ -71,7 +71,7 @@ export async function knows(box: Box, wanted: Awaited<ReturnType<typeof primaryO
  * Waits until commits wait for so many standbys, nothing would be lost by a failover, and nothing is wrong.
  * @param away a former primary that nobody has brought back yet: that is told, and is to be
  */
-export async function settled(primary: Box, standbys: number, away?: Box): Promise<void> {
+export async function standbysFollow(primary: Box, standbys: number, away?: Box): Promise<void> {
   const expected = away === undefined ? [] : [`: fula-master resync on ${away.name}`];
   let seen: StandbyView | null = null;
   try {
