@@ -1,3 +1,5 @@
+import { once } from "node:events";
+import { connect, createServer } from "node:net";
 import { Client } from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { FaultProxy, type Verdict } from "../support/fault-proxy.ts";
@@ -71,6 +73,26 @@ test.each<[string, string, Verdict, boolean, boolean]>([
   // The server acts on what it has got before it sees the end of the stream.
   await until("the server's session is over", async () => (await sessionsOfWriter()) === 0);
   expect(await isWritten(note)).toBe(isStored);
+});
+
+test("of a login that is swallowed the server hears when its client gives up, and so does not wait for the rest of it", async () => {
+  const ends: Promise<unknown>[] = [];
+  await using server = createServer((socket) => ends.push(once(socket.resume(), "end")));
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const address = server.address();
+  if (typeof address !== "object" || address === null) throw new Error("no port");
+  let judged = 0;
+  await using proxy = new FaultProxy("127.0.0.1", address.port, () => {
+    judged += 1;
+    return "swallow";
+  });
+  const client = connect({ host: "127.0.0.1", port: await proxy.listen() });
+  // A start-up packet without parameters: its length, and version 3.0 of the protocol.
+  client.write(Buffer.from([0, 0, 0, 8, 0, 3, 0, 0]));
+  await until("it is swallowed", async () => judged === 1 && ends.length === 1);
+  client.destroy();
+  await Promise.all(ends);
 });
 
 test("a proxy that holds up what passes changes neither its order nor its content", async () => {

@@ -69,6 +69,9 @@ class Lane {
   }
 }
 
+/** What a client sends until it is let in: the start-up packet, and the messages of SASL. */
+const LOGIN_TYPES: ReadonlySet<string> = new Set(["", "p"]);
+
 /** One client's connection and the one that it is passed on to. */
 class Passage {
   readonly #client: Socket;
@@ -81,6 +84,8 @@ class Passage {
   readonly #toClient = new Lane();
   #areAnswersLost = false;
   #isLost = false;
+  #isLoggingIn = true;
+  #isSwallowed = false;
 
   constructor(client: Socket, server: Socket, proxy: FaultProxy) {
     this.#client = client;
@@ -88,7 +93,9 @@ class Passage {
     this.#proxy = proxy;
     this.closed = Promise.all([closeOf(client), closeOf(server)]);
     client.on("close", () => {
-      if (!this.#isLost) this.#toServer.send(proxy.delayMs, () => server.end());
+      // Who logs in holds nothing yet, but while PostgreSQL waits for the rest of a login, nobody can drop a database.
+      const mayTell = !this.#isLost || (this.#isSwallowed && this.#isLoggingIn);
+      if (mayTell) this.#toServer.send(proxy.delayMs, () => server.end());
     });
     server.on("close", () => {
       if (!this.#isLost) this.#toClient.send(proxy.delayMs, () => client.destroy());
@@ -117,6 +124,7 @@ class Passage {
   }
 
   #obey(message: ClientMessage, bytes: Buffer): void {
+    if (!LOGIN_TYPES.has(message.type)) this.#isLoggingIn = false;
     const verdict = this.#proxy.judge(message);
     switch (verdict) {
       case "pass":
@@ -136,6 +144,7 @@ class Passage {
         break;
       case "swallow":
         this.#isLost = true;
+        this.#isSwallowed = true;
         break;
       case "swallow answers":
         this.#areAnswersLost = true;

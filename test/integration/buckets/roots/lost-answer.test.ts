@@ -212,12 +212,15 @@ test("in a storm of cuts, what is told as won is there, and what is told as lost
   timeout: STORM_MS,
 }, async () => {
   const random = seededRandom(IS_SOAK ? systemRandom.int(2 ** 31) : 57);
-  const verdicts: readonly Verdict[] = ["cut before", "cut within", "cut after", "reset", "swallow answers"];
+  const cuts: readonly Verdict[] = ["cut before", "cut within", "cut after", "reset"];
+  // A login without an answer would only be waited for, for as long as a login may take.
+  const draw = (type: string): Verdict => {
+    const verdicts: readonly Verdict[] = type === "p" ? cuts : [...cuts, "swallow answers"];
+    return verdicts[random.int(verdicts.length)] ?? "pass";
+  };
   let isStormy = false;
   const judge = ({ type }: ClientMessage): Verdict =>
-    isStormy && type !== "" && type !== "X" && random.int(15) === 0
-      ? (verdicts[random.int(verdicts.length)] ?? "pass")
-      : "pass";
+    isStormy && type !== "" && type !== "X" && random.int(15) === 0 ? draw(type) : "pass";
   const masters = await Promise.all([1, 2, 3].map(async () => await masterThrough(judge)));
   const told: { readonly commitId: string; readonly outcome: MoveOutcome["kind"] | "unknown" }[] = [];
   const wonMoves = (): number => told.filter(({ outcome }) => outcome === "won").length;
