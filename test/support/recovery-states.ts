@@ -270,9 +270,18 @@ async function fork(
   await album.keep(old, "old-0");
   await album.take(other, "at-fork");
   await other.start();
-  // From now on it receives, and replays nothing.
-  await other.sql("select pg_wal_replay_pause()");
+  await replayNoMore(other);
   return forkLsn;
+}
+
+/** From now on a standby receives, and replays nothing. */
+async function replayNoMore(standby: RigServer): Promise<void> {
+  // One that is paused asks for no log any more: where nobody receives yet, nobody ever would.
+  await until(`${standby.name} has a WAL receiver`, async () => {
+    const rows = await standby.sql("select from pg_stat_activity where backend_type = 'walreceiver'");
+    return rows.length === 1;
+  });
+  await standby.sql("select pg_wal_replay_pause()");
 }
 
 /** What the old primary and its other standby do after the fork. */
