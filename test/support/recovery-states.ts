@@ -269,6 +269,8 @@ async function fork(
   const forkLsn = await cutOff(heir);
   await album.keep(old, "old-0");
   await album.take(other, "at-fork");
+  // The sender of its last life, which stands still, has its slot: it would be refused, and not ask again while it is paused.
+  other.set({ primary_slot_name: "" });
   await other.start();
   await replayNoMore(other);
   return forkLsn;
